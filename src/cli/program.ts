@@ -1,0 +1,86 @@
+/** Turns the table of commands into commander's program. */
+import { Command, Option } from "commander";
+import { SlipwayError } from "../model/errors.ts";
+import type { CommandRow, OptionValues } from "./command.ts";
+import { commandGroups, commands } from "./commands.ts";
+import { createOutput } from "./output.ts";
+
+export type Outcome = { exitCode: number };
+
+const groupSummaries: Readonly<Record<string, string>> = {
+  keys: "Release keys: make, list, export",
+  release: "Releases on the server: look, publish, withdraw, retain",
+  customer: "Customers: who may read",
+  key: "Access pairs: issue, rotate, revoke",
+  product: "Products on the server",
+  upgrade: "Upgrade an installation, and go back",
+};
+
+/** Builds the program; `outcome.exitCode` is set by the command that ran. */
+export function createProgram(version: string, signal: AbortSignal, outcome: Outcome): Command {
+  const program = new Command("slipway")
+    .description("From a git tag to a verified upgrade on a customer's machine, and back again if the upgrade is bad.")
+    .version(version, "-V, --version", "print the version")
+    .showHelpAfterError("(add --help for the words of this command)")
+    .showSuggestionAfterError(true)
+    .enablePositionalOptions()
+    .exitOverride();
+  const parents = new Map<string, Command>();
+  for (const group of commandGroups) {
+    for (const row of commands.filter((candidate) => candidate.group === group)) {
+      const words = row.name.split(" ");
+      const leaf = words.at(-1) ?? row.name;
+      const parent = words.length === 1 ? program : parentFor(program, parents, { word: words[0] ?? "", group });
+      const command = parent.command(leaf).helpGroup(`${words.length === 1 ? group : "Commands"}:`);
+      describe(command, row);
+      command.action(async (...values: unknown[]) => {
+        const options = command.optsWithGlobals() as OptionValues;
+        const args = command.args;
+        const { run } = await row.load();
+        const output = createOutput(options["json"] === true);
+        outcome.exitCode = (await run({ args, options, output, signal, cwd: process.cwd(), env: process.env })) ?? 0;
+        void values;
+      });
+    }
+  }
+  return program;
+}
+
+function parentFor(program: Command, parents: Map<string, Command>, at: { readonly word: string; readonly group: string }): Command {
+  const known = parents.get(at.word);
+  if (known !== undefined) return known;
+  const created = program
+    .command(at.word)
+    .description(groupSummaries[at.word] ?? at.word)
+    .helpGroup(`${at.group}:`)
+    .exitOverride();
+  parents.set(at.word, created);
+  return created;
+}
+
+function describe(command: Command, row: CommandRow): void {
+  command
+    .summary(row.summary)
+    .description(row.description === undefined ? row.summary : `${row.summary}\n\n${row.description}`)
+    .exitOverride();
+  for (const argument of row.arguments ?? []) {
+    const dots = argument.isVariadic === true ? "..." : "";
+    command.argument(argument.isOptional === true ? `[${argument.name}${dots}]` : `<${argument.name}${dots}>`, argument.text);
+  }
+  for (const option of row.options ?? []) {
+    const made = new Option(option.flags, option.text);
+    if (option.default !== undefined) made.default(option.default);
+    if (option.choices !== undefined) made.choices([...option.choices]);
+    if (option.env !== undefined) made.env(option.env);
+    if (option.isRequired === true) made.makeOptionMandatory();
+    command.addOption(made);
+  }
+  command.option("--json", "print JSON lines instead of text; the last line is the result");
+  if (row.examples !== undefined) command.addHelpText("after", `\nExamples:\n${row.examples.map((example) => `  $ ${example}`).join("\n")}`);
+}
+
+/** A commander failure as ours; undefined for --help and --version, which are no failures. */
+export function usageError(error: { readonly code: string; readonly message: string }): SlipwayError | undefined {
+  if (["commander.helpDisplayed", "commander.help", "commander.version"].includes(error.code)) return undefined;
+  return new SlipwayError("usage", error.message.replace(/^error: /, ""));
+}

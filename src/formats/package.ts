@@ -1,0 +1,77 @@
+/**
+ * One package as a value, before any format: what the deb, rpm and apk writers are given and what they agree on.
+ *
+ * Bytes come as sources that can be opened more than once (a format may need a digest pass); nothing here touches the disk.
+ */
+import type { Architecture } from "../model/target.ts";
+import type { Version } from "../model/version.ts";
+
+/** Bytes that can be read from the start as often as needed; `size` is exact and a writer fails with `source_unusable` when it is not. */
+export type ByteSource = { readonly size: number; readonly open: () => AsyncIterable<Uint8Array> };
+
+export type ConfigPolicy = "noreplace" | "replace";
+
+type EntryCommon = {
+  /** Absolute, normalised, no trailing slash: `/usr/bin/jaco`. */
+  readonly path: string;
+  readonly owner: string;
+  readonly group: string;
+};
+
+export type FileEntry = EntryCommon & {
+  readonly kind: "file";
+  /** Permission bits with setuid, setgid and sticky: 0o755. */
+  readonly mode: number;
+  readonly source: ByteSource;
+  /** Operator's edits survive the upgrade: conffile in deb, %config in rpm, /etc in apk. */
+  readonly config?: ConfigPolicy;
+  readonly isDoc?: boolean;
+  readonly isLicense?: boolean;
+};
+
+/** A directory that the package owns; parents that nobody declares are added by deb and apk, and never by rpm. */
+export type DirectoryEntry = EntryCommon & { readonly kind: "directory"; readonly mode: number };
+
+export type LinkEntry = EntryCommon & { readonly kind: "symlink"; readonly target: string };
+
+/** rpm %ghost: owned, made at run time, never in the payload; other formats leave it out. */
+export type GhostEntry = EntryCommon & { readonly kind: "ghost"; readonly mode: number };
+
+export type PackageEntry = FileEntry | DirectoryEntry | LinkEntry | GhostEntry;
+
+export type DependencyKind = "depends" | "recommends" | "suggests" | "conflicts" | "provides" | "replaces";
+
+/** `docker.io (>= 20) | docker-ce`: the alternatives of one dependency; parsed once, printed per format. */
+export type Dependency = readonly { readonly name: string; readonly operator?: "<<" | "<=" | "=" | ">=" | ">>"; readonly version?: string }[];
+
+export type ScriptName = "preinstall" | "postinstall" | "preremove" | "postremove";
+
+export type PackageCompression = { readonly codec: "gzip" | "zstd" | "xz" | "none"; readonly level: number };
+
+export type PackageSpec = {
+  readonly name: string;
+  readonly version: Version;
+  /** rpm Release and Debian revision where set; `1` for rpm by default. */
+  readonly release?: string;
+  /** `all` for packages without machine code. */
+  readonly arch: Architecture | "all";
+  readonly summary: string;
+  /** Paragraphs, LF. Empty: the summary again. */
+  readonly description: string;
+  readonly maintainer: string;
+  readonly license: string;
+  readonly homepage?: string;
+  readonly vendor?: string;
+  readonly section: string;
+  readonly dependencies: Readonly<Partial<Record<DependencyKind, readonly Dependency[]>>>;
+  /** Script bodies, each with its own `#!/bin/sh` line. */
+  readonly scripts: Readonly<Partial<Record<ScriptName, string>>>;
+  /** Sorted by path in byte order, each path once: the recipe resolver sees to both and the writers assert it. */
+  readonly entries: readonly PackageEntry[];
+  readonly compression: PackageCompression;
+  /** Seconds since 1970: the only time stamp in the package (SOURCE_DATE_EPOCH). */
+  readonly epochSeconds: number;
+};
+
+/** Where a writer puts bytes: awaited, so that back-pressure holds; positions are never rewritten. */
+export type ByteSink = (piece: Uint8Array) => Promise<void> | void;

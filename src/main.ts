@@ -1,0 +1,35 @@
+/** The entry of the `slipway` command: reads the words, runs one command, prints failures, sets the exit code. */
+import { CommanderError } from "commander";
+import packageFile from "../package.json" with { type: "json" };
+import { createOutput } from "./cli/output.ts";
+import { createProgram, type Outcome, usageError } from "./cli/program.ts";
+import { asSlipwayError } from "./model/errors.ts";
+
+const controller = new AbortController();
+for (const name of ["SIGINT", "SIGTERM"] as const) {
+  process.on(name, () => {
+    if (controller.signal.aborted) process.exit(130); // the second Ctrl-C means it
+    controller.abort();
+  });
+}
+// A reader that went away (`slipway plan | head`) is no failure of ours.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+
+const outcome: Outcome = { exitCode: 0 };
+const isJson = process.argv.includes("--json");
+try {
+  await createProgram(packageFile.version, controller.signal, outcome).parseAsync(process.argv);
+} catch (thrown) {
+  const failure = thrown instanceof CommanderError ? usageError(thrown) : asSlipwayError(thrown);
+  if (failure !== undefined) {
+    outcome.exitCode = controller.signal.aborted ? 130 : failure.exitCode;
+    const output = createOutput(isJson);
+    output.result({ error: failure.toJSON() });
+    if (!(thrown instanceof CommanderError)) {
+      output.note(`${output.colors.red("error:")} ${failure.place === undefined ? "" : `${failure.place} `}${failure.message}`);
+      output.note(`  ${output.colors.dim(failure.hint)}`);
+      if (failure.code === "internal" && process.env["SLIPWAY_DEBUG"] !== undefined) output.note(String((thrown as Error).stack));
+    }
+  }
+}
+process.exitCode = outcome.exitCode;

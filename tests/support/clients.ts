@@ -1,0 +1,51 @@
+/** The real clients that the tests use: which Debian packages bring them, and the check that skips loudly, or fails in CI, when one is missing. */
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import type { TestContext } from "node:test";
+
+/** Installed by `npm test` as root with apt-get. Each line says who needs it. */
+export const debianPackages: readonly string[] = [
+  "ca-certificates",
+  "git",
+  "dpkg-dev", // dpkg-deb and friends on minimal images
+  "apt-utils",
+  "rpm", // rpm, rpmkeys, rpm2cpio
+  "dnf",
+  "busybox-static", // /bin/sh for package scripts in private roots
+  "gnupg",
+  "gpgv",
+  "minisign",
+  "mmdebstrap", // private roots for apt
+  "postgresql", // the store's contract suite on PostgreSQL
+  "strace", // the crash matrix
+  "unzip",
+  "zstd",
+  "curl",
+];
+
+/** The path of a program on PATH, or undefined. */
+export function findProgram(name: string): string | undefined {
+  for (const folder of [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/sbin"]) {
+    try {
+      const path = join(folder, name);
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {
+      // not in this folder
+    }
+  }
+  return undefined;
+}
+
+/**
+ * True when the client is here. Otherwise: in CI (CI=true) the test fails, elsewhere it is skipped with a line that says what to install.
+ * Use it as `if (!needClient(t, "dpkg-deb")) return;`.
+ */
+export function needClient(t: TestContext, ...names: readonly string[]): boolean {
+  const missing = names.filter((name) => findProgram(name) === undefined);
+  if (missing.length === 0) return true;
+  const text = `missing real client: ${missing.join(", ")} (run npm test as root to install them)`;
+  if (process.env["CI"] === "true") throw new Error(text);
+  t.skip(text);
+  return false;
+}
