@@ -24,11 +24,12 @@ type Streams = { readonly stdout: NodeJS.WriteStream; readonly stderr: NodeJS.Wr
 
 const barCells = 24;
 
+function writeLine(stream: NodeJS.WriteStream, text: string): void {
+  stream.write(`${text}\n`);
+}
+
 export function createOutput(isJson: boolean, streams: Streams = process): Output {
-  const isTerminal = streams.stderr.isTTY === true && !isJson;
-  const writeLine = (stream: NodeJS.WriteStream, text: string): void => {
-    stream.write(`${text}\n`);
-  };
+  const isTerminal = streams.stderr.isTTY && !isJson;
   return {
     isJson,
     colors,

@@ -73,5 +73,33 @@ export type PackageSpec = {
   readonly epochSeconds: number;
 };
 
-/** Where a writer puts bytes: awaited, so that back-pressure holds; positions are never rewritten. */
+/**
+ * Where a writer puts bytes: awaited, so that back-pressure holds; positions are never rewritten.
+ * A sink that keeps a piece after its promise has resolved must copy it: writers reuse their buffers.
+ */
 export type ByteSink = (piece: Uint8Array) => Promise<void> | void;
+
+/**
+ * Bytes put aside until their size and digest are known: a deb's ar header and an rpm's main header name both before the bytes come.
+ * io implements it on disk, so that a writer's memory does not grow with the payload.
+ */
+export type Spool = {
+  readonly write: ByteSink;
+  /** Ends the writing; from then on the bytes can be read as often as needed. */
+  readonly finish: () => Promise<ByteSource>;
+  /** Frees the space; allowed at any time and more than once. */
+  readonly remove: () => Promise<void>;
+};
+
+/** Takes bytes and hands the compressed ones to the sink that it was made with. */
+export type Compressor = { readonly write: (piece: Uint8Array) => Promise<void>; readonly end: () => Promise<void> };
+
+/** Node has no xz: whoever may start programs passes a maker in. Without one `xz` is refused. */
+export type MakeXzCompressor = (level: number, sink: ByteSink) => Compressor;
+
+/** What every package writer needs besides the spec. */
+export type PackageOutput = {
+  readonly sink: ByteSink;
+  readonly makeSpool: () => Promise<Spool>;
+  readonly makeXzCompressor?: MakeXzCompressor;
+};

@@ -7,7 +7,7 @@ import { SlipwayError } from "../model/errors.ts";
  * The path may not exist yet; links on the way are the opener's business (O_NOFOLLOW).
  */
 export function safeJoin(root: string, relative: string): string {
-  const hasControl = [...relative].some((character) => character.charCodeAt(0) < 32);
+  const hasControl = Buffer.from(relative).some((byte) => byte < 32);
   const isBad = relative === "" || relative.length > 4096 || hasControl || relative.includes("\\") || isAbsolute(relative) || /^[A-Za-z]:/.test(relative);
   if (isBad || relative.split("/").includes("..")) {
     throw new SlipwayError("path_unsafe", `refusing the path ${JSON.stringify(relative.slice(0, 200))}`);

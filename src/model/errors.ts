@@ -37,6 +37,8 @@ export const errorTable = {
   key_invalid: { exit: 4, http: 400, retryable: false, hint: "export the key again; it must be one whole armored OpenPGP or minisign key" },
   key_locked: { exit: 4, http: 400, retryable: false, hint: "set SLIPWAY_KEY_PASSPHRASE, or name a file with --passphrase-file" },
   key_unfit: { exit: 4, http: 400, retryable: false, hint: "make a fresh key with `slipway keys new`; RSA-4096 is read by every client" },
+  key_exists: { exit: 4, http: 409, retryable: false, hint: "choose another name; a key is never overwritten" },
+  policy_invalid: { exit: 2, http: 400, retryable: false, hint: "a trust policy names at least one required kind of signature, and a key for each" },
   signature_invalid: { exit: 20, http: 422, retryable: false, hint: "do not use these files; fetch them again from the vendor" },
   sums_invalid: { exit: 20, http: 422, retryable: false, hint: "SHA256SUMS must hold `<64 hex>  <name>` lines, LF, sorted, each name once" },
   // Talking to a server, as vendor or customer.
@@ -61,6 +63,7 @@ export const errorTable = {
   permission_denied: { exit: 77, http: 500, retryable: false, hint: "run as the owner of the folder named in the message" },
   path_unsafe: { exit: 2, http: 400, retryable: false, hint: "use a plain relative path without .. and without links" },
   lock_held: { exit: 75, http: 409, retryable: true, hint: "another slipway works here; wait for it to end" },
+  interrupted: { exit: 130, http: 503, retryable: true, hint: "nothing half-done is left; run the same command again" },
   command_failed: { exit: 25, http: 500, retryable: false, hint: "run the named command by hand to see what it says" },
   // The updater (facts: exit 20 refused, 40 rolled back, 41 page a human).
   installation_invalid: {

@@ -20,7 +20,9 @@ type Parts = {
 
 /** Reads `1.2.3`, `v1.2.3-rc.1`; throws `version_invalid`. Length is capped at 128 so that it fits file names. */
 export function parseVersion(text: string): Version {
-  const parsed = text.length > 128 ? null : semver.parse(text.startsWith("v") ? text.slice(1) : text, { loose: false });
+  const bare = text.startsWith("v") ? text.slice(1) : text;
+  // semver trims white space; a version with a line feed must not get into an index.
+  const parsed = text.length > 128 || /[^0-9A-Za-z.+-]/.test(bare) ? null : semver.parse(bare);
   if (parsed === null) throw new SlipwayError("version_invalid", `"${text.slice(0, 140)}" is not a version`);
   const build = parsed.build.length > 0 ? `+${parsed.build.join(".")}` : "";
   return `${parsed.version}${build}` as Version;

@@ -1,0 +1,117 @@
+/**
+ * The audit trail: every event durable before its `record` resolves, written in groups.
+ *
+ * While one group is written the next one collects, so that the cost of the disk's flush is shared by all requests that wait for it
+ * (group commit); one event alone does not wait for company.
+ */
+import { type AuditAction, type AuditActor, type AuditEvent, auditRow, type AuditResult, insertAuditRows } from "../store/audit-events.ts";
+import type { AuditEventTable } from "../store/schema.ts";
+import type { Store } from "../store/store.ts";
+
+export type RecordedEvent = AuditEvent & { readonly id: string; readonly at: Date };
+
+export type AuditQuery = {
+  readonly product?: string | undefined;
+  readonly customer?: string | undefined;
+  readonly action?: AuditAction | undefined;
+  /** 1 to 1000; 100 by default. */
+  readonly limit?: number | undefined;
+  /** Cursor: the id of the last event of the page before. */
+  readonly after?: string | undefined;
+};
+
+export type AuditPage = { readonly events: readonly RecordedEvent[]; /** Undefined on the last page. */ readonly next: string | undefined };
+
+export type AuditTrail = {
+  /** Resolves when the event is on the disk; rejects when it could not be written, and then the request must fail too. */
+  record(event: AuditEvent): Promise<void>;
+  /** Newest first. */
+  list(query: AuditQuery): Promise<AuditPage>;
+  /** Waits for everything that was given to `record`; the trail takes nothing afterwards. */
+  close(): Promise<void>;
+};
+
+/** Rows of one statement: bounds the JSON parameter to about 1 MB. */
+const groupLimit = 1_000;
+const pageLimit = 1_000;
+const defaultPage = 100;
+
+type Waiting = { readonly row: AuditEventTable; readonly resolve: () => void; readonly reject: (error: unknown) => void };
+
+export function openAuditTrail(store: Store): AuditTrail {
+  let waiting: Waiting[] = [];
+  let isClosed = false;
+  let draining: Promise<void> | undefined;
+
+  async function drain(): Promise<void> {
+    // Lets the other requests of this turn of the event loop join the group.
+    await new Promise((resolve) => setImmediate(resolve));
+    while (waiting.length > 0) {
+      const group = waiting.slice(0, groupLimit);
+      waiting = waiting.slice(groupLimit);
+      try {
+        const rows = group.map((entry) => entry.row);
+        await insertAuditRows(store.db, store.dialect, rows);
+        for (const entry of group) entry.resolve();
+      } catch (error) {
+        for (const entry of group) entry.reject(error);
+      }
+    }
+    draining = undefined;
+  }
+
+  function record(event: AuditEvent): Promise<void> {
+    if (isClosed) return Promise.reject(new Error("the audit trail is closed"));
+    return new Promise((resolve, reject) => {
+      waiting.push({ row: auditRow(event, store.clock.now()), resolve, reject });
+      draining ??= drain();
+    });
+  }
+
+  async function list(query: AuditQuery): Promise<AuditPage> {
+    const limit = Math.min(Math.max(1, query.limit ?? defaultPage), pageLimit);
+    let select = store.db.selectFrom("audit_events").selectAll().orderBy("id", "desc").limit(limit + 1);
+    if (query.product !== undefined) select = select.where("product", "=", query.product);
+    if (query.customer !== undefined) select = select.where("customer", "=", query.customer);
+    if (query.action !== undefined) select = select.where("action", "=", query.action);
+    if (query.after !== undefined) select = select.where("id", "<", query.after);
+    const rows = await select.execute();
+    const events = rows.slice(0, limit).map(eventOf);
+    return { events, next: rows.length > limit ? events.at(-1)?.id : undefined };
+  }
+
+  return {
+    record,
+    list,
+    close: async () => {
+      isClosed = true;
+      await draining;
+    },
+  };
+}
+
+function eventOf(row: AuditEventTable): RecordedEvent {
+  return {
+    id: row.id,
+    at: new Date(row.at),
+    actor: {
+      kind: row.actor_kind as AuditActor["kind"],
+      ...(row.actor_id === null ? {} : { id: row.actor_id }),
+      ...(row.actor_name === null ? {} : { name: row.actor_name }),
+    },
+    action: row.action as AuditAction,
+    result: row.result as AuditResult,
+    customer: row.customer ?? undefined,
+    keyId: row.key_id ?? undefined,
+    product: row.product ?? undefined,
+    version: row.version ?? undefined,
+    artifact: row.artifact ?? undefined,
+    path: row.path ?? undefined,
+    protocol: row.protocol ?? undefined,
+    address: row.address ?? undefined,
+    client: row.client ?? undefined,
+    status: row.status ?? undefined,
+    bytes: row.bytes ?? undefined,
+    detail: row.detail ?? undefined,
+  };
+}

@@ -1,0 +1,137 @@
+/**
+ * Turns presented credentials into principals, fast: a small cache in front of the database, and SHA-256 with constant-time comparison.
+ *
+ * Revocation and rotation take effect at once in this process (store.changes) and within a second elsewhere (cacheLifeMs, C9).
+ */
+import { timingSafeEqual } from "node:crypto";
+import { cacheLifeMs } from "../store/changes.ts";
+import type { Store } from "../store/store.ts";
+import { secretDigest } from "./access-keys.ts";
+import { adminTokenPrefix } from "./admin-tokens.ts";
+import type { AdminPrincipal, CustomerPrincipal, Principal } from "./principal.ts";
+
+export type Authenticator = {
+  /** The customer behind an access pair, or undefined where it is unknown, wrong, expired or revoked: the caller cannot tell which. */
+  authenticate(input: { readonly keyId: string; readonly secret: string; readonly now: Date }): Promise<CustomerPrincipal | undefined>;
+  /** The administrator behind a Bearer token. */
+  authenticateToken(input: { readonly token: string; readonly now: Date }): Promise<AdminPrincipal | undefined>;
+  close(): void;
+};
+
+type Credential<P extends Principal> = {
+  readonly principal: P;
+  /** Ends of the whole credential: expiry or revocation, whichever is first. */
+  readonly endsAt: number;
+  readonly secrets: readonly { readonly sha256: Buffer; readonly retiresAt: number }[];
+};
+
+const keyIdPattern = /^SLK[A-Z2-7]{20}$/;
+/** Longest secret that is hashed: ours have 43 characters, tokens 57. */
+const secretLimit = 128;
+const cacheSize = 10_000;
+
+const never = Number.MAX_SAFE_INTEGER;
+
+/** Least recently used entries leave first; an entry is loaded once for all who wait for it. */
+function credentialCache<P extends Principal>(load: (id: string) => Promise<Credential<P> | undefined>) {
+  const entries = new Map<string, { readonly loadedAt: number; readonly credential: Promise<Credential<P> | undefined> }>();
+  return {
+    get(id: string): Promise<Credential<P> | undefined> {
+      const at = performance.now(); // monotonic: a clock set back must not keep a revoked key alive
+      const known = entries.get(id);
+      if (known !== undefined && at - known.loadedAt < cacheLifeMs) {
+        entries.delete(id);
+        entries.set(id, known);
+        return known.credential;
+      }
+      const credential = load(id);
+      const entry = { loadedAt: at, credential };
+      entries.delete(id);
+      entries.set(id, entry);
+      const oldest = entries.keys().next();
+      if (entries.size > cacheSize && oldest.done !== true) entries.delete(oldest.value);
+      // A failed load is not remembered: the next request asks again.
+      credential.catch(() => {
+        if (entries.get(id) === entry) entries.delete(id);
+      });
+      return credential;
+    },
+    forget(id: string): void {
+      entries.delete(id);
+    },
+    clear(): void {
+      entries.clear();
+    },
+  };
+}
+
+async function loadAccessKey(store: Store, id: string): Promise<Credential<CustomerPrincipal> | undefined> {
+  const key = await store.db
+    .selectFrom("access_keys")
+    .innerJoin("customers", "customers.id", "access_keys.customer_id")
+    .select(["access_keys.expires_at", "access_keys.revoked_at", "customers.id", "customers.name"])
+    .where("access_keys.id", "=", id)
+    .executeTakeFirst();
+  if (key === undefined) return undefined;
+  const secrets = await store.db.selectFrom("access_key_secrets").select(["sha256", "retires_at"]).where("access_key_id", "=", id).execute();
+  const grants = await store.db
+    .selectFrom("grants")
+    .innerJoin("products", "products.id", "grants.product_id")
+    .select("products.name")
+    .where("grants.access_key_id", "=", id)
+    .execute();
+  return {
+    principal: { kind: "customer", keyId: id, customerId: key.id, customerName: key.name, products: new Set(grants.map((grant) => grant.name)) },
+    endsAt: Math.min(key.expires_at ?? never, key.revoked_at ?? never),
+    secrets: secrets.map((secret) => ({ sha256: Buffer.from(secret.sha256, "hex"), retiresAt: secret.retires_at ?? never })),
+  };
+}
+
+async function loadAdminToken(store: Store, sha256: string): Promise<Credential<AdminPrincipal> | undefined> {
+  const token = await store.db.selectFrom("admin_tokens").selectAll().where("sha256", "=", sha256).executeTakeFirst();
+  if (token === undefined) return undefined;
+  return {
+    principal: { kind: "admin", tokenId: token.id, name: token.name },
+    endsAt: Math.min(token.expires_at ?? never, token.revoked_at ?? never),
+    secrets: [{ sha256: Buffer.from(token.sha256, "hex"), retiresAt: never }],
+  };
+}
+
+/** Every live secret is compared, whether or not one fitted before: the time taken says nothing. */
+function accepts(credential: Credential<Principal>, digest: Buffer, now: Date): boolean {
+  let isRight = false;
+  for (const secret of credential.secrets) {
+    const isSame = timingSafeEqual(secret.sha256, digest);
+    if (isSame && secret.retiresAt > now.getTime()) isRight = true;
+  }
+  return isRight && credential.endsAt > now.getTime();
+}
+
+/** Close it to let go of the store's change events. */
+export function createAuthenticator(store: Store): Authenticator {
+  const accessKeys = credentialCache((id) => loadAccessKey(store, id));
+  const adminTokens = credentialCache((sha256) => loadAdminToken(store, sha256));
+  const onChange = (id: string): void => {
+    accessKeys.forget(id);
+    adminTokens.clear(); // cached by digest, changed by id; there are few and they change rarely
+  };
+  store.changes.on("credential", onChange);
+  return {
+    authenticate: async ({ keyId, secret, now }) => {
+      if (!keyIdPattern.test(keyId) || secret.length > secretLimit) return undefined;
+      const credential = await accessKeys.get(keyId);
+      return credential !== undefined && accepts(credential, secretDigest(secret), now) ? credential.principal : undefined;
+    },
+    authenticateToken: async ({ token, now }) => {
+      if (!token.startsWith(adminTokenPrefix) || token.length > secretLimit) return undefined;
+      const digest = secretDigest(token);
+      const credential = await adminTokens.get(digest.toString("hex"));
+      return credential !== undefined && accepts(credential, digest, now) ? credential.principal : undefined;
+    },
+    close: () => {
+      store.changes.off("credential", onChange);
+      accessKeys.clear();
+      adminTokens.clear();
+    },
+  };
+}

@@ -1,0 +1,93 @@
+/** The text members of a deb's control.tar: `control`, `md5sums`, `conffiles`, scripts (deb-control(5), deb-md5sums(5), deb-conffiles(5)). */
+import { SlipwayError } from "../model/errors.ts";
+import { architectureWord } from "../model/target.ts";
+import { debVersion } from "../model/version.ts";
+import { debDependency } from "./dependency.ts";
+import { undeclaredParents } from "./entry-path.ts";
+import type { Dependency, DependencyKind, PackageSpec, ScriptName } from "./package.ts";
+
+const relationFields: readonly (readonly [DependencyKind, string])[] = [
+  ["depends", "Depends"],
+  ["recommends", "Recommends"],
+  ["suggests", "Suggests"],
+  ["conflicts", "Conflicts"],
+  ["replaces", "Replaces"],
+  ["provides", "Provides"],
+];
+
+export const debScripts: Readonly<Record<ScriptName, string>> = {
+  preinstall: "preinst",
+  postinstall: "postinst",
+  preremove: "prerm",
+  postremove: "postrm",
+};
+
+/** Debian's full version: upstream, and a revision where the spec has one (deb-version(7)). */
+export function debFullVersion(spec: Pick<PackageSpec, "version" | "release">): string {
+  const upstream = debVersion(spec.version);
+  return spec.release === undefined ? upstream : `${upstream}-${spec.release}`;
+}
+
+/** The architecture field: `all` or dpkg's own word. */
+export function debArchitecture(arch: PackageSpec["arch"]): string {
+  return arch === "all" ? "all" : architectureWord(arch, "deb");
+}
+
+/** The control file. License and Vendor are no fields of a binary package and are left to /usr/share/doc. Throws `recipe_invalid`, `name_invalid`. */
+export function debControl(spec: PackageSpec): string {
+  if (!/^[a-z0-9][a-z0-9+.-]+$/.test(spec.name)) throw new SlipwayError("name_invalid", `"${spec.name}" is not a Debian package name`);
+  const lines = [
+    field("Package", spec.name),
+    field("Version", debFullVersion(spec)),
+    field("Architecture", debArchitecture(spec.arch)),
+    field("Maintainer", spec.maintainer),
+    field("Installed-Size", String(installedSizeKib(spec))),
+    ...relationFields.flatMap(([kind, name]) => relations(name, kind, spec.dependencies[kind] ?? [])),
+    field("Section", spec.section),
+    field("Priority", "optional"),
+    ...(spec.homepage === undefined ? [] : [field("Homepage", spec.homepage)]),
+    field("Description", spec.summary),
+    ...descriptionLines(spec.description === "" ? spec.summary : spec.description),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+/**
+ * dpkg-gencontrol's sum (deb-substvars(5)): each file rounded up to 1 KiB, 1 KiB for everything else. A size in bytes / 1024 would be
+ * too small for many small files.
+ */
+export function installedSizeKib(spec: Pick<PackageSpec, "entries">): number {
+  let total = undeclaredParents(spec.entries.filter((entry) => entry.kind !== "ghost")).length;
+  for (const entry of spec.entries) {
+    if (entry.kind === "file") total += Math.ceil(entry.source.size / 1024);
+    else if (entry.kind !== "ghost") total += 1;
+  }
+  return total;
+}
+
+/** Absolute paths of configuration files; undefined where there are none, because an empty member is an error to dpkg's tools. */
+export function debConffiles(spec: Pick<PackageSpec, "entries">): string | undefined {
+  const paths = spec.entries.flatMap((entry) => (entry.kind === "file" && entry.config !== undefined ? [entry.path] : []));
+  return paths.length === 0 ? undefined : paths.map((path) => `${path}\n`).join("");
+}
+
+function relations(name: string, kind: DependencyKind, dependencies: readonly Dependency[]): readonly string[] {
+  if (dependencies.length === 0) return [];
+  return [field(name, dependencies.map((dependency) => debDependency(dependency, kind)).join(", "))];
+}
+
+function field(name: string, value: string): string {
+  // A line feed would let a value write fields of its own.
+  const hasControl = [...value].some((character) => character.charCodeAt(0) < 32);
+  if (value.trim() === "" || hasControl) throw new SlipwayError("recipe_invalid", `the ${name} of a deb must be one non-empty line`);
+  return `${name}: ${value}`;
+}
+
+/** Continuation lines: one leading space, a dot for an empty line. */
+function descriptionLines(text: string): readonly string[] {
+  return text
+    .trim()
+    .split("\n")
+    .map((line) => line.trimEnd())
+    .map((line) => (line === "" ? " ." : ` ${line}`));
+}

@@ -1,0 +1,50 @@
+/** The order and the parents of package entries: byte order of the path, which puts every folder before its contents. */
+import assert from "node:assert/strict";
+import { SlipwayError } from "../model/errors.ts";
+import type { PackageEntry } from "./package.ts";
+
+/** Byte order of the UTF-8 form; the only order used in packages (a locale's order differs from machine to machine). */
+export function comparePaths(left: string, right: string): number {
+  return Buffer.compare(Buffer.from(left), Buffer.from(right));
+}
+
+/** `/usr/bin/jaco` -> `/usr`, `/usr/bin`. */
+export function parentsOf(path: string): readonly string[] {
+  const parents: string[] = [];
+  for (let slash = path.indexOf("/", 1); slash !== -1; slash = path.indexOf("/", slash + 1)) parents.push(path.slice(0, slash));
+  return parents;
+}
+
+/**
+ * Asserts what the recipe resolver promised: sorted, each path once, nothing below a path that is not a folder.
+ * Throws `path_unsafe` for a path that is not absolute and normalised.
+ */
+export function checkEntries(entries: readonly PackageEntry[]): void {
+  const kinds = new Map<string, PackageEntry["kind"]>();
+  let previous = "";
+  for (const { path, kind } of entries) {
+    if (!isPackagePath(path)) throw new SlipwayError("path_unsafe", `refusing the package path ${JSON.stringify(path.slice(0, 200))}`);
+    assert.ok(previous === "" || comparePaths(previous, path) < 0, `entries must be sorted and unique: ${path} after ${previous}`);
+    for (const parent of parentsOf(path)) {
+      assert.ok((kinds.get(parent) ?? "directory") === "directory", `${path} lies below ${parent}, which is a ${kinds.get(parent)}`);
+    }
+    kinds.set(path, kind);
+    previous = path;
+  }
+}
+
+/** Parents that no entry declares, each once and sorted: deb and apk carry them, rpm must not own them. */
+export function undeclaredParents(entries: readonly PackageEntry[]): readonly string[] {
+  const declared = new Set(entries.map((entry) => entry.path));
+  const missing = new Set<string>();
+  for (const entry of entries) {
+    for (const parent of parentsOf(entry.path)) if (!declared.has(parent)) missing.add(parent);
+  }
+  return [...missing].sort(comparePaths);
+}
+
+function isPackagePath(path: string): boolean {
+  if (!path.startsWith("/") || path.length > 4096) return false;
+  const hasControl = [...path].some((character) => character.charCodeAt(0) < 32 || character === "\u007f");
+  return !hasControl && path.isWellFormed() && path.slice(1).split("/").every((part) => part !== "" && part !== "." && part !== "..");
+}

@@ -1,0 +1,140 @@
+/**
+ * Writes tar: 512-byte headers, contents padded to 512, two zero blocks at the end.
+ *
+ * The dialect is GNU's (POSIX ustar plus `L`/`K` records for long names) and never PAX: dpkg refuses PAX records with
+ * "unsupported PAX tar header type 'x'". Headers hold nothing but what the entry says: no clock, no device, no number of this machine.
+ * Layout: tar(5), GNU tar manual "Basic Tar Format".
+ */
+import type { Hash } from "node:crypto";
+import { SlipwayError } from "../model/errors.ts";
+import { pour } from "./byte-source.ts";
+import type { ByteSink, ByteSource } from "./package.ts";
+
+export const tarBlockSize = 512;
+
+/** GNU's magic and version in one; dpkg, busybox, libarchive and apk read it. */
+const gnuMagic = "ustar  \0";
+/** GNU tar's name for the record that carries a long name or link target. */
+const longLinkName = "././@LongLink";
+const nameLimit = 100;
+/** Eleven octal digits: base-256 numbers are not written, so that is the largest member. */
+const sizeLimit = 0o77777777777;
+/** The field has 32 bytes with a closing NUL. */
+const ownerLimit = 31;
+
+export type TarHeader = {
+  /** As stored: `./usr/bin/jaco`; a directory ends with a slash. */
+  readonly name: string;
+  readonly kind: "file" | "directory" | "symlink";
+  /** Permission bits with setuid, setgid and sticky; type bits would overflow the octal field and are refused. */
+  readonly mode: number;
+  readonly sizeBytes?: number;
+  /** Symbolic links only; stored verbatim. */
+  readonly target?: string;
+  readonly epochSeconds: number;
+  readonly owner?: string;
+  readonly group?: string;
+};
+
+const typeFlags = { file: "0", directory: "5", symlink: "2" } as const;
+
+/** The header blocks of one member; throws `format_limit` for what tar cannot hold. */
+export function tarHeader(header: TarHeader): Uint8Array {
+  const blocks: Uint8Array[] = [];
+  const target = header.target ?? "";
+  if (Buffer.byteLength(target) > nameLimit) blocks.push(...longRecord("K", target));
+  if (Buffer.byteLength(header.name) > nameLimit) blocks.push(...longRecord("L", header.name));
+  const { mode, epochSeconds, owner = "root", group = "root", sizeBytes = 0 } = header;
+  if ((mode & ~0o7777) !== 0) throw new SlipwayError("recipe_invalid", `${header.name}: mode ${mode.toString(8)} has more than permission bits`);
+  blocks.push(headerBlock({ name: header.name, type: typeFlags[header.kind], mode, sizeBytes, target, epochSeconds, owner, group }));
+  return blocks.length === 1 && blocks[0] !== undefined ? blocks[0] : Buffer.concat(blocks);
+}
+
+/** Zero bytes that fill the last block of a member of this size. */
+export function tarPadding(sizeBytes: number): Uint8Array {
+  return zeroBlocks.subarray(0, (tarBlockSize - (sizeBytes % tarBlockSize)) % tarBlockSize);
+}
+
+const zeroBlocks = new Uint8Array(2 * tarBlockSize);
+
+export type TarWriter = {
+  /** Writes one member; `hashes` are fed with its content. Throws `source_unusable` where the source does not keep its size. */
+  readonly add: (header: TarHeader, source?: ByteSource, hashes?: readonly Hash[]) => Promise<void>;
+  /** The two zero blocks. */
+  readonly end: () => Promise<void>;
+};
+
+export function createTarWriter(sink: ByteSink): TarWriter {
+  return {
+    add: async (header, source, hashes) => {
+      await sink(tarHeader(source === undefined ? header : { ...header, sizeBytes: source.size }));
+      if (source === undefined) return;
+      await pour(source, sink, { name: header.name, hashes: hashes ?? [] });
+      const padding = tarPadding(source.size);
+      if (padding.length > 0) await sink(padding);
+    },
+    end: async () => sink(zeroBlocks),
+  };
+}
+
+/** GNU `L` (name) and `K` (link target): a member whose content is the long text with a NUL. */
+function longRecord(type: "L" | "K", text: string): readonly Uint8Array[] {
+  const content = Buffer.from(`${text}\0`);
+  const header = headerBlock({
+    name: longLinkName,
+    type,
+    mode: 0o644,
+    sizeBytes: content.length,
+    target: "",
+    epochSeconds: 0,
+    owner: "root",
+    group: "root",
+  });
+  return [header, content, tarPadding(content.length)];
+}
+
+type Block = {
+  readonly name: string;
+  readonly type: string;
+  readonly mode: number;
+  readonly sizeBytes: number;
+  readonly target: string;
+  readonly epochSeconds: number;
+  readonly owner: string;
+  readonly group: string;
+};
+
+function headerBlock(entry: Block): Uint8Array {
+  if (entry.sizeBytes > sizeLimit) throw new SlipwayError("format_limit", `${entry.name} has ${entry.sizeBytes} bytes; tar members end at ${sizeLimit}`);
+  if (Buffer.byteLength(entry.owner) > ownerLimit || Buffer.byteLength(entry.group) > ownerLimit) {
+    throw new SlipwayError("format_limit", `${entry.name}: owner and group names have at most ${ownerLimit} bytes`);
+  }
+  const block = Buffer.alloc(tarBlockSize);
+  // A long name stands whole in its record before; here is its beginning, for readers that know no records.
+  block.set(Buffer.from(entry.name).subarray(0, nameLimit), 0);
+  octal(block, { value: entry.mode, offset: 100, digits: 7 });
+  octal(block, { value: 0, offset: 108, digits: 7 }); // uid
+  octal(block, { value: 0, offset: 116, digits: 7 }); // gid
+  octal(block, { value: entry.sizeBytes, offset: 124, digits: 11 });
+  octal(block, { value: entry.epochSeconds, offset: 136, digits: 11 });
+  block.fill(" ", 148, 156); // the checksum counts its own field as spaces
+  block.write(entry.type, 156, "latin1");
+  block.set(Buffer.from(entry.target).subarray(0, nameLimit), 157);
+  block.write(gnuMagic, 257, "latin1");
+  block.write(entry.owner, 265, ownerLimit, "utf8");
+  block.write(entry.group, 297, ownerLimit, "utf8");
+  octal(block, { value: tarChecksum(block), offset: 148, digits: 6 });
+  block.write("\0 ", 154, "latin1");
+  return block;
+}
+
+function octal(block: Buffer, field: { readonly value: number; readonly offset: number; readonly digits: number }): void {
+  block.write(`${field.value.toString(8).padStart(field.digits, "0")}\0`, field.offset, "latin1");
+}
+
+/** The sum of the header's bytes, its own field counted as spaces. */
+export function tarChecksum(block: Uint8Array): number {
+  let sum = 0;
+  for (let index = 0; index < tarBlockSize; index += 1) sum += index >= 148 && index < 156 ? 0x20 : (block[index] ?? 0);
+  return sum;
+}

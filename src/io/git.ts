@@ -1,0 +1,52 @@
+/** What git knows about a folder: tags at HEAD, the description, commit times. Reads only. */
+import { SlipwayError } from "../model/errors.ts";
+import { cleanEnvironment, type RunCommand } from "./command.ts";
+
+export type GitFacts = {
+  readonly commit: string;
+  /** Seconds since 1970, committer's time. */
+  readonly commitSeconds: number;
+  /** Version-like tags at HEAD, in git's order; empty where a tracked file was changed since. */
+  readonly tagsAtHead: readonly string[];
+  /** `v1.2.0-5-gabc1234`, with `-dirty`; undefined where no tag is reachable. */
+  readonly description: string | undefined;
+  readonly isDirty: boolean;
+};
+
+const timeoutMs = 30_000;
+/** Tags that may be versions: v1.2.3 or 1.2.3. */
+const tagPatterns = ["v[0-9]*", "[0-9]*"];
+
+/** The facts of the repository around `folder`; undefined where there is none, no commit in it, or no git on this machine. */
+export async function readGitFacts(run: RunCommand, folder: string): Promise<GitFacts | undefined> {
+  const git = gitIn(run, folder);
+  let head: string | undefined;
+  try {
+    head = await git(["log", "-1", "--format=%H %ct"]);
+  } catch (error) {
+    if (error instanceof SlipwayError && error.code === "command_failed") return undefined; // git itself is missing
+    throw error;
+  }
+  if (head === undefined) return undefined;
+  const [commit = "", seconds = ""] = head.split(" ");
+  const description = await git(["describe", "--tags", "--long", "--dirty", "--abbrev=7", ...tagPatterns.flatMap((pattern) => ["--match", pattern])]);
+  const isDirty = (await git(["status", "--porcelain", "--untracked-files=no"])) !== "";
+  const tags = (await git(["tag", "--points-at", "HEAD", "--list", ...tagPatterns])) ?? "";
+  return { commit, commitSeconds: Number(seconds), tagsAtHead: isDirty ? [] : tags.split("\n").filter((tag) => tag !== ""), description, isDirty };
+}
+
+/** The commit that a tag names, with its time; undefined where there is no such tag. */
+export async function readTagCommit(run: RunCommand, folder: string, tag: string): Promise<{ readonly commit: string; readonly commitSeconds: number } | undefined> {
+  const found = await gitIn(run, folder)(["log", "-1", "--format=%H %ct", `refs/tags/${tag}`, "--"]);
+  if (found === undefined || found === "") return undefined;
+  const [commit = "", seconds = ""] = found.split(" ");
+  return { commit, commitSeconds: Number(seconds) };
+}
+
+/** One git command in the folder: its output without the last line break, undefined where git refuses. */
+function gitIn(run: RunCommand, folder: string) {
+  return async (args: readonly string[]): Promise<string | undefined> => {
+    const result = await run(["git", "-C", folder, ...args], { timeoutMs, env: { ...cleanEnvironment(), LC_ALL: "C" } });
+    return result.exitCode === 0 ? result.stdout.trimEnd() : undefined;
+  };
+}

@@ -1,0 +1,43 @@
+/** Bytes put aside on disk until their size is known, then read as often as needed: memory stays the same for any size. */
+import { createReadStream } from "node:fs";
+import { open, rm } from "node:fs/promises";
+import { readSizeBytes } from "./hash-file.ts";
+
+/** Same shape as the formats' ByteSource. */
+export type FileBytes = { readonly size: number; readonly open: () => AsyncIterable<Uint8Array> };
+
+/** A file as bytes that can be opened more than once; `size` is what it had when somebody looked. */
+export function fileBytes(path: string, size: number): FileBytes {
+  return { size, open: () => createReadStream(path, { highWaterMark: readSizeBytes }) as AsyncIterable<Buffer> };
+}
+
+/** Makes the spool as a new file at `path` (0600), which must not be there yet; `remove` may be called at any time and more than once. */
+export async function createSpool(path: string): Promise<{
+  readonly write: (piece: Uint8Array) => Promise<void>;
+  readonly finish: () => Promise<FileBytes>;
+  readonly remove: () => Promise<void>;
+}> {
+  const handle = await open(path, "wx", 0o600);
+  let size = 0;
+  let isOpen = true;
+  const close = async (): Promise<void> => {
+    if (isOpen) {
+      isOpen = false;
+      await handle.close();
+    }
+  };
+  return {
+    write: async (piece) => {
+      await handle.writeFile(piece); // at the present position: nothing before it is rewritten
+      size += piece.length;
+    },
+    finish: async () => {
+      await close();
+      return fileBytes(path, size);
+    },
+    remove: async () => {
+      await close();
+      await rm(path, { force: true });
+    },
+  };
+}

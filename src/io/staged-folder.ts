@@ -1,0 +1,65 @@
+/** A folder that appears whole under its name, or not at all. */
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { syncDirectory } from "./atomic-file.ts";
+
+export type StagedFolder = {
+  /** What will stand under the name. */
+  readonly files: string;
+  /** For what is needed on the way only. */
+  readonly work: string;
+  /** Makes the files durable and puts them under the name, in place of what was there. */
+  readonly commit: () => Promise<void>;
+  /** Removes everything that was not committed; allowed at any time and more than once. */
+  readonly discard: () => Promise<void>;
+};
+
+/**
+ * Opens `<parent>/.<name>.tmp-<pid>-<random>`, which `commit` turns into `<parent>/<name>`. An older folder of that name is moved aside just before
+ * and removed just after: POSIX has no exchange of two folders, so a reader may find none for the moment between two renames, never a mixture.
+ * Leftovers of killed processes are removed on the way.
+ */
+export async function stageFolder(parent: string, name: string): Promise<StagedFolder> {
+  await mkdir(parent, { recursive: true });
+  await removeLeftovers(parent, name);
+  const root = join(parent, `.${name}.tmp-${process.pid}-${randomBytes(4).toString("hex")}`);
+  const files = join(root, "files");
+  const work = join(root, "work");
+  await mkdir(files, { recursive: true, mode: 0o755 });
+  await mkdir(work, { mode: 0o700 });
+  return {
+    files,
+    work,
+    commit: async () => {
+      await syncDirectory(files);
+      const target = join(parent, name);
+      try {
+        await rename(target, join(root, "old"));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      }
+      await rename(files, target);
+      await syncDirectory(parent);
+      await rm(root, { recursive: true, force: true });
+    },
+    discard: () => rm(root, { recursive: true, force: true }),
+  };
+}
+
+async function removeLeftovers(parent: string, name: string): Promise<void> {
+  const prefix = `.${name}.tmp-`;
+  for (const entry of await readdir(parent)) {
+    const pid = entry.startsWith(prefix) ? Number(/^\d+/.exec(entry.slice(prefix.length))?.[0]) : Number.NaN;
+    if (Number.isInteger(pid) && !isRunning(pid)) await rm(join(parent, entry), { recursive: true, force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM"; // it lives and belongs to somebody else
+  }
+}

@@ -1,0 +1,130 @@
+/** Gets the product's binaries: runs the recipe's build command for each target, or takes what is built already. */
+import { mkdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { cleanEnvironment, type RunCommand } from "../io/command.ts";
+import { SlipwayError } from "../model/errors.ts";
+import { formatTarget, type Target } from "../model/target.ts";
+import { assertRunsOn } from "./executable.ts";
+import { insideFolder } from "./file-rules.ts";
+import { buildValues, type Plan, type PlannedCommand } from "./plan.ts";
+import type { Recipe } from "./recipe.ts";
+import { type BinaryFile, type FindBinary, readNature } from "./resolve-files.ts";
+import { expandTemplate } from "./templates.ts";
+
+export type BinarySources = {
+  readonly recipe: Recipe;
+  readonly plan: Plan;
+  /** The recipe's folder, absolute: where the command runs. */
+  readonly folder: string;
+  /** An empty folder for what the command writes to {out}. */
+  readonly workFolder: string;
+  readonly run: RunCommand;
+  readonly signal?: AbortSignal;
+  readonly onCommand?: (command: PlannedCommand) => void;
+  readonly onOutput?: (text: string) => void;
+};
+
+/** An hour for one command: a cold build of a large product on a small machine ends below it; a hanging one must end some time. */
+const commandTimeoutMs = 60 * 60 * 1000;
+
+/**
+ * Runs the commands one after the other (each uses all cores by itself) and looks at every binary that the artifacts need.
+ * Throws `build_failed` with the command's last lines, `source_missing` for a binary that is not there afterwards, `source_unusable` for one
+ * that is no file or is made for another target.
+ */
+export async function buildBinaries(sources: BinarySources): Promise<FindBinary> {
+  const outputs = await runCommands(sources);
+  const binaries = new Map<string, BinaryFile>();
+  for (const target of sources.plan.targets) {
+    for (const name of sources.recipe.build.binaries) {
+      const key = keyOf(target, name);
+      binaries.set(key, await lookAt(sources, { target, name, path: outputs.get(key) }));
+    }
+  }
+  return (target, name, place) => {
+    const binary = binaries.get(keyOf(target, name));
+    if (binary === undefined) throw new SlipwayError("source_missing", `there is no binary ${name} for ${formatTarget(target)}`, { place });
+    return binary;
+  };
+}
+
+function keyOf(target: Target, name: string): string {
+  return `${formatTarget(target)} ${name}`;
+}
+
+/** Where each command wrote its {out}, by target and binary. */
+async function runCommands(sources: BinarySources): Promise<ReadonlyMap<string, string>> {
+  const outputs = new Map<string, string>();
+  for (const command of sources.plan.commands) {
+    const { target, binary } = command;
+    const folder = join(sources.workFolder, `${target.os}-${target.arch}`);
+    await mkdir(folder, { recursive: true });
+    const out = join(folder, `${binary ?? "out"}${target.os === "windows" ? ".exe" : ""}`);
+    sources.onCommand?.(command);
+    await runBuild(sources, command, out);
+    const writesOut = command.argv.some((word) => word.includes("{out}"));
+    if (binary !== undefined && writesOut) outputs.set(keyOf(target, binary), out);
+  }
+  return outputs;
+}
+
+async function runBuild(sources: BinarySources, command: PlannedCommand, out: string): Promise<void> {
+  const argv = command.argv.map((word) => word.replaceAll("{out}", out));
+  const result = await sources.run(argv, {
+    cwd: sources.folder,
+    env: { ...cleanEnvironment(), ...standardEnvironment(sources.plan, command, out), ...command.env },
+    timeoutMs: commandTimeoutMs,
+    ...(sources.signal === undefined ? {} : { signal: sources.signal }),
+    ...(sources.onOutput === undefined ? {} : { onOutput: sources.onOutput }),
+  });
+  assertNotInterrupted(sources.signal);
+  if (result.exitCode === 0) return;
+  const why = result.isTimedOut ? `no end after ${commandTimeoutMs / 60_000} minutes` : `exit ${result.exitCode ?? result.signal}`;
+  const tail = (result.stderr || result.stdout).trim().split("\n").slice(-5).join("\n");
+  throw new SlipwayError("build_failed", `${argv[0] ?? ""} for ${formatTarget(command.target)}: ${why}${tail === "" ? "" : `\n${tail}`}`, {
+    place: sources.recipe.placeOf(["build", "run"]),
+  });
+}
+
+/** The same on every machine; Go's cross-build variables too, because a forgotten one would build for this machine. */
+function standardEnvironment(plan: Plan, command: PlannedCommand, out: string): Readonly<Record<string, string>> {
+  const { os, arch } = command.target;
+  return {
+    TZ: "UTC",
+    LC_ALL: "C",
+    SOURCE_DATE_EPOCH: String(plan.epochSeconds),
+    GOOS: os,
+    ...(arch === "armv7" ? { GOARCH: "arm", GOARM: "7" } : { GOARCH: arch }),
+    SLIPWAY_VERSION: plan.version,
+    SLIPWAY_TAG: plan.tag,
+    SLIPWAY_TARGET: formatTarget(command.target),
+    SLIPWAY_OS: os,
+    SLIPWAY_ARCH: arch,
+    ...(command.binary === undefined ? {} : { SLIPWAY_BIN: command.binary }),
+    SLIPWAY_OUT: out,
+  };
+}
+
+async function lookAt(sources: BinarySources, wanted: { readonly target: Target; readonly name: string; readonly path: string | undefined }): Promise<BinaryFile> {
+  const { recipe, plan, folder } = sources;
+  const { target, name } = wanted;
+  const { prebuilt } = recipe.build;
+  const at = prebuilt === undefined ? ["build", "run"] : ["build", "prebuilt"];
+  const place = recipe.placeOf(at);
+  const shown = prebuilt === undefined ? `the {out} of ${name}` : insideFolder(recipe, expandTemplate(prebuilt, { ...buildValues(recipe, plan.version, target), bin: name }), at);
+  const path = wanted.path ?? join(folder, shown);
+  try {
+    const found = await stat(path);
+    if (!found.isFile()) throw new SlipwayError("source_unusable", `${shown} for ${formatTarget(target)} is not a file`, { place });
+    assertRunsOn(await readNature(path), target, { path: shown, place });
+    return { path, size: found.size };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    throw new SlipwayError("source_missing", `there is no ${shown} for ${formatTarget(target)}`, { place, cause: error });
+  }
+}
+
+/** Throws `interrupted` once Ctrl-C was pressed. */
+export function assertNotInterrupted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw new SlipwayError("interrupted", "stopped as asked");
+}

@@ -1,0 +1,147 @@
+/** The lines of `packages.files` and `archives.files` for one target: what goes where, before the disk is looked at. */
+import type { ConfigPolicy } from "../formats/package.ts";
+import type { Target } from "../model/target.ts";
+import type { Recipe } from "./recipe.ts";
+import { RecipeError } from "./recipe-error.ts";
+import type { RecipePath } from "./recipe-problems.ts";
+import type { FileValue } from "./recipe-schema.ts";
+import { expandTemplate, type Template, type TemplateValues } from "./templates.ts";
+
+type RuleCommon = {
+  /** Absolute in packages, relative in archives; ends in `/` where the source's own name is added. */
+  readonly destination: string;
+  readonly owner: string;
+  readonly group: string;
+  /** `slipway.yaml:14:5`, for messages of the build. */
+  readonly place: string;
+};
+
+export type CopyRule = RuleCommon & {
+  readonly kind: "copy";
+  /** A binary of the product by name, or a path relative to the recipe: a file, a folder, or a pattern. */
+  readonly source: { readonly kind: "binary" | "path"; readonly name: string };
+  readonly config?: ConfigPolicy;
+  readonly mode?: number;
+};
+export type LinkRule = RuleCommon & { readonly kind: "link"; readonly target: string };
+export type DirectoryRule = RuleCommon & { readonly kind: "directory"; readonly mode: number };
+export type FileRule = CopyRule | LinkRule | DirectoryRule;
+
+export const defaultDirectoryMode = 0o755;
+
+/** The rules of `packages.files` for one target; throws RecipeError for a source outside the folder and for two rules with one destination. */
+export function packageRules(recipe: Recipe, values: TemplateValues & { readonly target: Target }): readonly FileRule[] {
+  const rules = Object.entries(recipe.packages?.files ?? {}).flatMap(([destination, value]) => rulesOf({ recipe, values, destination, value }));
+  refuseCollisions(rules, "packages.files");
+  return rules;
+}
+
+/** The rules of one archive for one target: every binary and the named files, all at the top. */
+export function archiveRules(recipe: Recipe, index: number, values: TemplateValues & { readonly target: Target }): readonly CopyRule[] {
+  const common = { kind: "copy", owner: "root", group: "root" } as const;
+  const binaries = recipe.build.binaries.map((name, position): CopyRule => {
+    const destination = `${name}${values.target.os === "windows" ? ".exe" : ""}`;
+    return { ...common, destination, source: { kind: "binary", name }, place: recipe.placeOf(["build", "binaries", position]) };
+  });
+  const files = (recipe.archives[index]?.files ?? []).map((template, position): CopyRule => {
+    const path = ["archives", index, "files", position];
+    return { ...common, destination: "/", source: sourceOf({ recipe, template, values, path }), place: recipe.placeOf(path) };
+  });
+  const rules = [...binaries, ...files];
+  refuseCollisions(rules, `archives[${index}]`);
+  return rules;
+}
+
+type Line = { readonly recipe: Recipe; readonly values: TemplateValues & { readonly target: Target }; readonly destination: string; readonly value: FileValue };
+
+function rulesOf({ recipe, values, destination, value }: Line): readonly FileRule[] {
+  const path: RecipePath = ["packages", "files", destination];
+  const copies = (templates: Template | readonly Template[], at: RecipePath, rest: Pick<CopyRule, "owner" | "group" | "config" | "mode">): readonly CopyRule[] =>
+    [templates].flat().map((template: Template, index) => {
+      const place = Array.isArray(templates) ? [...at, index] : at;
+      const source = sourceOf({ recipe, template, values, path: place });
+      if (isPattern(source.name) && !destination.endsWith("/")) {
+        throw new RecipeError([{ place: recipe.placeOf(place), message: `packages.files: the pattern ${source.name} needs a folder: write ${destination}/` }]);
+      }
+      return { kind: "copy", destination, source, place: recipe.placeOf(place), ...rest };
+    });
+  if (Array.isArray(value) || "parts" in value) return copies(value as Template | readonly Template[], path, { owner: "root", group: "root" });
+  const { from, link, owner, group, config, mode } = value;
+  const place = recipe.placeOf(path);
+  if (from !== undefined) {
+    return copies(from, [...path, "from"], { owner, group, ...(config === undefined ? {} : { config }), ...(mode === undefined ? {} : { mode }) });
+  }
+  const plain = destination.replace(/\/$/, "");
+  if (link !== undefined) return [{ kind: "link", destination: plain, target: link, owner, group, place }];
+  return [{ kind: "directory", destination: plain, mode: mode ?? defaultDirectoryMode, owner, group, place }];
+}
+
+function sourceOf(at: { recipe: Recipe; template: Template; values: TemplateValues; path: RecipePath }): CopyRule["source"] {
+  const name = expandTemplate(at.template, at.values);
+  if (at.recipe.build.binaries.includes(name)) return { kind: "binary", name };
+  return { kind: "path", name: insideFolder(at.recipe, name, at.path) };
+}
+
+/** A path of the recipe as it is; throws RecipeError where it leads out of the recipe's folder. */
+export function insideFolder(recipe: Recipe, path: string, at: RecipePath): string {
+  const isOutside = path === "" || path.startsWith("/") || path.includes("\\") || path.split("/").includes("..");
+  if (isOutside) throw new RecipeError([{ place: recipe.placeOf(at), message: `${JSON.stringify(path)} leads out of the recipe's folder` }]);
+  return path;
+}
+
+/** True where the source is a pattern whose matches only the disk knows. */
+export function isPattern(source: string): boolean {
+  return /[*?[]/.test(source);
+}
+
+/** The source as messages name it. */
+export function sourceName(rule: FileRule): string {
+  if (rule.kind === "link") return `link to ${rule.target}`;
+  return rule.kind === "directory" ? "directory" : rule.source.name;
+}
+
+/** Where a rule writes, if that is known without the disk. */
+function knownDestination(rule: FileRule): string | undefined {
+  if (rule.kind !== "copy" || !rule.destination.endsWith("/")) return rule.destination;
+  return isPattern(rule.source.name) ? undefined : rule.destination + baseName(rule.source.name);
+}
+
+export function baseName(path: string): string {
+  return path.replace(/\/+$/, "").split("/").at(-1) ?? path;
+}
+
+type Written = { readonly destination: string; readonly source: string; readonly isDirectory: boolean; readonly place: string };
+
+function refuseCollisions(rules: readonly FileRule[], subject: string): void {
+  const written = rules.flatMap((rule): readonly Written[] => {
+    const destination = knownDestination(rule);
+    return destination === undefined ? [] : [{ destination, source: sourceName(rule), isDirectory: rule.kind === "directory", place: rule.place }];
+  });
+  // A source may be a folder, which only the disk knows: what lies below another rule's destination is looked at when it is resolved.
+  assertDistinct(written.map((one) => ({ ...one, isDirectory: true })), subject);
+}
+
+/**
+ * Throws RecipeError where two sources write one path, or one writes below the other's file. Directories may repeat as parents, not as entries.
+ */
+export function assertDistinct(written: readonly Written[], subject: string): void {
+  const byDestination = new Map<string, Written>();
+  for (const one of written) {
+    const path = one.destination.replace(/^\/+/, "/");
+    const other = byDestination.get(path);
+    if (other !== undefined) throw new RecipeError([{ place: one.place, message: `${subject}: ${other.source} (${other.place}) and ${one.source} both write ${path}` }]);
+    byDestination.set(path, one);
+  }
+  for (const [path, one] of byDestination) {
+    for (let parent = parentOf(path); parent !== ""; parent = parentOf(parent)) {
+      const above = byDestination.get(parent);
+      if (above !== undefined && !above.isDirectory) {
+        throw new RecipeError([{ place: one.place, message: `${subject}: ${one.source} goes into ${parent}, which is a file (${above.source}, ${above.place})` }]);
+      }
+    }
+  }
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf("/")));
+}

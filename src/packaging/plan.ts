@@ -1,0 +1,253 @@
+/** The plan of a build: every artifact with its name and what it is made of, from the recipe and a version alone, before anything is built. */
+import { manifestName } from "../model/manifest.ts";
+import { SlipwayError } from "../model/errors.ts";
+import { nearestWord, parseFileName } from "../model/names.ts";
+import { formatTarget, type Target } from "../model/target.ts";
+import { fileVersion, isStable, tagOf, type Version } from "../model/version.ts";
+import { channelOf } from "./channel.ts";
+import { archiveRules, type CopyRule, type FileRule, insideFolder, packageRules, sourceName } from "./file-rules.ts";
+import type { Recipe } from "./recipe.ts";
+import { RecipeError } from "./recipe-error.ts";
+import type { RecipePath } from "./recipe-problems.ts";
+import { type PackageFormat, packageFormats } from "./recipe-schema.ts";
+import { expandTemplate, parseTemplate, type Template, type TemplateValues, usesPlaceholder } from "./templates.ts";
+
+export const buildableKinds = ["deb", "rpm", "archive", "binary"] as const;
+export type BuildableKind = (typeof buildableKinds)[number];
+
+type PlannedCommon = {
+  readonly name: string;
+  /** What it is made of, as a person would name it: `jaco`, `build/packaging/jaco.service`. */
+  readonly inputs: readonly string[];
+};
+export type PlannedPackage = PlannedCommon & { readonly kind: PackageFormat; readonly target: Target; readonly rules: readonly FileRule[] };
+export type PlannedArchive = PlannedCommon & {
+  readonly kind: "archive";
+  readonly target: Target;
+  readonly container: "tar.gz" | "zip";
+  readonly rules: readonly CopyRule[];
+};
+export type PlannedBinary = PlannedCommon & { readonly kind: "binary"; readonly target: Target; readonly binary: string };
+export type PlannedNotes = PlannedCommon & { readonly kind: "notes"; readonly source: string; readonly place: string };
+export type PlannedArtifact = PlannedPackage | PlannedArchive | PlannedBinary | PlannedNotes;
+
+/** One run of the recipe's build command; `{out}` is still in it, because only the build knows that path. */
+export type PlannedCommand = {
+  readonly target: Target;
+  /** The binary that it writes to `{out}`, where it names one. */
+  readonly binary?: string;
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+};
+
+/** Files about the release: written last, in this order. */
+export type PlannedRecord = { readonly name: string; readonly kind: "manifest" | "sums" | "openpgp" | "minisign" };
+
+export type Plan = {
+  readonly product: string;
+  readonly version: Version;
+  readonly tag: string;
+  readonly channel: string;
+  /** Seconds since 1970 of the commit: the only time in the artifacts, and the release's sequence. */
+  readonly epochSeconds: number;
+  readonly commit?: string;
+  readonly targets: readonly Target[];
+  readonly commands: readonly PlannedCommand[];
+  readonly artifacts: readonly PlannedArtifact[];
+  readonly records: readonly PlannedRecord[];
+};
+
+export type PlanRequest = {
+  readonly recipe: Recipe;
+  readonly version: Version;
+  readonly epochSeconds: number;
+  readonly commit?: string;
+  /** All targets of the recipe by default. */
+  readonly targets?: readonly Target[];
+  /** All kinds by default. */
+  readonly only?: readonly BuildableKind[];
+};
+
+export const notesArtifactName = "RELEASE-NOTES.md";
+
+/**
+ * Decides everything about a build but the bytes. Pure: the same request gives the same plan anywhere.
+ * Throws RecipeError (`recipe_invalid`) for colliding names or destinations and impossible artifact names, `target_invalid` for a target that
+ * the recipe does not have.
+ */
+export function planRelease(request: PlanRequest): Plan {
+  const { recipe, version, epochSeconds } = request;
+  const targets = request.targets ?? recipe.targets;
+  for (const target of targets) {
+    if (!recipe.targets.some((known) => formatTarget(known) === formatTarget(target))) {
+      throw new SlipwayError("target_invalid", `${formatTarget(target)} is not among the targets of ${recipe.fileName}: ${recipe.targets.map(formatTarget).join(", ")}`);
+    }
+  }
+  const isWanted = (kind: BuildableKind): boolean => request.only === undefined || request.only.includes(kind);
+  const artifacts = [
+    ...targets.flatMap((target) => artifactsOf(request, target, isWanted)),
+    ...(request.only === undefined ? notesOf(recipe, version) : []),
+  ];
+  if (artifacts.length === 0) throw new SlipwayError("usage", `nothing to build: ${recipe.fileName} makes no ${(request.only ?? []).join(" or ")} for these targets`);
+  const records = recordsOf(recipe);
+  refuseSameNames(recipe, artifacts, records);
+  return {
+    product: recipe.name,
+    version,
+    tag: tagOf(version),
+    channel: channelOf(recipe, version),
+    epochSeconds,
+    ...(request.commit === undefined ? {} : { commit: request.commit }),
+    targets,
+    commands: targets.flatMap((target) => commandsOf(recipe, version, target)),
+    artifacts,
+    records,
+  };
+}
+
+/** Reads `--only deb,rpm`; throws `usage` with the nearest word. */
+export function parseBuildableKinds(words: readonly string[]): readonly BuildableKind[] {
+  return words.map((word) => {
+    const kind = buildableKinds.find((candidate) => candidate === word);
+    if (kind !== undefined) return kind;
+    const near = nearestWord(word, buildableKinds);
+    throw new SlipwayError("usage", `"${word}" is not a kind of artifact; known: ${buildableKinds.join(", ")}${near === undefined ? "" : ` - did you mean "${near}"?`}`);
+  });
+}
+
+/** Values for names, in which build metadata is spelled without `+`. */
+function nameValues(recipe: Recipe, version: Version, target: Target): TemplateValues & { readonly target: Target } {
+  return { name: recipe.name, version: fileVersion(version), tag: `v${fileVersion(version)}`, target };
+}
+
+/** Values for everything that is no name: the version as it is. */
+export function buildValues(recipe: Recipe, version: Version, target: Target): TemplateValues & { readonly target: Target } {
+  return { name: recipe.name, version, tag: tagOf(version), target };
+}
+
+function artifactsOf(request: PlanRequest, target: Target, isWanted: (kind: BuildableKind) => boolean): readonly PlannedArtifact[] {
+  const { recipe, version } = request;
+  const names = nameValues(recipe, version, target);
+  const values = buildValues(recipe, version, target);
+  const artifacts: PlannedArtifact[] = [];
+  const { packages, binaries } = recipe;
+  if (packages !== undefined && target.os === "linux") {
+    for (const kind of packageFormats.filter((format) => packages.formats.includes(format) && isWanted(format))) {
+      const rules = packageRules(recipe, values);
+      artifacts.push({ kind, target, rules, name: packageName(recipe, kind, names), inputs: rules.map(sourceName) });
+    }
+  }
+  if (isWanted("archive")) {
+    for (const index of recipe.archives.keys()) artifacts.push(archiveOf(recipe, index, { names, values }));
+  }
+  if (isWanted("binary") && binaries !== undefined) {
+    for (const binary of recipe.build.binaries) {
+      artifacts.push({ kind: "binary", target, binary, name: checkedName(recipe, binaries, { ...names, bin: binary }, ["binaries"]), inputs: [binary] });
+    }
+  }
+  return artifacts;
+}
+
+function archiveOf(recipe: Recipe, index: number, at: { names: TemplateValues & { readonly target: Target }; values: TemplateValues & { readonly target: Target } }): PlannedArchive {
+  const { target } = at.names;
+  const template = recipe.archives[index]?.name ?? defaultArchiveName;
+  const path: RecipePath = ["archives", index, "name"];
+  const written = checkedName(recipe, template, at.names, path);
+  const container = archiveContainer(written) ?? (target.os === "windows" ? "zip" : "tar.gz");
+  const name = archiveContainer(written) === undefined ? `${written}.${container}` : written;
+  const rules = archiveRules(recipe, index, at.values);
+  return { kind: "archive", target, container, name, rules, inputs: rules.map(sourceName) };
+}
+
+const defaultArchiveName = parseTemplate("{name}-{version}-{os}-{arch}", ["name", "version", "os", "arch"]);
+
+function archiveContainer(name: string): "tar.gz" | "zip" | undefined {
+  if (name.endsWith(".zip")) return "zip";
+  return name.endsWith(".tar.gz") ? "tar.gz" : undefined;
+}
+
+/** Conventional names: deb-buildpackage's `name_version_arch.deb`, rpm's `name-version-release.arch.rpm`; a preview keeps its dash, for `~` is no part of a name. */
+const packageNames: Readonly<Record<PackageFormat, (name: string, version: string, release: string | undefined) => string>> = {
+  deb: (name, version, release) => `${name}_${version}${release === undefined ? "" : `-${release}`}_{arch:deb}.deb`,
+  rpm: (name, version, release) => `${name}-${version}-${release ?? "1"}.{arch:rpm}.rpm`,
+};
+
+function packageName(recipe: Recipe, format: PackageFormat, values: TemplateValues): string {
+  const own = recipe.packages?.names[format];
+  const conventional = packageNames[format](recipe.packages?.name ?? recipe.name, values.version, recipe.packages?.release);
+  const path: RecipePath = ["packages", "names", format];
+  const name = checkedName(recipe, own ?? parseTemplate(conventional, ["arch"]), values, path);
+  if (!name.endsWith(`.${format}`)) throw new RecipeError([{ place: recipe.placeOf(path), message: `packages.names.${format}: ${name} must end in .${format}` }]);
+  return name;
+}
+
+function checkedName(recipe: Recipe, template: Template, values: TemplateValues, path: RecipePath): string {
+  const name = expandTemplate(template, values);
+  try {
+    return parseFileName(name);
+  } catch (error) {
+    if (error instanceof SlipwayError) throw new RecipeError([{ place: recipe.placeOf(path), message: error.message }]);
+    throw error;
+  }
+}
+
+/** Notes are asked for where a tag was made on purpose; a `git describe` snapshot between two tags has none yet. */
+function notesOf(recipe: Recipe, version: Version): readonly PlannedNotes[] {
+  if (recipe.notes === undefined || (!isStable(version) && /[-.]git\.\d+\.g/.test(version))) return [];
+  const path: RecipePath = ["notes", "file"];
+  const source = insideFolder(recipe, expandTemplate(recipe.notes.file, { name: recipe.name, version, tag: tagOf(version) }), path);
+  return [{ kind: "notes", name: notesArtifactName, source, place: recipe.placeOf(path), inputs: [source] }];
+}
+
+function recordsOf(recipe: Recipe): readonly PlannedRecord[] {
+  return [
+    { name: manifestName, kind: "manifest" },
+    { name: recipe.checksums, kind: "sums" },
+    ...(recipe.sign.gpg === undefined ? [] : [{ name: `${recipe.checksums}.sig`, kind: "openpgp" } as const]),
+    ...(recipe.sign.minisign === undefined ? [] : [{ name: `${recipe.checksums}.minisig`, kind: "minisign" } as const]),
+  ];
+}
+
+function refuseSameNames(recipe: Recipe, artifacts: readonly PlannedArtifact[], records: readonly PlannedRecord[]): void {
+  const owners = new Map(records.map((record) => [record.name, record.kind as string]));
+  for (const artifact of artifacts) {
+    const owner = "target" in artifact ? `${artifact.kind} ${artifact.inputs[0] ?? ""} (${formatTarget(artifact.target)})` : artifact.kind;
+    const other = owners.get(artifact.name);
+    if (other !== undefined) {
+      throw new RecipeError([{ place: recipe.placeOf(namePath(artifact)), message: `${other} and ${owner} are both named ${artifact.name}` }]);
+    }
+    owners.set(artifact.name, owner);
+  }
+}
+
+function namePath(artifact: PlannedArtifact): RecipePath {
+  switch (artifact.kind) {
+    case "binary":
+      return ["binaries"];
+    case "archive":
+      return ["archives"];
+    case "notes":
+      return ["notes"];
+    case "deb":
+    case "rpm":
+      return ["packages", "names", artifact.kind];
+    default:
+      return artifact satisfies never;
+  }
+}
+
+function commandsOf(recipe: Recipe, version: Version, target: Target): readonly PlannedCommand[] {
+  const { run, env, binaries } = recipe.build;
+  if (run === undefined) return [];
+  const isPerBinary = [...run, ...Object.values(env)].some((word) => usesPlaceholder(word, "bin") || usesPlaceholder(word, "out"));
+  const command = (binary?: string): PlannedCommand => {
+    const values = { ...buildValues(recipe, version, target), out: "{out}", ...(binary === undefined ? {} : { bin: binary }) };
+    return {
+      target,
+      ...(binary === undefined ? {} : { binary }),
+      argv: run.map((word) => expandTemplate(word, values)),
+      env: Object.fromEntries(Object.entries(env).map(([key, value]) => [key, expandTemplate(value, values)])),
+    };
+  };
+  return isPerBinary ? binaries.map(command) : [command()];
+}

@@ -1,0 +1,69 @@
+/** Reads `slipway.yaml`: text in, a checked recipe out, or every problem in it with file, line and column. */
+import { isAlias, isScalar, LineCounter, parseDocument, visit, type Document } from "yaml";
+import { RecipeError, type RecipeProblem } from "./recipe-error.ts";
+import { type LocatedDocument, placeAt, placeOf, problemsOf, type RecipePath } from "./recipe-problems.ts";
+import { type RecipeBody, recipeSchema } from "./recipe-schema.ts";
+
+export const recipeName = "slipway.yaml";
+
+/** Largest recipe that is read; real ones have some kilobytes. */
+export const recipeSizeLimit = 1024 * 1024;
+
+export type Recipe = RecipeBody & {
+  readonly fileName: string;
+  /** `slipway.yaml:14:5` of the value at a path such as `["packages", "depends", "deb", 0]`, or of its nearest parent. */
+  readonly placeOf: (path: RecipePath) => string;
+};
+
+/**
+ * Reads a recipe; `fileName` is what messages show. Throws RecipeError (`recipe_invalid`) with all problems: syntax, duplicate and unknown
+ * keys, wrong types, placeholders, dependencies, modes. Paths in it are not looked at: that is the build's business.
+ */
+export function loadRecipe(text: string, fileName: string): Recipe {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, version: "1.2", merge: false });
+  const located: LocatedDocument = { fileName, text, document, lines };
+  const syntax = syntaxProblems(located);
+  if (isFilled(syntax)) throw new RecipeError(syntax);
+  quoteOctals(document);
+  const parsed = recipeSchema.safeParse(document.toJS({ maxAliasCount: 0 }));
+  if (parsed.success) return { ...parsed.data, fileName, placeOf: (path) => placeOf(located, path) };
+  const problems = problemsOf(located, parsed.error.issues);
+  if (isFilled(problems)) throw new RecipeError(problems);
+  throw new Error("bug: zod refused the recipe without an issue", { cause: parsed.error });
+}
+
+const isFilled = (problems: readonly RecipeProblem[]): problems is readonly [RecipeProblem, ...RecipeProblem[]] => problems.length > 0;
+
+/** YAML's own errors, its warnings (an unknown tag would be ignored), and aliases, whose places would point somewhere else. */
+function syntaxProblems(located: LocatedDocument): readonly RecipeProblem[] {
+  const { document } = located;
+  const duplicates = document.errors.filter((error) => error.code === "DUPLICATE_KEY");
+  const broken = document.errors.filter((error) => error.code !== "DUPLICATE_KEY").slice(0, 1); // what follows a syntax error is noise
+  const problems: RecipeProblem[] = [
+    ...broken.map((error) => ({ place: placeAt(located, error.pos[0]), message: firstLine(error.message) })),
+    ...duplicates.map((error) => ({ place: placeAt(located, error.pos[0]), message: `the key ${duplicateKey(located, error.pos)} stands here twice` })),
+    ...document.warnings.map((warning) => ({ place: placeAt(located, warning.pos[0]), message: firstLine(warning.message) })),
+  ];
+  visit(document, {
+    Alias: (_, node) => {
+      if (isAlias(node)) problems.push({ place: placeAt(located, node.range?.[0] ?? 0), message: `*${node.source}: aliases are not part of a recipe; write the value out` });
+    },
+  });
+  return problems;
+}
+
+const firstLine = (text: string): string => text.split("\n")[0] ?? text;
+
+function duplicateKey(located: LocatedDocument, position: readonly [number, number]): string {
+  return JSON.stringify(/^[^\s:]*/.exec(located.text.slice(position[0]))?.[0] ?? "");
+}
+
+/** `mode: 0o755` arrives as the number 493, indistinguishable from 493 itself: octal numbers go on as the text that was written. */
+function quoteOctals(document: Document): void {
+  visit(document, {
+    Scalar: (_, node) => {
+      if (isScalar(node) && node.format === "OCT" && typeof node.source === "string") node.value = node.source;
+    },
+  });
+}

@@ -1,0 +1,153 @@
+/** Looks at the disk for what the rules name: files, folders and patterns become the list of what goes into an artifact. */
+import { glob, lstat, open, readdir, readlink, realpath } from "node:fs/promises";
+import { join, relative, sep } from "node:path";
+import { comparePaths } from "../formats/entry-path.ts";
+import { SlipwayError } from "../model/errors.ts";
+import type { Target } from "../model/target.ts";
+import { type FileNature, natureOf, natureSizeBytes } from "./executable.ts";
+import { assertDistinct, baseName, type CopyRule, defaultDirectoryMode, type FileRule, isPattern, sourceName } from "./file-rules.ts";
+import { isSharedDirectory } from "./shared-directories.ts";
+
+type ResolvedCommon = {
+  /** Absolute, in an archive from its top: `/usr/bin/jaco`. */
+  readonly destination: string;
+  readonly owner: string;
+  readonly group: string;
+  /** The source as messages name it. */
+  readonly source: string;
+  readonly place: string;
+};
+export type ResolvedFile = ResolvedCommon & {
+  readonly kind: "file";
+  readonly path: string;
+  readonly size: number;
+  readonly mode: number;
+  readonly config?: "noreplace" | "replace";
+};
+export type ResolvedLink = ResolvedCommon & { readonly kind: "symlink"; readonly target: string };
+export type ResolvedDirectory = ResolvedCommon & { readonly kind: "directory"; readonly mode: number };
+export type ResolvedEntry = ResolvedFile | ResolvedLink | ResolvedDirectory;
+
+/** A built binary on disk. */
+export type BinaryFile = { readonly path: string; readonly size: number };
+/** The binary of that name for a target; throws `source_missing` where there is none. */
+export type FindBinary = (target: Target, name: string, place: string) => BinaryFile;
+
+export type ResolveContext = {
+  /** The recipe's folder, absolute. */
+  readonly folder: string;
+  readonly target: Target;
+  readonly findBinary: FindBinary;
+  /** For messages: `packages.files`. */
+  readonly subject: string;
+};
+
+const specialBits = 0o7000;
+const programMode = 0o755;
+const plainMode = 0o644;
+
+/**
+ * The entries for these rules, sorted by destination in byte order, each once. Links inside folders and matched by patterns are kept as links
+ * and never followed. Throws `source_missing`, `source_unusable` (a device, an unasked setuid bit), `path_unsafe` (a link out of the folder)
+ * and RecipeError for two sources with one destination; each names the line of the recipe.
+ */
+export async function resolveFiles(rules: readonly FileRule[], context: ResolveContext): Promise<readonly ResolvedEntry[]> {
+  const entries: ResolvedEntry[] = [];
+  for (const rule of rules) entries.push(...(await resolveRule(rule, context)));
+  const sorted = entries.toSorted((left, right) => comparePaths(left.destination, right.destination));
+  assertDistinct(
+    sorted.map((entry) => ({ ...entry, isDirectory: entry.kind === "directory" })),
+    context.subject,
+  );
+  return sorted;
+}
+
+async function resolveRule(rule: FileRule, context: ResolveContext): Promise<readonly ResolvedEntry[]> {
+  const { destination, owner, group, place } = rule;
+  const common = { destination, owner, group, place, source: sourceName(rule) };
+  if (rule.kind === "link") return [{ kind: "symlink", target: rule.target, ...common }];
+  if (rule.kind === "directory") return [{ kind: "directory", mode: rule.mode, ...common }];
+  if (rule.source.kind === "binary") {
+    const binary = context.findBinary(context.target, rule.source.name, place);
+    const into = destination.endsWith("/") ? `${destination}${rule.source.name}` : destination;
+    const absolute = into.startsWith("/") ? into : `/${into}`;
+    return [{ ...common, kind: "file", destination: absolute, path: binary.path, size: binary.size, mode: rule.mode ?? programMode, ...configOf(rule) }];
+  }
+  if (!isPattern(rule.source.name)) return resolvePath(rule, rule.source.name, context);
+  const matches = await Array.fromAsync(glob(rule.source.name, { cwd: context.folder }));
+  if (matches.length === 0) throw new SlipwayError("source_missing", `${context.subject}: nothing matches ${rule.source.name}`, { place });
+  const entries: ResolvedEntry[] = [];
+  for (const match of matches.map((path) => path.split(sep).join("/")).toSorted(comparePaths)) entries.push(...(await resolvePath(rule, match, context)));
+  return entries;
+}
+
+async function resolvePath(rule: CopyRule, name: string, context: ResolveContext): Promise<readonly ResolvedEntry[]> {
+  const path = join(context.folder, name);
+  const destination = rule.destination.endsWith("/") ? rule.destination + baseName(name) : rule.destination;
+  const from = { rule, context, source: name };
+  const real = await realPathInside(path, from);
+  const isLinkKept = isPattern(rule.source.name) && (await lstat(path)).isSymbolicLink();
+  return resolveTree(isLinkKept ? path : real, destination, from);
+}
+
+type From = { readonly rule: CopyRule; readonly context: ResolveContext; readonly source: string };
+
+/** The path with its links followed; a link that leads out of the recipe's folder could ship any file of the build machine. */
+async function realPathInside(path: string, from: From): Promise<string> {
+  const { place } = from.rule;
+  let real: string;
+  try {
+    real = await realpath(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    throw new SlipwayError("source_missing", `${from.context.subject}: there is no ${from.source}`, { place, cause: error });
+  }
+  const folder = await realpath(from.context.folder);
+  const way = relative(folder, real);
+  if (way === ".." || way.startsWith(`..${sep}`)) {
+    throw new SlipwayError("path_unsafe", `${from.context.subject}: ${from.source} is a link out of the recipe's folder`, { place });
+  }
+  return real;
+}
+
+async function resolveTree(path: string, destination: string, from: From): Promise<readonly ResolvedEntry[]> {
+  const { rule, source } = from;
+  const { owner, group, place } = rule;
+  const common = { destination, owner, group, place, source };
+  const stat = await lstat(path);
+  if (stat.isSymbolicLink()) return [{ kind: "symlink", target: await readlink(path), ...common }];
+  if (stat.isDirectory()) {
+    const own: readonly ResolvedEntry[] = isSharedDirectory(destination) ? [] : [{ kind: "directory", mode: defaultDirectoryMode, ...common }];
+    const below: ResolvedEntry[] = [];
+    for (const name of await readdir(path)) {
+      below.push(...(await resolveTree(join(path, name), `${destination}/${name}`, { ...from, source: `${source.replace(/\/+$/, "")}/${name}` })));
+    }
+    return [...own, ...below];
+  }
+  if (!stat.isFile()) throw new SlipwayError("source_unusable", `${from.context.subject}: ${source} is neither a file nor a folder`, { place });
+  if ((stat.mode & specialBits) !== 0 && rule.mode === undefined) {
+    const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
+    throw new SlipwayError("source_unusable", `${from.context.subject}: ${source} has the mode ${mode} with setuid, setgid or sticky, which nobody asked for`, {
+      place,
+      hint: `write mode: "${mode}" beside from if it is meant, or chmod the file`,
+    });
+  }
+  const mode = rule.mode ?? ((stat.mode & 0o100) !== 0 || (await readNature(path)).kind !== "other" ? programMode : plainMode);
+  return [{ ...common, kind: "file", path, size: stat.size, mode, ...configOf(rule) }];
+}
+
+function configOf(rule: CopyRule): Pick<ResolvedFile, "config"> {
+  return rule.config === undefined ? {} : { config: rule.config };
+}
+
+/** What the file's first bytes say it is. */
+export async function readNature(path: string): Promise<FileNature> {
+  const handle = await open(path, "r");
+  try {
+    const head = Buffer.alloc(natureSizeBytes);
+    const { bytesRead } = await handle.read(head, 0, head.length, 0);
+    return natureOf(head.subarray(0, bytesRead));
+  } finally {
+    await handle.close();
+  }
+}

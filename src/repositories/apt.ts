@@ -1,0 +1,201 @@
+/**
+ * An APT repository: published debs become `dists/<channel>/` (InRelease, Release, Release.gpg, Packages.gz with by-hash).
+ *
+ * Parties and order: apt asks for InRelease, checks its signature, Valid-Until and Suite, then fetches each index that the file lists
+ * under the digest that it lists (by-hash), then pool files under the digests of the index. So one signature covers every byte, and an
+ * older snapshot stays whole for as long as its by-hash files are answered.
+ *
+ * Sources: Debian wiki "DebianRepository/Format", apt-secure(8), sources.list(5), deb-control(5). Only SHA256 is listed: apt asks
+ * by-hash under the strongest digest listed and every apt since 1.2 takes SHA256 alone.
+ */
+import { z } from "zod";
+import type { DebPackage } from "../formats/deb-read.ts";
+import { digestHex } from "../model/digest.ts";
+import { SlipwayError } from "../model/errors.ts";
+import { blockSizes, emptyIndex, type IndexForm, type IndexState, indexParts, indexStateSchema, type NewBlock, updateIndex } from "./index-blocks.ts";
+import { fileOfBytes, type OpenBlock, type RepositoryFile } from "./repository-file.ts";
+
+/** Makes the repository key's signatures; both texts are armored. */
+export type RepositorySigner = {
+  /** OpenPGP cleartext signature over the text (RFC 9580 7). */
+  readonly clearsign: (text: string) => Promise<string>;
+  /** OpenPGP detached signature, armored. */
+  readonly detach: (bytes: Uint8Array) => Promise<string>;
+};
+
+const packagesForm: IndexForm = { name: "packages", terminator: "\n\n", ...blockSizes };
+
+/** What one deb adds to the channel: `arch` in dpkg's words (`amd64`, `all`), `stanza` from aptStanza. */
+export type AptEntry = { readonly arch: string; readonly stanza: string };
+
+export const aptStateSchema = z.strictObject({
+  schema: z.literal(1),
+  /** By dpkg's architecture word. `all` is the seed of an architecture that joins later and is not served by itself. */
+  indexes: z.record(z.string().regex(/^[a-z0-9][a-z0-9-]*$/), indexStateSchema),
+});
+/** One channel's indexes between two publications; the contract is that of index-blocks.ts. */
+export type AptState = { readonly schema: 1; readonly indexes: Readonly<Record<string, IndexState>> };
+
+/** A channel before its first deb. The architectures named are served at once, empty: `apt-get update` then works before the first release. */
+export async function emptyApt(architectures: readonly string[] = []): Promise<AptState> {
+  const empty = await emptyIndex(packagesForm);
+  return { schema: 1, indexes: Object.fromEntries(architectures.map((arch) => [arch, empty])) };
+}
+
+/** Reads a stored state; throws `internal` where it is not one. */
+export function parseAptState(value: unknown): AptState {
+  const parsed = aptStateSchema.safeParse(value);
+  if (!parsed.success) throw new SlipwayError("internal", `the stored APT state is damaged: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
+}
+
+/**
+ * The channel after a release came or went; see the contract at the top of index-blocks.ts.
+ *
+ * A deb of architecture `all` is listed in every architecture, also in one that joins later.
+ */
+export async function updateApt(
+  before: AptState,
+  change: { readonly add: readonly AptEntry[]; readonly remove?: readonly AptEntry[] },
+  openBlock: OpenBlock,
+): Promise<{ state: AptState; blocks: readonly NewBlock[] }> {
+  const remove = change.remove ?? [];
+  const known = new Set([...Object.keys(before.indexes), ...[...change.add, ...remove].map((entry) => entry.arch)]);
+  const seed = before.indexes["all"] ?? (await emptyIndex(packagesForm));
+  const indexes: Record<string, IndexState> = {};
+  const blocks = new Map<string, NewBlock>();
+  for (const arch of [...known].sort()) {
+    const mine = (entries: readonly AptEntry[]): readonly string[] =>
+      entries.filter((entry) => entry.arch === arch || entry.arch === "all").map((entry) => entry.stanza);
+    const changes = { add: mine(change.add), remove: mine(remove) };
+    const old = before.indexes[arch] ?? seed;
+    if (changes.add.length + changes.remove.length === 0) {
+      indexes[arch] = old;
+      continue;
+    }
+    const update = await updateIndex(packagesForm, old, changes, openBlock);
+    indexes[arch] = update.state;
+    for (const block of update.blocks) blocks.set(block.digest, block);
+  }
+  return { state: { schema: 1, indexes }, blocks: [...blocks.values()] };
+}
+
+/** Written by us after the control fields; a deb that brings them itself could point apt elsewhere. */
+const indexFields = new Set(["filename", "size", "md5sum", "sha1", "sha256", "sha512"]);
+
+/** `filename` is relative to the archive root (`pool/main/c/coequal/coequal_1.4.2_amd64.deb`); digests are bare hex of the whole file. */
+export type AptLocation = { readonly filename: string; readonly sha256: string; readonly md5?: string };
+
+/**
+ * The Packages stanza of one deb: its control fields as they stand, then where it lies and what it weighs. Made once, at upload.
+ *
+ * Throws `format_invalid` for control fields that would break out of their stanza or speak for the index.
+ */
+export function aptStanza(deb: Pick<DebPackage, "fields" | "sizes">, location: AptLocation): string {
+  const lines: string[] = [];
+  const names = new Set<string>();
+  for (const { name, value } of deb.fields) {
+    const lower = name.toLowerCase();
+    if (names.has(lower)) throw badControl(`field ${name} twice`);
+    if (indexFields.has(lower)) throw badControl(`field ${name}, which belongs to the index`);
+    names.add(lower);
+    lines.push(`${name}: ${checkValue(name, value)}`);
+  }
+  lines.push(`Filename: ${location.filename}`, `Size: ${deb.sizes.packageBytes}`);
+  if (location.md5 !== undefined) lines.push(`MD5sum: ${location.md5}`);
+  lines.push(`SHA256: ${location.sha256}`);
+  return `${lines.join("\n")}\n\n`;
+}
+
+/** deb-control(5): a further line starts with a blank and is not empty; an empty line would end the stanza and start a forged one. */
+function checkValue(name: string, value: string): string {
+  if (hasControlCharacter(value)) throw badControl(`control characters in field ${name}`);
+  const [first, ...further] = value.trimEnd().split("\n");
+  for (const line of further) if (!/^[ \t]/.test(line) || line.trim() === "") throw badControl(`field ${name} with a line that ends it`);
+  return [(first ?? "").trim(), ...further].join("\n");
+}
+
+/** Anything below space except tab and line feed, and DEL. */
+function hasControlCharacter(text: string): boolean {
+  for (const char of text) {
+    const code = char.codePointAt(0) ?? 0;
+    if ((code < 32 && char !== "\t" && char !== "\n") || code === 127) return true;
+  }
+  return false;
+}
+
+const badControl = (what: string): SlipwayError => new SlipwayError("format_invalid", `the deb's control file has ${what}`);
+
+export type AptView = {
+  readonly state: AptState;
+  readonly product: string;
+  readonly channel: string;
+  readonly description?: string;
+  readonly now: Date;
+  /** Of the release file that this one replaces: the new Date is never earlier, since apt keeps the later one. */
+  readonly previousDate?: Date;
+  readonly validUntilDays: number;
+  /** Fingerprints (40 hex digits) that may sign the next release file: pins the key in the running client and announces a change of key. */
+  readonly signedBy?: readonly string[];
+  readonly sign: RepositorySigner;
+};
+
+/**
+ * Every file of the channel, paths relative to `/apt/<product>/`. Rendering the same state again with a later `now` (to renew Valid-Until)
+ * changes the three release files only. Packages itself is listed, as the format demands, and not served.
+ */
+export async function renderApt(view: AptView): Promise<readonly RepositoryFile[]> {
+  const root = `dists/${view.channel}`;
+  const served = Object.entries(view.state.indexes).filter(([arch]) => arch !== "all");
+  const files: RepositoryFile[] = [];
+  const listed: { readonly hex: string; readonly size: number; readonly path: string }[] = [];
+  for (const [arch, index] of served.sort(([left], [right]) => (left < right ? -1 : 1))) {
+    const folder = `main/binary-${arch}`;
+    const { size, digest, plainSize, plainDigest } = index.file;
+    if (plainDigest === undefined) throw new SlipwayError("internal", `the APT index of ${arch} has no plain digest`);
+    listed.push({ hex: digestHex(plainDigest), size: plainSize, path: `${folder}/Packages` });
+    listed.push({ hex: digestHex(digest), size, path: `${folder}/Packages.gz` });
+    const file = { parts: await indexParts(packagesForm, index), size, digest, contentType: "application/gzip" };
+    files.push({ ...file, path: `${root}/${folder}/by-hash/SHA256/${digestHex(digest)}`, isImmutable: true });
+    files.push({ ...file, path: `${root}/${folder}/Packages.gz`, isImmutable: false });
+  }
+  const release = releaseText(
+    view,
+    served.map(([arch]) => arch),
+    listed,
+  );
+  const bytes = Buffer.from(release);
+  const [inRelease, detached] = await Promise.all([view.sign.clearsign(release), view.sign.detach(bytes)]);
+  files.push(fileOfBytes(`${root}/Release`, bytes, "text/plain; charset=utf-8"));
+  files.push(fileOfBytes(`${root}/Release.gpg`, Buffer.from(detached), "application/pgp-signature"));
+  files.push(fileOfBytes(`${root}/InRelease`, Buffer.from(inRelease), "text/plain; charset=utf-8"));
+  return files;
+}
+
+function releaseText(view: AptView, architectures: readonly string[], listed: readonly { hex: string; size: number; path: string }[]): string {
+  const date = new Date(Math.max(view.now.getTime(), view.previousDate?.getTime() ?? 0));
+  const validUntil = new Date(view.now.getTime() + view.validUntilDays * 86_400_000);
+  // Origin, Label, Suite and Codename never change: apt stops and asks the operator when one does.
+  const fields = [
+    ["Origin", view.product],
+    ["Label", view.product],
+    ["Suite", view.channel],
+    ["Codename", view.channel],
+    ["Date", releaseDate(date)],
+    ["Valid-Until", releaseDate(validUntil)],
+    ["Acquire-By-Hash", "yes"],
+    ["Architectures", architectures.join(" ")],
+    ["Components", "main"],
+    ["Description", view.description ?? `${view.product} packages, channel ${view.channel}`],
+    ...(view.signedBy === undefined || view.signedBy.length === 0 ? [] : [["Signed-By", view.signedBy.join(",")]]),
+  ].map(([name, value]) => {
+    if (value?.includes("\n")) throw new SlipwayError("name_invalid", `the release file's ${name} must be one line`);
+    return `${name}: ${value}`;
+  });
+  return `${[...fields, "SHA256:", ...listed.map(({ hex, size, path }) => ` ${hex} ${size} ${path}`)].join("\n")}\n`;
+}
+
+/** RFC 2822 with the zone spelled `UTC`, the only form that every apt takes (RepositoryFormat, "Date, Valid-Until"). */
+function releaseDate(date: Date): string {
+  return date.toUTCString().replace("GMT", "UTC");
+}

@@ -1,0 +1,106 @@
+/**
+ * Who is calling: access pairs by Basic, administrators by Bearer, checked before anything of the body is read.
+ *
+ * A request without credentials is challenged and leaves no trace (zypper and others always ask so first); a wrong credential is a failed
+ * login: audited, counted and slowed down.
+ */
+import type { FastifyReply, FastifyRequest } from "fastify";
+import type { Principal } from "../access/principal.ts";
+import { SlipwayError } from "../model/errors.ts";
+import type { ServerContext } from "./context.ts";
+import type { Access } from "./route.ts";
+
+export const basicChallenge = 'Basic realm="slipway", charset="UTF-8"';
+export const bearerChallenge = 'Bearer realm="slipway"';
+
+export type Credentials =
+  | { readonly kind: "none" }
+  | { readonly kind: "unreadable" }
+  | { readonly kind: "pair"; readonly keyId: string; readonly secret: string }
+  | { readonly kind: "token"; readonly token: string };
+
+/** Longest Authorization header that is looked at: a pair of ours has about 100 bytes. */
+const headerLimit = 2048;
+
+/** RFC 7617 (Basic) and RFC 6750 (Bearer). */
+export function readCredentials(header: string | undefined): Credentials {
+  if (header === undefined || header === "") return { kind: "none" };
+  if (header.length > headerLimit) return { kind: "unreadable" };
+  const space = header.indexOf(" ");
+  const scheme = header.slice(0, space).toLowerCase();
+  const value = header.slice(space + 1).trim();
+  if (scheme === "bearer" && value !== "") return { kind: "token", token: value };
+  if (scheme !== "basic") return { kind: "unreadable" };
+  const text = Buffer.from(value, "base64").toString("utf8");
+  const colon = text.indexOf(":");
+  return colon < 0 ? { kind: "unreadable" } : { kind: "pair", keyId: text.slice(0, colon), secret: text.slice(colon + 1) };
+}
+
+/**
+ * The caller, or undefined on routes that anybody may call. Throws `unauthorized` (with the challenge set on the reply) or `rate_limited`.
+ */
+export async function requireCaller(context: ServerContext, access: Access, at: { readonly request: FastifyRequest; readonly reply: FastifyReply }): Promise<Principal | undefined> {
+  if (access === "open") return undefined;
+  const credentials = readCredentials(at.request.headers.authorization);
+  if (access === "operations" && credentials.kind === "none" && isFromThisMachine(at.request)) return undefined;
+  const principal = await principalOf(context, credentials);
+  const isAllowed = principal !== undefined && (access === "customer" || principal.kind === "admin");
+  if (isAllowed) return principal;
+  at.reply.header("www-authenticate", access === "customer" ? basicChallenge : bearerChallenge);
+  if (credentials.kind === "none") throw new SlipwayError("unauthorized", "this needs credentials");
+  await recordFailure(context, credentials, at);
+  throw new SlipwayError("unauthorized", "these credentials are not accepted here");
+}
+
+async function principalOf(context: ServerContext, credentials: Credentials): Promise<Principal | undefined> {
+  const now = context.store.clock.now();
+  switch (credentials.kind) {
+    case "pair":
+      return context.authenticator.authenticate({ keyId: credentials.keyId, secret: credentials.secret, now });
+    case "token":
+      return context.authenticator.authenticateToken({ token: credentials.token, now });
+    case "none":
+    case "unreadable":
+      return undefined;
+  }
+}
+
+/** The key id as presented, where it could be one of ours: what people mistype there may be the secret, which must not reach the trail. */
+function presentedKeyId(credentials: Credentials): string | undefined {
+  return credentials.kind === "pair" && /^SLK[A-Z2-7]{20}$/.test(credentials.keyId) ? credentials.keyId : undefined;
+}
+
+async function recordFailure(context: ServerContext, credentials: Credentials, at: { readonly request: FastifyRequest; readonly reply: FastifyReply }): Promise<void> {
+  const keyId = presentedKeyId(credentials);
+  const failure = context.throttle.fail({ address: at.request.ip, keyId: keyId ?? credentials.kind, now: context.store.clock.now() });
+  context.metrics.loginFailed(failure.isLimited);
+  if (failure.isLimited) {
+    at.reply.header("retry-after", failure.retryAfterSeconds);
+    throw new SlipwayError("rate_limited", "too many wrong credentials from this address");
+  }
+  await context.audit.record({
+    actor: { kind: "stranger" },
+    action: "login-failed",
+    result: "denied",
+    keyId,
+    path: at.request.url.split("?")[0],
+    protocol: protocolOf(at.request.url),
+    address: at.request.ip,
+    client: at.request.headers["user-agent"],
+    status: 401,
+  });
+}
+
+/** The audit trail's word for what a path belongs to. */
+export function protocolOf(url: string): "apt" | "yum" | "api" | "files" {
+  if (url.startsWith("/apt/")) return "apt";
+  if (url.startsWith("/yum/")) return "yum";
+  return url.startsWith("/api/") ? "api" : "files";
+}
+
+/** A proxy on this machine makes strangers look local; it also says so with X-Forwarded-For. */
+function isFromThisMachine(request: FastifyRequest): boolean {
+  const { remoteAddress } = request.raw.socket;
+  const isLoopback = remoteAddress === "::1" || (remoteAddress?.replace(/^::ffff:/, "").startsWith("127.") ?? false);
+  return isLoopback && request.headers["x-forwarded-for"] === undefined && request.headers.forwarded === undefined;
+}

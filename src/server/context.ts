@@ -1,0 +1,31 @@
+/** What every route works with: the opened store and the services over it, made once at start (server.ts) and passed on. */
+import type { AuditTrail } from "../access/audit-trail.ts";
+import type { Authenticator } from "../access/authenticator.ts";
+import type { Settings } from "../config/settings.ts";
+import type { RepositoryKey } from "../releases/repository-key.ts";
+import type { DownloadResolver } from "../releases/resolve.ts";
+import type { KeyEncryptionKey } from "../store/key-encryption-key.ts";
+import type { Store } from "../store/store.ts";
+import type { BufferBudget } from "./buffer-budget.ts";
+import type { ByteCache } from "./byte-cache.ts";
+import type { Log } from "./log.ts";
+import type { LoginThrottle } from "./login-throttle.ts";
+import type { Metrics } from "./metrics.ts";
+
+export type ServerContext = {
+  readonly settings: Settings;
+  readonly version: string;
+  readonly store: Store;
+  readonly kek: KeyEncryptionKey;
+  readonly repositoryKey: RepositoryKey;
+  readonly authenticator: Authenticator;
+  readonly audit: AuditTrail;
+  readonly resolver: DownloadResolver;
+  readonly cache: ByteCache;
+  readonly budget: BufferBudget;
+  readonly throttle: LoginThrottle;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  /** True from the moment the server was told to stop: readiness fails, running downloads go on. */
+  readonly isStopping: () => boolean;
+};

@@ -1,0 +1,118 @@
+/** The JSON that the server's API speaks, as schemas: routes validate with them, the OpenAPI document shows them, the command line reads with them. */
+import { z } from "zod";
+import { type Digest, isDigest } from "../model/digest.ts";
+
+export const digestSchema = z
+  .string()
+  .regex(/^sha256:[0-9a-f]{64}$/)
+  .refine((text): text is Digest => isDigest(text))
+  .describe("sha256:<64 hex digits>");
+
+/** Milliseconds would be ambiguous in JSON: instants are RFC 3339 in UTC. */
+const instant = z.string().describe("RFC 3339, UTC");
+const sizeBytes = z.int().nonnegative().describe("bytes");
+
+export const productSchema = z.object({
+  name: z.string(),
+  keep: z.int().describe("newest stable releases that retention keeps"),
+  createdAt: instant,
+});
+
+export const artifactSchema = z.object({
+  name: z.string(),
+  kind: z.enum(["deb", "rpm", "file"]),
+  digest: digestSchema,
+  size: sizeBytes,
+});
+
+export const releaseSchema = z.object({
+  product: z.string(),
+  version: z.string(),
+  channel: z.string(),
+  state: z.enum(["draft", "published", "withdrawn", "retired"]),
+  sequence: z.int().nullable(),
+  createdAt: instant,
+  publishedAt: instant.nullable(),
+  endedAt: instant.nullable().describe("when it was withdrawn or retired"),
+  replacement: z.string().nullable().describe("the version that a customer is led to once this one is gone"),
+  artifacts: z.array(artifactSchema),
+});
+
+export const uploadSchema = z.object({
+  state: z.enum(["absent", "partial", "live"]),
+  offset: sizeBytes.describe("bytes that the server holds"),
+});
+
+export const retentionPlanSchema = z.object({
+  product: z.string(),
+  keep: z.int(),
+  basis: z.string().describe("names the state that the plan was made from; apply refuses another one"),
+  retire: z.array(z.object({ version: z.string(), replacement: z.string().nullable(), reason: z.string() })),
+  keepVersions: z.array(z.object({ version: z.string(), reason: z.string() })),
+});
+
+export const customerSchema = z.object({ name: z.string(), createdAt: instant });
+
+export const accessKeySchema = z.object({
+  id: z.string(),
+  customer: z.string(),
+  products: z.array(z.string()),
+  createdAt: instant,
+  expiresAt: instant.nullable(),
+  revokedAt: instant.nullable(),
+});
+
+export const accessPairSchema = z.object({
+  id: z.string().describe("user name for Basic authentication"),
+  secret: z.string().describe("password; shown this once"),
+  oldSecretRetiresAt: instant.nullable().optional().describe("after a rotation: until then both secrets work"),
+});
+
+export const auditEventSchema = z.object({
+  id: z.string(),
+  at: instant,
+  actor: z.object({ kind: z.string(), id: z.string().nullable(), name: z.string().nullable() }),
+  customer: z.string().nullable(),
+  keyId: z.string().nullable(),
+  action: z.string(),
+  product: z.string().nullable(),
+  version: z.string().nullable(),
+  artifact: z.string().nullable(),
+  path: z.string().nullable(),
+  protocol: z.string().nullable(),
+  address: z.string().nullable(),
+  client: z.string().nullable(),
+  status: z.int().nullable(),
+  bytes: z.int().nullable(),
+  result: z.string(),
+  detail: z.string().nullable(),
+});
+
+export const auditPageSchema = z.object({
+  events: z.array(auditEventSchema),
+  /** Give it back as `after` for what came later. */
+  next: z.string().nullable(),
+});
+
+export const releaseIndexSchema = z.object({
+  schema: z.literal(1),
+  product: z.string(),
+  channels: z.record(z.string(), z.string()).describe("the newest version of each channel"),
+  releases: z.array(z.object({ version: z.string(), channel: z.string(), sequence: z.int(), publishedAt: instant, state: z.literal("published") })),
+  retired: z.array(z.object({ version: z.string(), replacement: z.string().nullable() })),
+});
+
+export const errorSchema = z.object({
+  error: z.object({
+    code: z.string(),
+    message: z.string(),
+    hint: z.string(),
+    detail: z.string().optional(),
+    place: z.string().optional(),
+    retryable: z.boolean(),
+    requestId: z.string().optional(),
+  }),
+});
+
+export type WireRelease = z.infer<typeof releaseSchema>;
+export type WireAuditEvent = z.infer<typeof auditEventSchema>;

@@ -1,0 +1,115 @@
+/**
+ * Audit events as rows: append-only, names copied in, so that they outlive what they name.
+ *
+ * Downloads come through access/audit-trail.ts in groups; an administrative change writes its event in its own transaction, so that
+ * there is never the one without the other.
+ */
+import { type Kysely, sql } from "kysely";
+import type { Dialect } from "./database.ts";
+import { newId } from "./id.ts";
+import type { AuditEventTable, Database } from "./schema.ts";
+
+export const auditActions = [
+  "download",
+  "login-failed",
+  "product.create",
+  "release-keys.set",
+  "release.draft",
+  "artifact.attach",
+  "release.publish",
+  "release.withdraw",
+  "release.retire",
+  "customer.add",
+  "key.issue",
+  "key.rotate",
+  "key.revoke",
+  "token.issue",
+  "token.revoke",
+] as const;
+export type AuditAction = (typeof auditActions)[number];
+
+export const auditResults = ["complete", "aborted", "denied", "gone"] as const;
+export type AuditResult = (typeof auditResults)[number];
+
+export type AuditActor = { readonly kind: "customer" | "admin" | "server" | "stranger"; readonly id?: string; readonly name?: string };
+
+export type AuditEvent = {
+  readonly actor: AuditActor;
+  readonly action: AuditAction;
+  readonly result: AuditResult;
+  readonly customer?: string | undefined;
+  readonly keyId?: string | undefined;
+  readonly product?: string | undefined;
+  readonly version?: string | undefined;
+  readonly artifact?: string | undefined;
+  readonly path?: string | undefined;
+  /** `files`, `apt`, `yum`, `api`. */
+  readonly protocol?: string | undefined;
+  readonly address?: string | undefined;
+  /** The user agent, which clients choose: cut to 256 characters. */
+  readonly client?: string | undefined;
+  readonly status?: number | undefined;
+  /** Bytes sent. */
+  readonly bytes?: number | undefined;
+  readonly detail?: string | undefined;
+};
+
+const textLimit = 256;
+const pathLimit = 1024;
+
+/** Text from outside must not be able to fail the insert of a whole group: PostgreSQL takes neither NUL nor half a surrogate pair. */
+function cleanText(text: string | undefined, limit: number): string | null {
+  if (text === undefined) return null;
+  return text.slice(0, limit).toWellFormed().replaceAll(/\p{Cc}/gu, " ");
+}
+
+/** The event as a row, with its id; texts are cut and cleaned. */
+export function auditRow(event: AuditEvent, now: Date): AuditEventTable {
+  return {
+    id: newId(now),
+    at: now.getTime(),
+    actor_kind: event.actor.kind,
+    actor_id: cleanText(event.actor.id, textLimit),
+    actor_name: cleanText(event.actor.name, textLimit),
+    customer: cleanText(event.customer, textLimit),
+    key_id: cleanText(event.keyId, textLimit),
+    action: event.action,
+    product: cleanText(event.product, textLimit),
+    version: cleanText(event.version, textLimit),
+    artifact: cleanText(event.artifact, textLimit),
+    path: cleanText(event.path, pathLimit),
+    protocol: cleanText(event.protocol, textLimit),
+    address: cleanText(event.address, textLimit),
+    client: cleanText(event.client, textLimit),
+    status: event.status ?? null,
+    bytes: event.bytes ?? null,
+    result: event.result,
+    detail: cleanText(event.detail, pathLimit),
+  };
+}
+
+/**
+ * Inserts rows with one statement, durable when the promise resolves (outside a transaction) or with the transaction's commit.
+ * One JSON parameter instead of 19 per row: the statement's text stays the same for any number of rows, so it is prepared once.
+ */
+export async function insertAuditRows(db: Kysely<Database>, dialect: Dialect, rows: readonly AuditEventTable[]): Promise<void> {
+  const [first] = rows;
+  if (first === undefined) return;
+  const columns = Object.keys(first);
+  const names = sql.join(columns.map((column) => sql.ref(column)));
+  const json = JSON.stringify(rows);
+  const source =
+    dialect === "sqlite"
+      ? sql`select ${sql.join(columns.map((column) => sql`value->>${sql.lit(`$.${column}`)}`))} from json_each(${json})`
+      : sql`select ${names} from json_populate_recordset(null::audit_events, ${json})`;
+  await sql`insert into audit_events (${names}) ${source}`.execute(db);
+}
+
+/** One administrative event, inside the transaction of the change that it records. */
+export async function appendAuditEvent(
+  transaction: Kysely<Database>,
+  store: { readonly dialect: Dialect; readonly clock: { readonly now: () => Date } },
+  event: AuditEvent,
+): Promise<void> {
+  await insertAuditRows(transaction, store.dialect, [auditRow(event, store.clock.now())]);
+}

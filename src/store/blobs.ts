@@ -1,0 +1,55 @@
+/**
+ * Blobs: bytes named by their SHA-256, the interface that the disk implements now and S3 joins.
+ *
+ * Life of a blob: absent -> partial (an upload that can be resumed, never readable) -> live -> quarantined (not readable, can come back)
+ * -> purged. Becoming live needs the digest of the whole stream to be right; there is no other way in.
+ */
+import type { Readable } from "node:stream";
+import type { Digest } from "../model/digest.ts";
+
+/** `offset`: how many bytes are stored; for a live blob, its size. */
+export type BlobStatus = { readonly state: "absent" | "partial" | "live"; readonly offset: number };
+
+export type BlobStat = { readonly digest: Digest; readonly size: number; readonly storedAt: Date };
+
+export type BlobAppend = {
+  readonly digest: Digest;
+  /** Where the first byte of `body` belongs; must be the present offset. */
+  readonly offset: number;
+  /** Size of the whole blob in bytes. */
+  readonly size: number;
+  readonly body: AsyncIterable<Uint8Array>;
+};
+
+/** First and last byte, both inclusive, as in an HTTP range. */
+export type BlobRange = { readonly start: number; readonly end: number };
+
+export type BlobStore = {
+  status(digest: Digest): Promise<BlobStatus>;
+  /**
+   * Adds `body` to the upload and returns the state after it: `partial` while bytes are missing, `live` when the last one came and
+   * the digest of the whole is right. A live blob answers `live` without reading the body. Throws `upload_offset` where `offset` is not
+   * the present one or another request writes this blob right now, `too_large` above the store's limit, `upload_invalid` for more bytes
+   * than announced or a wrong digest (the upload is then gone), `disk_full` (the upload is gone, so that the server goes on working).
+   * When `body` itself fails, what came before stays for a resume and the body's error is thrown.
+   */
+  append(part: BlobAppend): Promise<BlobStatus>;
+  /** Stores bytes of our own making durably under the digest that they turn out to have. Throws `disk_full`. */
+  put(content: Uint8Array | AsyncIterable<Uint8Array>): Promise<BlobStat>;
+  /** A live blob's size, or undefined. */
+  stat(digest: Digest): Promise<BlobStat | undefined>;
+  /** A stream over a live blob, or a range of it; throws `not_found`. The caller ends or destroys it. */
+  open(digest: Digest, range?: BlobRange): Promise<Readable>;
+  /** All bytes of a live blob; throws `not_found`, and `format_limit` above `limit` bytes. */
+  read(digest: Digest, limit: number): Promise<Buffer>;
+  /** The file that holds a live blob, where the store has files (X-Accel-Redirect, sendfile). */
+  path(digest: Digest): string | undefined;
+  /** Live -> quarantined; a no-op where it is not live. */
+  quarantine(digest: Digest): Promise<void>;
+  /** Quarantined -> live, when a reference appeared in between; false where there was nothing to bring back. */
+  restore(digest: Digest): Promise<boolean>;
+  /** Deletes blobs quarantined, and uploads last touched, before `before`; returns how many bytes that freed. */
+  purge(before: Date): Promise<number>;
+  /** Every live blob, in no order: for the sweep that finds uploads nobody attached. */
+  list(): AsyncIterable<BlobStat>;
+};

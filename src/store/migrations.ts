@@ -1,0 +1,97 @@
+/**
+ * The database's history as a const list, and the runner that brings a database up to date on start-up, each migration once (C16).
+ *
+ * Several servers may start together: PostgreSQL serialises them with an advisory lock that ends with the transaction, SQLite with the
+ * write lock that `begin immediate` takes. A database that knows more than this program is refused: an older server must not write to it.
+ */
+import { type Kysely, sql, type Transaction } from "kysely";
+import { SlipwayError } from "../model/errors.ts";
+import type { Dialect } from "./database.ts";
+import type { Database } from "./schema.ts";
+
+export type Migration = { readonly id: string; readonly statements: readonly string[] };
+
+/** Append only: a published migration never changes. */
+export const migrations: readonly Migration[] = [
+  {
+    id: "0001-first",
+    statements: [
+      `create table products (id text primary key, name text not null unique, keep integer not null, created_at bigint not null)`,
+      `create table release_keys (product_id text not null references products (id), kind text not null, text text not null,
+        created_at bigint not null, primary key (product_id, kind))`,
+      `create table releases (id text primary key, product_id text not null references products (id), version text not null,
+        channel text not null, state text not null, sequence bigint, sums_digest text, created_at bigint not null,
+        published_at bigint, ended_at bigint, replacement text, unique (product_id, version))`,
+      `create table artifacts (id text primary key, release_id text not null references releases (id), name text not null,
+        digest text not null, size bigint not null, kind text not null, package text, created_at bigint not null, unique (release_id, name))`,
+      `create index artifacts_by_digest on artifacts (digest)`,
+      `create table artifact_paths (product_id text not null references products (id), path text not null,
+        artifact_id text not null references artifacts (id), primary key (product_id, path))`,
+      `create table snapshots (id text primary key, product_id text not null references products (id), created_at bigint not null,
+        superseded_at bigint, valid_until bigint not null, views text not null)`,
+      `create index snapshots_by_product on snapshots (product_id, superseded_at)`,
+      `create table snapshot_files (snapshot_id text not null references snapshots (id), product_id text not null, path text not null,
+        digest text not null, size bigint not null, media_type text not null, is_immutable integer not null, modified_at bigint not null,
+        primary key (snapshot_id, path))`,
+      `create index snapshot_files_by_path on snapshot_files (product_id, path)`,
+      `create index snapshot_files_by_digest on snapshot_files (digest)`,
+      `create table snapshot_blocks (snapshot_id text not null references snapshots (id), digest text not null, primary key (snapshot_id, digest))`,
+      `create index snapshot_blocks_by_digest on snapshot_blocks (digest)`,
+      `create table heads (product_id text primary key references products (id), snapshot_id text not null references snapshots (id),
+        revision bigint not null)`,
+      `create table customers (id text primary key, name text not null unique, created_at bigint not null)`,
+      `create table access_keys (id text primary key, customer_id text not null references customers (id), created_at bigint not null,
+        expires_at bigint, revoked_at bigint)`,
+      `create index access_keys_by_customer on access_keys (customer_id)`,
+      `create table access_key_secrets (access_key_id text not null references access_keys (id), generation integer not null,
+        sha256 text not null, sealed text not null, created_at bigint not null, retires_at bigint, primary key (access_key_id, generation))`,
+      `create table grants (access_key_id text not null references access_keys (id), product_id text not null references products (id),
+        created_at bigint not null, primary key (access_key_id, product_id))`,
+      `create table admin_tokens (id text primary key, name text not null, sha256 text not null unique, created_at bigint not null,
+        expires_at bigint, revoked_at bigint)`,
+      `create table server_keys (use text primary key, id text not null, public_text text not null, sealed_private text not null,
+        created_at bigint not null)`,
+      // No foreign keys and no cascade: an audit event outlives everything it names.
+      `create table audit_events (id text primary key, at bigint not null, actor_kind text not null, actor_id text, actor_name text,
+        customer text, key_id text, action text not null, product text, version text, artifact text, path text, protocol text, address text,
+        client text, status integer, bytes bigint, result text not null, detail text)`,
+      `create index audit_events_by_product on audit_events (product, id)`,
+      `create index audit_events_by_customer on audit_events (customer, id)`,
+    ],
+  },
+];
+
+/** Any constant will do as long as every server uses the same; this one spells "slipway". */
+const advisoryLock = 0x736c6970776179n;
+
+async function lockForMigration(transaction: Transaction<Database>, dialect: Dialect): Promise<void> {
+  if (dialect === "postgres") await sql`select pg_advisory_xact_lock(${sql.lit(advisoryLock.toString())}::bigint)`.execute(transaction);
+}
+
+/**
+ * Applies what is missing, all in one transaction, and returns the ids that this call applied.
+ * Throws `conflict` for a database of a newer Slipway; on any failure the database is as before.
+ */
+export async function migrate(db: Kysely<Database>, dialect: Dialect, list: readonly Migration[] = migrations): Promise<readonly string[]> {
+  return db.transaction().execute(async (transaction) => {
+    await lockForMigration(transaction, dialect);
+    await sql`create table if not exists schema_migrations (id text primary key, applied_at bigint not null)`.execute(transaction);
+    const { rows } = await sql<{ id: string }>`select id from schema_migrations`.execute(transaction);
+    const done = new Set(rows.map((row) => row.id));
+    const unknown = [...done].filter((id) => !list.some((migration) => migration.id === id));
+    if (unknown.length > 0) {
+      throw new SlipwayError("conflict", `the database has migrations that this version does not know: ${unknown.join(", ")}`, {
+        detail: "database_newer",
+        hint: "start the newer Slipway that wrote this database, or restore the backup made before it",
+      });
+    }
+    const applied: string[] = [];
+    for (const migration of list) {
+      if (done.has(migration.id)) continue;
+      for (const statement of migration.statements) await sql.raw(statement).execute(transaction);
+      await sql`insert into schema_migrations (id, applied_at) values (${migration.id}, ${Date.now()})`.execute(transaction);
+      applied.push(migration.id);
+    }
+    return applied;
+  });
+}

@@ -1,0 +1,194 @@
+/**
+ * The tables as types: one DDL for SQLite and PostgreSQL.
+ *
+ * The common subset: text ids (sortable by time), instants as bigint milliseconds since 1970, JSON as text, flags as 0/1 integers.
+ * Names are stored beside ids where a record must outlive what it names (audit_events): nothing there is a foreign key.
+ */
+import type { Digest } from "../model/digest.ts";
+import type { Version } from "../model/version.ts";
+
+export const releaseStates = ["draft", "published", "withdrawn", "retired"] as const;
+export type ReleaseState = (typeof releaseStates)[number];
+
+export type ProductTable = {
+  id: string;
+  name: string;
+  /** How many published stable versions stay (C6); previews are counted apart. */
+  keep: number;
+  created_at: number;
+};
+
+/** The vendor's public release keys; they verify releases and are published under /keys. */
+export type ReleaseKeyTable = {
+  product_id: string;
+  kind: "openpgp" | "minisign";
+  text: string;
+  created_at: number;
+};
+
+export type ReleaseTable = {
+  id: string;
+  product_id: string;
+  version: Version;
+  channel: string;
+  state: ReleaseState;
+  /** From the manifest, known once published. */
+  sequence: number | null;
+  sums_digest: Digest | null;
+  created_at: number;
+  published_at: number | null;
+  /** When it was withdrawn or retired. */
+  ended_at: number | null;
+  /** The version that an answer 410 names. */
+  replacement: Version | null;
+};
+
+export type ArtifactTable = {
+  id: string;
+  release_id: string;
+  name: string;
+  digest: Digest;
+  size: number;
+  /** `deb` or `rpm` where package managers list it, else `file`. */
+  kind: "deb" | "rpm" | "file";
+  /** JSON: what src/repositories needs to list the package, made once at upload. Null for `file`. */
+  package: string | null;
+  created_at: number;
+};
+
+/** Where an artifact appears in the views besides /releases: `apt/pool/…`, `yum/stable/x86_64/…`. Written when its release is published. */
+export type ArtifactPathTable = {
+  product_id: string;
+  path: string;
+  artifact_id: string;
+};
+
+/** One immutable set of all index files of a product. */
+export type SnapshotTable = {
+  id: string;
+  product_id: string;
+  created_at: number;
+  superseded_at: number | null;
+  /** When the signed indexes expire; the refresh comes well before. */
+  valid_until: number;
+  /** JSON: what the next snapshot grows from, per view and channel (src/repositories, index-blocks.ts). */
+  views: string;
+};
+
+/** Index blocks that a snapshot's `views` name: referenced blobs. */
+export type SnapshotBlockTable = {
+  snapshot_id: string;
+  digest: Digest;
+};
+
+export type SnapshotFileTable = {
+  snapshot_id: string;
+  product_id: string;
+  path: string;
+  digest: Digest;
+  size: number;
+  media_type: string;
+  /** Named by its own checksum: stays readable while any kept snapshot has it. */
+  is_immutable: number;
+  modified_at: number;
+};
+
+/** The one switch: which snapshot a product's readers see. */
+export type HeadTable = {
+  product_id: string;
+  snapshot_id: string;
+  /** Grows by one with each switch; the compare-and-swap compares it. */
+  revision: number;
+};
+
+export type CustomerTable = {
+  id: string;
+  name: string;
+  created_at: number;
+};
+
+export type AccessKeyTable = {
+  id: string;
+  customer_id: string;
+  created_at: number;
+  expires_at: number | null;
+  revoked_at: number | null;
+};
+
+/** One or two live secrets of a key: while both live, the old one has `retires_at`. */
+export type AccessKeySecretTable = {
+  access_key_id: string;
+  generation: number;
+  /** Hex. */
+  sha256: string;
+  /** AES-256-GCM envelope: SigV4 needs the secret back. */
+  sealed: string;
+  created_at: number;
+  retires_at: number | null;
+};
+
+export type GrantTable = {
+  access_key_id: string;
+  product_id: string;
+  created_at: number;
+};
+
+export type AdminTokenTable = {
+  id: string;
+  name: string;
+  /** Hex of SHA-256 over the whole token. */
+  sha256: string;
+  created_at: number;
+  expires_at: number | null;
+  revoked_at: number | null;
+};
+
+/** The server's own key pairs; the private half is sealed with the key-encryption key. */
+export type ServerKeyTable = {
+  use: "repository";
+  id: string;
+  public_text: string;
+  sealed_private: string;
+  created_at: number;
+};
+
+export type AuditEventTable = {
+  id: string;
+  at: number;
+  actor_kind: string;
+  actor_id: string | null;
+  actor_name: string | null;
+  customer: string | null;
+  key_id: string | null;
+  action: string;
+  product: string | null;
+  version: string | null;
+  artifact: string | null;
+  path: string | null;
+  protocol: string | null;
+  address: string | null;
+  client: string | null;
+  status: number | null;
+  bytes: number | null;
+  result: string;
+  detail: string | null;
+};
+
+export type Database = {
+  products: ProductTable;
+  release_keys: ReleaseKeyTable;
+  releases: ReleaseTable;
+  artifacts: ArtifactTable;
+  artifact_paths: ArtifactPathTable;
+  snapshots: SnapshotTable;
+  snapshot_files: SnapshotFileTable;
+  snapshot_blocks: SnapshotBlockTable;
+  heads: HeadTable;
+  customers: CustomerTable;
+  access_keys: AccessKeyTable;
+  access_key_secrets: AccessKeySecretTable;
+  grants: GrantTable;
+  admin_tokens: AdminTokenTable;
+  server_keys: ServerKeyTable;
+  audit_events: AuditEventTable;
+};

@@ -1,0 +1,63 @@
+/** The store: records in a database and bytes in blobs, opened together; on one machine with zero settings, or with a database URL. */
+import { chmod, mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { type Kysely, sql } from "kysely";
+import type { Clock } from "../io/clock.ts";
+import type { BlobStore } from "./blobs.ts";
+import { type Changes, newChanges } from "./changes.ts";
+import { type Dialect, openPostgres, openSqlite } from "./database.ts";
+import { openDiskBlobs } from "./disk-blobs.ts";
+import { migrate } from "./migrations.ts";
+import type { Database } from "./schema.ts";
+
+export type StoreOptions = {
+  /** Folder of the database file, the blobs and the key-encryption key; made with mode 0700 where it is missing. */
+  readonly dataDir: string;
+  /** `postgres://…`; without it the database is `slipway.db` in `dataDir`. */
+  readonly databaseUrl?: string;
+  readonly clock: Clock;
+  /** Largest blob in bytes. */
+  readonly blobSizeLimit?: number;
+};
+
+export type Store = {
+  readonly db: Kysely<Database>;
+  readonly dialect: Dialect;
+  readonly blobs: BlobStore;
+  readonly clock: Clock;
+  readonly dataDir: string;
+  readonly changes: Changes;
+  /** Throws where the database does not answer: the readiness probe. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+};
+
+/** Opens and migrates. Several processes may do so at once (C16). Throws `conflict` for a database of a newer Slipway. */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
+  await chmod(options.dataDir, 0o700); // it may have been there with other bits; it holds secrets
+  const dialect: Dialect = options.databaseUrl === undefined ? "sqlite" : "postgres";
+  const db = options.databaseUrl === undefined ? await openSqlite(join(options.dataDir, "slipway.db")) : openPostgres(options.databaseUrl);
+  try {
+    await migrate(db, dialect);
+    const blobs = await openDiskBlobs({
+      folder: join(options.dataDir, "blobs"),
+      ...(options.blobSizeLimit === undefined ? {} : { sizeLimit: options.blobSizeLimit }),
+    });
+    return {
+      db,
+      dialect,
+      blobs,
+      clock: options.clock,
+      dataDir: options.dataDir,
+      changes: newChanges(),
+      ping: async () => {
+        await sql`select 1`.execute(db);
+      },
+      close: () => db.destroy(),
+    };
+  } catch (error) {
+    await db.destroy();
+    throw error;
+  }
+}

@@ -1,0 +1,27 @@
+/** How recipes and flags name a key without holding it: `env:NAME`, `file:PATH`, `key:NAME`. */
+import { SlipwayError } from "../model/errors.ts";
+import { parseWord } from "../model/names.ts";
+
+export type KeyReference =
+  /** The variable holds the key itself. */
+  | { readonly kind: "env"; readonly name: string }
+  | { readonly kind: "file"; readonly path: string }
+  /** A key of the key folder, made by `slipway keys new`. */
+  | { readonly kind: "key"; readonly name: string };
+
+/** Throws `key_invalid` for any other form: a key pasted in place of its name must not travel further, so the message does not repeat it. */
+export function parseKeyReference(text: string): KeyReference {
+  const separator = text.indexOf(":");
+  const scheme = text.slice(0, Math.max(0, separator));
+  const rest = text.slice(separator + 1);
+  if (scheme === "env" && /^[A-Za-z_][A-Za-z0-9_]{0,127}$/.test(rest)) return { kind: "env", name: rest };
+  if (scheme === "file" && rest !== "" && !rest.includes("\0")) return { kind: "file", path: rest };
+  if (scheme === "key") return { kind: "key", name: parseWord("key", rest) };
+  throw new SlipwayError("key_invalid", "a key is named as env:NAME, file:PATH or key:NAME", {
+    hint: "`slipway keys list` shows the names in the key folder; a key itself never stands in a recipe or on a command line",
+  });
+}
+
+export function formatKeyReference(reference: KeyReference): string {
+  return `${reference.kind}:${reference.kind === "file" ? reference.path : reference.name}`;
+}

@@ -1,0 +1,69 @@
+/**
+ * Signs the sums of a release: `<sums>.sig` (OpenPGP, detached, binary) and `<sums>.minisig`, whose trusted comment binds product, version,
+ * sequence and the digest of the sums. The same keys, sums and date give the same bytes.
+ */
+import { SlipwayError } from "../model/errors.ts";
+import type { Version } from "../model/version.ts";
+import { digestOf } from "./checksums.ts";
+import { signMinisign } from "./minisign.ts";
+import { formatMinisignPublicKey, type MinisignSecretKey } from "./minisign-key.ts";
+import { type OpenpgpSigningKey, signDetached } from "./openpgp.ts";
+import { type RpmSignature, signRpmHeader } from "./rpm-signature.ts";
+import { formatTrustedComment } from "./trusted-comment.ts";
+
+/** The release keys at work; a function is there where its key was given. Every signature is dated like the release. */
+export type ReleaseSigner = {
+  /** For the rpm writer: the main header's bytes in, the packet for the signature header out. */
+  readonly rpmHeader?: (header: Uint8Array) => Promise<RpmSignature>;
+  /** The bytes of a `.sig`. */
+  readonly openpgpDetached?: (bytes: Uint8Array) => Promise<Uint8Array>;
+  /** The text of a `.minisig`. */
+  readonly minisign?: (bytes: Uint8Array, trustedComment: string) => Promise<string>;
+  /** The public halves: an armored OpenPGP key, a minisign public key file. */
+  readonly publicKeys: { readonly openpgp?: string; readonly minisign?: string };
+  /** For messages and reports: fingerprint and key id. */
+  readonly keyIds: { readonly openpgp?: string; readonly minisign?: string };
+};
+
+export const signatureSuffixes = { openpgp: ".sig", minisign: ".minisig" } as const;
+
+/** Throws `key_unfit` where an rpm is signed with a key that rpm cannot check. `epochSeconds` is SOURCE_DATE_EPOCH. */
+export function createReleaseSigner(keys: {
+  readonly openpgp?: OpenpgpSigningKey;
+  readonly minisign?: MinisignSecretKey;
+  readonly epochSeconds: number;
+}): ReleaseSigner {
+  const { openpgp, minisign, epochSeconds } = keys;
+  return {
+    ...(openpgp === undefined
+      ? {}
+      : {
+          rpmHeader: async (header: Uint8Array) => signRpmHeader(header, openpgp, epochSeconds),
+          openpgpDetached: (bytes: Uint8Array) => signDetached(bytes, openpgp, epochSeconds),
+        }),
+    ...(minisign === undefined ? {} : { minisign: async (bytes: Uint8Array, trustedComment: string) => signMinisign(bytes, minisign, trustedComment) }),
+    publicKeys: {
+      ...(openpgp === undefined ? {} : { openpgp: openpgp.privateKey.toPublic().armor() }),
+      ...(minisign === undefined ? {} : { minisign: formatMinisignPublicKey(minisign) }),
+    },
+    keyIds: { ...(openpgp === undefined ? {} : { openpgp: openpgp.fingerprint }), ...(minisign === undefined ? {} : { minisign: minisign.keyId }) },
+  };
+}
+
+export type SignedFile = { readonly name: string; readonly bytes: Uint8Array };
+
+/** The signature files that belong beside `sumsName`, named after it. Throws `key_missing` where the signer has no key at all. */
+export async function signSums(
+  release: { readonly sums: Uint8Array; readonly sumsName: string; readonly product: string; readonly version: Version; readonly sequence: number },
+  signer: ReleaseSigner,
+): Promise<readonly SignedFile[]> {
+  const { sums, sumsName, product, version, sequence } = release;
+  const files: SignedFile[] = [];
+  if (signer.openpgpDetached !== undefined) files.push({ name: `${sumsName}${signatureSuffixes.openpgp}`, bytes: await signer.openpgpDetached(sums) });
+  if (signer.minisign !== undefined) {
+    const comment = formatTrustedComment({ product, version, sequence, sumsDigest: digestOf(sums) });
+    files.push({ name: `${sumsName}${signatureSuffixes.minisign}`, bytes: new Uint8Array(Buffer.from(await signer.minisign(sums, comment))) });
+  }
+  if (files.length === 0) throw new SlipwayError("key_missing", "no release key was named, so nothing can be signed");
+  return files;
+}

@@ -1,0 +1,264 @@
+/**
+ * The installation file: one product on one machine, in the operator's words.
+ *
+ *     product: jaco
+ *     root: /opt/jaco                     # versions: holds versions/<v> and the link current
+ *     strategy: versions                  # or inplace: files replaced one by one under root
+ *     source:
+ *       url: https://releases.example.com
+ *       key_id: env:JACO_KEY_ID           # the access pair; env:NAME, file:PATH, or for the id the id itself
+ *       secret: file:/etc/jaco/secret
+ *     trust:
+ *       minisign: [RWQ…]                  # public keys; or openpgp: { keyring: release.asc, fingerprints: [...] }
+ *     backup: { paths: [/var/lib/jaco/data] }
+ *     service: { systemd: jaco.service }  # or stop: [argv…], start: [argv…]
+ *     health:
+ *       checks:
+ *         - http: { url: "http://127.0.0.1:8080/version", version: { json: version } }
+ *
+ * Unknown keys are errors with a line and a column. Relative paths count from the file's own folder.
+ */
+import { readFile } from "node:fs/promises";
+import { arch, platform } from "node:os";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import { z } from "zod";
+import { readFileBounded } from "../io/bounded-read.ts";
+import { SlipwayError } from "../model/errors.ts";
+import { defaultSumsName } from "../model/manifest.ts";
+import { parseFileName, parseProductName, parseWord } from "../model/names.ts";
+import { parseTarget, type Target } from "../model/target.ts";
+import { readStrictYaml } from "./strict-yaml.ts";
+
+/** Runs one of model's name checks inside a schema, so that its message gets a place. */
+function checked<T>(parse: (text: string) => T): (text: string, context: z.RefinementCtx) => T {
+  return (text, context) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      context.addIssue({ code: "custom", message: error instanceof Error ? error.message : String(error) });
+      return z.NEVER;
+    }
+  };
+}
+
+const argv = z.array(z.string().max(4096)).min(1, "a command needs at least the program").max(64);
+const folder = z.string().min(1).max(4096);
+const relativePath = z.string().refine((text) => isPlainRelative(text), "must be a plain relative path without ..");
+const httpUrl = z.string().refine((text) => /^https?:\/\//.test(text) && URL.canParse(text), "must be an http or https URL");
+const regex = z.string().max(1000).refine(isRegex, "is not a regular expression");
+const bareUrl = httpUrl.refine((text) => !URL.canParse(text) || (new URL(text).username === "" && new URL(text).search === ""), "must not carry a user, password or query");
+
+/** One safe relative path inside a release or a root. */
+export function isPlainRelative(text: string): boolean {
+  if (text === "" || text.length > 1024 || isAbsolute(text) || /^[A-Za-z]:/.test(text) || text.includes("\\")) return false;
+  if (text.split("").some((unit) => unit.charCodeAt(0) < 32)) return false;
+  return text.split("/").every((part) => part !== "" && part !== "." && part !== ".." && part !== "__proto__");
+}
+
+function isRegex(text: string): boolean {
+  try {
+    return new RegExp(text) instanceof RegExp;
+  } catch {
+    return false; // the question was whether it is one
+  }
+}
+
+const reference = z.string().regex(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$/, "must be env:NAME or file:PATH; secrets do not stand in this file");
+
+const sourceSchema = z.strictObject({
+  url: bareUrl,
+  key_id: z.string().min(1).max(256).optional(),
+  secret: reference.optional(),
+});
+
+const httpCheck = z.strictObject({
+  url: httpUrl,
+  status: z.int().min(100).max(599).default(200),
+  /** Where the answer says its version. */
+  version: z
+    .strictObject({ json: z.string().min(1).optional(), regex: regex.optional(), header: z.string().min(1).optional() })
+    .refine((value) => Object.keys(value).length === 1, "name exactly one of json, regex, header")
+    .optional(),
+  timeout_seconds: z.number().positive().max(600).default(5),
+});
+
+const commandCheck = z.strictObject({
+  argv,
+  /** The first group, or the whole match, is the version. */
+  version: regex.optional(),
+  timeout_seconds: z.number().positive().max(600).default(10),
+});
+
+const checkSchema = z
+  .strictObject({ http: httpCheck.optional(), command: commandCheck.optional() })
+  .refine((value) => Object.keys(value).length === 1, "name exactly one of http, command");
+
+const installationSchema = z.strictObject({
+  product: z.string().transform(checked(parseProductName)),
+  channel: z
+    .string()
+    .transform(checked((text) => parseWord("channel", text)))
+    .default("stable"),
+  strategy: z.enum(["versions", "inplace"]).default("versions"),
+  root: folder,
+  /** `os/arch`; this machine by default. */
+  target: z.string().transform(checked(parseTarget)).optional(),
+  artifact: z
+    .strictObject({
+      kind: z.enum(["archive", "binary"]).optional(),
+      /** For releases with several artifacts of the kind: the one whose name contains this text. */
+      name_contains: z.string().min(1).max(200).optional(),
+    })
+    .default({}),
+  /** inplace: file of the artifact -> path under root; every file at its own path by default. */
+  files: z.record(relativePath, relativePath).optional(),
+  state_dir: folder.optional(),
+  source: sourceSchema.extend({ mirrors: z.array(sourceSchema).max(16).default([]), sums: z.string().transform(checked(parseFileName)).default(defaultSumsName) }),
+  trust: z.strictObject({
+    minisign: z.array(z.string().min(1).max(1000)).max(16).default([]),
+    openpgp: z
+      .strictObject({ keyring: folder, fingerprints: z.array(z.string().regex(/^([0-9A-Fa-f] ?){40}$/, "must be 40 hex digits")).min(1) })
+      .optional(),
+    /** Which signatures must be there; by default one of those that a key is given for. */
+    require: z.array(z.enum(["minisign", "openpgp"])).default([]),
+  }),
+  backup: z
+    .strictObject({
+      paths: z.array(folder).max(100).default([]),
+      quiesce: argv.optional(),
+      unquiesce: argv.optional(),
+      timeout_seconds: z.number().positive().max(86_400).default(600),
+    })
+    .prefault({}),
+  service: z
+    .strictObject({ systemd: z.string().min(1).max(256).optional(), stop: argv.optional(), start: argv.optional(), timeout_seconds: z.number().positive().max(3600).default(60) })
+    .refine((value) => (value.systemd === undefined ? value.stop !== undefined && value.start !== undefined : value.stop === undefined && value.start === undefined), {
+      message: "name either a systemd unit, or both stop and start",
+    })
+    .optional(),
+  health: z.strictObject({
+    checks: z
+      .array(checkSchema)
+      .min(1)
+      .max(32)
+      .refine((checks) => checks.some((check) => check.http?.version !== undefined || check.command?.version !== undefined), {
+        message: "at least one check must read the version that runs; otherwise an upgrade that changed nothing would pass",
+      }),
+    /** From start to healthy. */
+    deadline_seconds: z.number().positive().max(86_400).default(60),
+    interval_seconds: z.number().positive().max(600).default(1),
+    /** Good answers in a row. */
+    consecutive: z.int().min(1).max(100).default(3),
+    /** How long it must stay healthy before the upgrade counts. */
+    bake_seconds: z.number().nonnegative().max(86_400).default(30),
+    /** Starts of a version before it is given up. */
+    tries: z.int().min(1).max(10).default(3),
+  }),
+  /** Versions kept to go back to. */
+  keep_previous: z.int().min(1).max(20).default(2),
+});
+
+type Parsed = z.output<typeof installationSchema>;
+
+/** The file's content with every path absolute. */
+export type Installation = Omit<Parsed, "target" | "state_dir"> & {
+  /** Absolute path of the installation file. */
+  readonly place: string;
+  readonly target: Target;
+  /** Absolute; `/var/lib/<product>` by default. */
+  readonly stateDir: string;
+};
+
+export type HealthCheck = Parsed["health"]["checks"][number];
+export type Source = z.output<typeof sourceSchema>;
+
+const sizeLimitBytes = 256 * 1024;
+const defaultName = "slipway-installation.yaml";
+
+/** Reads and checks an installation file; throws `installation_invalid` with `file:line:column`. */
+export async function loadInstallation(file: string): Promise<Installation> {
+  const place = resolve(file);
+  let text: string;
+  try {
+    text = (await readFileBounded(place, sizeLimitBytes)).toString("utf8");
+  } catch (error) {
+    throw new SlipwayError("installation_invalid", `cannot read the installation file: ${error instanceof Error ? error.message : String(error)}`, {
+      place,
+      hint: "name the file with --installation; docs/upgrade.md shows a whole one",
+      cause: error,
+    });
+  }
+  const parsed = readStrictYaml({ text, name: file, schema: installationSchema, code: "installation_invalid" });
+  const at = (value: string): string => resolve(dirname(place), value);
+  const installation: Installation = {
+    ...parsed,
+    place,
+    root: at(parsed.root),
+    stateDir: at(parsed.state_dir ?? `/var/lib/${parsed.product}`),
+    target: parsed.target ?? parseTarget(`${platform() === "win32" ? "windows" : platform()}/${arch()}`),
+    backup: { ...parsed.backup, paths: parsed.backup.paths.map(at) },
+    trust: { ...parsed.trust, ...(parsed.trust.openpgp === undefined ? {} : { openpgp: { ...parsed.trust.openpgp, keyring: at(parsed.trust.openpgp.keyring) } }) },
+  };
+  requireSense(installation, file);
+  return installation;
+}
+
+/** What the schema cannot say: parts that need each other. */
+function requireSense(installation: Installation, place: string): void {
+  const { trust, backup } = installation;
+  const refuse = (message: string): never => {
+    throw new SlipwayError("installation_invalid", message, { place });
+  };
+  if (trust.minisign.length === 0 && trust.openpgp === undefined) refuse("trust: name at least one minisign key or an openpgp keyring; nothing is installed unsigned");
+  if (trust.require.includes("minisign") && trust.minisign.length === 0) refuse("trust.require demands minisign, but trust.minisign names no key");
+  if (trust.require.includes("openpgp") && trust.openpgp === undefined) refuse("trust.require demands openpgp, but trust.openpgp names no keyring");
+  if ((backup.quiesce === undefined) !== (backup.unquiesce === undefined)) refuse("backup: quiesce and unquiesce go together");
+  for (const source of [installation.source, ...installation.source.mirrors]) {
+    if ((source.key_id === undefined) !== (source.secret === undefined)) refuse("source: key_id and secret go together");
+  }
+  for (const path of backup.paths) {
+    const inside = (child: string, parent: string): boolean => child === parent || child.startsWith(parent.endsWith("/") ? parent : `${parent}/`);
+    const updates = join(installation.stateDir, "updates");
+    if (inside(updates, path) || inside(path, updates)) refuse(`backup.paths: ${path} and the updater's own ${updates} lie inside each other; name the product's data more narrowly`);
+    if (backup.paths.some((other) => other !== path && inside(other, path))) refuse(`backup.paths: ${path} holds another path of the list`);
+  }
+}
+
+/** The file that was named, else ./slipway-installation.yaml, else the one in /etc/slipway. */
+export async function findInstallation(named: string | undefined, cwd: string): Promise<string> {
+  if (named !== undefined) return resolve(cwd, named);
+  const candidates = [join(cwd, defaultName), join("/etc/slipway", defaultName)];
+  for (const candidate of candidates) {
+    try {
+      await readFileBounded(candidate, sizeLimitBytes);
+      return candidate;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") return candidate; // it is there; loading it says what is wrong
+    }
+  }
+  throw new SlipwayError("installation_invalid", `no installation file: neither ${candidates.join(" nor ")}`, { hint: "name one with --installation; docs/upgrade.md shows a whole one" });
+}
+
+/** The access pair of a source, read at the moment of use; undefined where none is configured. Throws `installation_invalid` when a reference leads nowhere. */
+export async function readCredentials(
+  source: Source,
+  installation: Installation,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<{ readonly keyId: string; readonly secret: string } | undefined> {
+  if (source.key_id === undefined || source.secret === undefined) return undefined;
+  const resolveReference = async (text: string): Promise<string> => {
+    if (text.startsWith("env:")) {
+      const value = env[text.slice(4)];
+      if (value === undefined || value === "") throw new SlipwayError("installation_invalid", `the environment variable ${text.slice(4)} is not set`, { place: installation.place });
+      return value;
+    }
+    if (!text.startsWith("file:")) return text;
+    const file = resolve(dirname(installation.place), text.slice(5));
+    try {
+      return (await readFile(file, "utf8")).trim();
+    } catch (error) {
+      throw new SlipwayError("installation_invalid", `cannot read ${file}, which holds the access pair`, { place: installation.place, cause: error });
+    }
+  };
+  return { keyId: await resolveReference(source.key_id), secret: await resolveReference(source.secret) };
+}

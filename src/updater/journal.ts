@@ -1,0 +1,99 @@
+/** The journal `transaction.json`: one file, one durable write per change. */
+import { SlipwayError } from "../model/errors.ts";
+import { readFileBounded } from "../io/bounded-read.ts";
+import { writeFileAtomic } from "../io/atomic-file.ts";
+import { isAllowedChange, phases, steps, type Transaction, transactionSchema } from "./transaction.ts";
+
+/** 20,000 files (the manifest's own limit) with their hashes stay below this; more is not ours. */
+const sizeLimitBytes = 4 * 1024 * 1024;
+
+export type JournalReading =
+  | { readonly kind: "none" }
+  | { readonly kind: "known"; readonly transaction: Transaction }
+  /** Written by a newer updater, or damaged: failed, not retryable, and the file stays as it is. */
+  | { readonly kind: "foreign"; readonly reason: string; readonly phase: string | undefined };
+
+/** Reads a private file of the state directory; undefined where absent. Throws `state_dir_insecure` for a link or a FIFO, `journal_corrupt` above `limit`. */
+export async function readPrivateFile(path: string, limit: number): Promise<Buffer | undefined> {
+  try {
+    return await readFileBounded(path, limit, { isLinkAllowed: false });
+  } catch (error) {
+    const systemCode = (error as NodeJS.ErrnoException).code;
+    if (systemCode === "ENOENT") return undefined;
+    if (systemCode === "ELOOP" || systemCode === "ENXIO" || (error instanceof SlipwayError && error.code === "source_unusable")) {
+      throw new SlipwayError("state_dir_insecure", `${path} is not a regular file`, { place: path, cause: error });
+    }
+    if (error instanceof SlipwayError && error.code === "format_limit") throw new SlipwayError("journal_corrupt", error.message, { place: path, cause: error });
+    throw error;
+  }
+}
+
+/** What the journal says; throws `state_dir_insecure` where the file is not a file, never for its content. */
+export async function readJournal(path: string, product: string): Promise<JournalReading> {
+  let value: unknown;
+  try {
+    const bytes = await readPrivateFile(path, sizeLimitBytes);
+    if (bytes === undefined) return { kind: "none" };
+    value = JSON.parse(bytes.toString("utf8"));
+  } catch (error) {
+    if (error instanceof SlipwayError && error.code === "journal_corrupt") return { kind: "foreign", reason: error.message, phase: undefined };
+    if (error instanceof SyntaxError || error instanceof RangeError) return { kind: "foreign", reason: "it is not JSON", phase: undefined };
+    throw error;
+  }
+  const phase = typeof value === "object" && value !== null && "phase" in value && typeof value.phase === "string" ? value.phase.slice(0, 64) : undefined;
+  const parsed = transactionSchema.safeParse(value);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    return { kind: "foreign", reason: `${issue?.path.map(String).join(".") ?? ""}: ${issue?.message ?? "is not valid"}`, phase };
+  }
+  const transaction = parsed.data;
+  const refuse = (reason: string): JournalReading => ({ kind: "foreign", reason, phase });
+  if (transaction.product !== product) return refuse(`it belongs to the product ${JSON.stringify(transaction.product)}`);
+  if (transaction.attempt > transaction.maxAttempts + 1) return refuse(`attempt ${transaction.attempt} of ${transaction.maxAttempts}`);
+  if (transaction.phase === "applying" && transaction.step === undefined) return refuse("applying without a step");
+  if (transaction.phase === "applying" && (transaction.to.files === undefined || transaction.to.sha256 === undefined)) return refuse("applying without a list of files");
+  if (transaction.step === "trial" && transaction.phase === "applying" && transaction.trial === undefined) return refuse("a trial without its counter");
+  return { kind: "known", transaction };
+}
+
+/** The error for a journal that is not ours to continue. */
+export function foreignJournalError(path: string, reading: JournalReading & { readonly kind: "foreign" }): SlipwayError {
+  const known = `phases ${phases.join(", ")}; steps ${steps.join(", ")}`;
+  return new SlipwayError("journal_corrupt", `the journal cannot be continued by this slipway: ${reading.reason} (known: ${known})`, { place: path });
+}
+
+export type Journal = {
+  readonly current: () => Transaction;
+  /** Writes durably, then returns the new transaction. */
+  readonly advance: (change: Partial<Transaction>) => Promise<Transaction>;
+};
+
+/** Starts a journal with `first`, or continues with the transaction that was read. `onWrite` hears of each durable write. */
+export function openJournal(options: {
+  readonly path: string;
+  readonly first: Transaction;
+  readonly now: () => Date;
+  readonly onWrite: (transaction: Transaction) => void;
+}): Journal {
+  let transaction = options.first;
+  return {
+    current: () => transaction,
+    advance: async (change) => {
+      const next: Transaction = { ...transaction, ...change, updatedAt: options.now().getTime() };
+      if (!isAllowedChange(transaction, next)) {
+        throw new SlipwayError("internal", `the journal may not go from ${transaction.phase}/${transaction.step ?? "-"} to ${next.phase}/${next.step ?? "-"}`);
+      }
+      await writeJournal(options.path, next);
+      transaction = next;
+      options.onWrite(next);
+      return next;
+    },
+  };
+}
+
+/** One durable write of a whole transaction; throws `internal` for one that could not be read back. */
+export async function writeJournal(path: string, transaction: Transaction): Promise<void> {
+  const text = `${JSON.stringify(transactionSchema.parse(transaction), undefined, 1)}\n`;
+  if (Buffer.byteLength(text) > sizeLimitBytes) throw new SlipwayError("format_limit", `the release has too many files for a journal of ${sizeLimitBytes} bytes`);
+  await writeFileAtomic(path, text);
+}

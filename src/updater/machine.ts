@@ -1,0 +1,39 @@
+/** The machine that the updater runs on, as arguments: clock, waiting, network, commands, and whoever wants to hear what happens. */
+import { setTimeout as sleepFor } from "node:timers/promises";
+import { type Clock, systemClock } from "../io/clock.ts";
+import { type RunCommand, runCommand } from "../io/command.ts";
+import type { Fetch } from "../io/download.ts";
+
+/** What happens, as it happens. `step` comes after each durable change, so that an observer sees the order of 3.4. */
+export type UpdateEvent =
+  | { readonly event: "phase"; readonly phase: string; readonly step?: string; readonly from?: string; readonly to: string }
+  | { readonly event: "step"; readonly step: string; readonly text: string }
+  | { readonly event: "download"; readonly done: number; readonly total: number }
+  | { readonly event: "retry"; readonly what: string; readonly code: string; readonly message: string; readonly delayMs: number }
+  | { readonly event: "health"; readonly isHealthy: boolean; readonly text: string }
+  | { readonly event: "warning"; readonly text: string };
+
+export type Machine = {
+  readonly clock: Clock;
+  /** Rejects when the signal is aborted. */
+  readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
+  readonly fetch: Fetch;
+  readonly runCommand: RunCommand;
+  /** 0 to 1, for the jitter of retries. */
+  readonly random: () => number;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly observe: (event: UpdateEvent) => void;
+};
+
+/** This machine as it is. */
+export function thisMachine(observe: (event: UpdateEvent) => void): Machine {
+  return {
+    clock: systemClock,
+    sleep: (ms, signal) => sleepFor(ms, undefined, signal === undefined ? {} : { signal }),
+    fetch: globalThis.fetch,
+    runCommand,
+    random: Math.random,
+    env: process.env,
+    observe,
+  };
+}

@@ -1,0 +1,35 @@
+/** How a version's files get onto the live path and off it again; `versions` and `inplace` are the two ways. */
+import type { FileHandle } from "node:fs/promises";
+import type { ManifestArtifact } from "../model/manifest.ts";
+import type { Installation } from "./installation.ts";
+import type { Machine } from "./machine.ts";
+import type { StateDirectory } from "./state-directory.ts";
+import type { FileTable, Transaction } from "./transaction.ts";
+
+export type StrategyContext = { readonly installation: Installation; readonly machine: Machine; readonly directory: StateDirectory };
+
+/** What is live, told by hashes and links: the journal only says what was intended. */
+export type Reality = "old" | "new" | "mixed";
+
+export type Live = { readonly version: string | undefined; readonly files: FileTable; readonly ref?: string };
+
+/** A release's artifact on an open descriptor whose hash was just compared with the signed one. */
+export type HeldArtifact = { readonly handle: FileHandle; readonly artifact: ManifestArtifact };
+
+export type Strategy = {
+  /** What is live now. `known` is what state.json says is installed. */
+  readonly look: (known: { readonly version: string; readonly files: FileTable } | undefined) => Promise<Live>;
+  /** Live path -> signed content for this artifact, and the reference of the new version. Throws `upgrade_verification_failed` where the manifest lists no files. */
+  readonly target: (artifact: ManifestArtifact, version: string) => { readonly files: FileTable; readonly ref?: string };
+  /** Row 6: everything needed to put the old code back is durable afterwards. Idempotent. */
+  readonly backUpCode: (transaction: Transaction) => Promise<void>;
+  /** Row 8: the new files lie beside the live ones, complete, compared with the signed list, durable. Idempotent. */
+  readonly place: (transaction: Transaction, held: HeldArtifact) => Promise<void>;
+  readonly reality: (transaction: Transaction) => Promise<Reality>;
+  /** Row 10. Finishes what was begun; a switched installation stays as it is. */
+  readonly switchForward: (transaction: Transaction) => Promise<void>;
+  /** Row R1. Finishes what was begun; the old version's bytes are compared with the journal before they go live. */
+  readonly switchBack: (transaction: Transaction) => Promise<void>;
+  /** Rows 14 and R2: removes what no version that is kept needs. `keep` are versions. */
+  readonly clean: (transaction: Transaction, keep: ReadonlySet<string>, drop: readonly string[]) => Promise<void>;
+};

@@ -1,0 +1,108 @@
+/**
+ * A private root for a real apt-get: a small Debian of its own, thrown away after the test, so that nothing of the machine is touched.
+ *
+ * The base is made once by mmdebstrap (20 s, 120 MB) and shared: /usr as hard links, since dpkg replaces files and never writes into them;
+ * everything else as copies.
+ */
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { TestContext } from "node:test";
+import { type CommandResult, requireCommand, runCommand } from "../../src/io/command.ts";
+import { cachedFolder } from "./cached-folder.ts";
+import { needClient } from "./clients.ts";
+
+/** Debian 12 has apt 2.6 with gpgv, Debian 13 has apt 3.0 with sqv: two verifiers that disagree on keys. */
+export type AptGeneration = "bookworm" | "trixie";
+
+export type AptRoot = {
+  /** The root's folder. */
+  readonly path: string;
+  /** apt-get with these arguments inside the root; dates and Valid-Until are checked whatever the machine's own settings. Look at exitCode. */
+  readonly run: (args: readonly string[]) => Promise<CommandResult>;
+  /** Any program inside the root, for example `["dpkg-query", "-W", "coequal"]`. */
+  readonly command: (argv: readonly string[]) => Promise<CommandResult>;
+  /** Writes the one deb822 file of the root. */
+  readonly writeSource: (text: string) => Promise<void>;
+  /** Writes /etc/apt/auth.conf.d/slipway.conf, mode 0600. */
+  readonly writeAuth: (text: string) => Promise<void>;
+};
+
+const timeoutMs = 120_000;
+/** Documentation and languages only cost time here. */
+const leftOut = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/zoneinfo/*", "/usr/share/i18n/*"];
+
+/** Runs `fn` with a fresh root. Skips loudly (fails with CI=true) without mmdebstrap or without root; the root is gone afterwards. */
+export async function withAptRoot(t: TestContext, fn: (root: AptRoot) => Promise<void>, options: { readonly generation?: AptGeneration } = {}): Promise<void> {
+  if (!needClient(t, "mmdebstrap", "chroot")) return;
+  if (process.getuid?.() !== 0) {
+    if (process.env["CI"] === "true") throw new Error("a private root for apt-get needs root");
+    t.skip("a private root for apt-get needs root");
+    return;
+  }
+  const base = await aptBase(options.generation ?? "bookworm");
+  const path = await mkdtemp(join(dirname(base), "apt-root-"));
+  try {
+    await copyBase(base, path);
+    await fn(aptRoot(path));
+  } finally {
+    await rm(path, { recursive: true, force: true });
+  }
+}
+
+async function aptBase(generation: AptGeneration): Promise<string> {
+  const mirror = await debianMirror();
+  const argv = [
+    "mmdebstrap",
+    "--mode=root",
+    "--variant=apt",
+    // A mirror may be a frozen snapshot; this is about Debian's own packages, the tests set both again.
+    '--aptopt=Acquire::Check-Valid-Until "false"',
+    ...leftOut.map((pattern) => `--dpkgopt=path-exclude=${pattern}`),
+    generation,
+  ];
+  return cachedFolder([...argv, mirror].join("\n"), async (folder) => {
+    await requireCommand([...argv, folder, mirror], { timeoutMs: 200_000 });
+    for (const leftover of ["etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap", "var/lib/apt/lists"]) {
+      await rm(join(folder, leftover), { recursive: true, force: true });
+    }
+  });
+}
+
+/** The mirror that this machine's own apt uses for Debian. */
+async function debianMirror(): Promise<string> {
+  const argv = ["apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN) $(RELEASE)", "Created-By: Packages"];
+  const lines = (await requireCommand(argv, { timeoutMs })).split("\n").map((line) => line.split(" "));
+  const site = lines.find(([, , release]) => release === "bookworm" || release === "trixie")?.[0];
+  if (site === undefined) throw new Error("this machine's apt names no mirror of Debian 12 or 13 (run apt-get update first)");
+  return site;
+}
+
+async function copyBase(base: string, path: string): Promise<void> {
+  const others = (await readdir(base)).filter((name) => !["usr", "dev", "proc", "sys", "run"].includes(name));
+  await requireCommand(["cp", "-al", join(base, "usr"), path], { timeoutMs });
+  await requireCommand(["cp", "-a", ...others.map((name) => join(base, name)), path], { timeoutMs });
+  for (const name of ["dev", "proc", "sys", "run"]) await mkdir(join(path, name), { mode: 0o755 });
+  await requireCommand(["chmod", "755", path], { timeoutMs });
+  // Without a mounted /dev, programs still want to drop output and read randomness.
+  for (const [name, minor] of [
+    ["null", "3"],
+    ["zero", "5"],
+    ["random", "8"],
+    ["urandom", "9"],
+  ] as const) {
+    await requireCommand(["mknod", "-m", "666", join(path, "dev", name), "c", "1", minor], { timeoutMs });
+  }
+}
+
+function aptRoot(path: string): AptRoot {
+  const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", LANG: "C.UTF-8", DEBIAN_FRONTEND: "noninteractive" };
+  const command = (argv: readonly string[]): Promise<CommandResult> => runCommand(["chroot", path, ...argv], { env, timeoutMs });
+  const settings = ["Acquire::Check-Valid-Until=true", "Acquire::Check-Date=true", "Dpkg::Use-Pty=0", "APT::Get::Assume-Yes=true", "Acquire::Retries=0"];
+  return {
+    path,
+    command,
+    run: (args) => command(["apt-get", ...settings.flatMap((setting) => ["-o", setting]), ...args]),
+    writeSource: (text) => writeFile(join(path, "etc/apt/sources.list.d/slipway.sources"), text),
+    writeAuth: (text) => writeFile(join(path, "etc/apt/auth.conf.d/slipway.conf"), text, { mode: 0o600 }),
+  };
+}
