@@ -65,7 +65,12 @@ function routesPage(): string {
 
 /** The pages by their path under docs/. */
 export function referencePages(): Readonly<Record<string, string>> {
-  return { "reference/commands.md": commandsPage(), "reference/settings.md": settingsPage(), "reference/errors.md": errorsPage(), "reference/http.md": routesPage() };
+  return {
+    "reference/commands.md": commandsPage(),
+    "reference/settings.md": settingsPage(),
+    "reference/errors.md": errorsPage(),
+    "reference/http.md": routesPage(),
+  };
 }
 
 if (process.argv[1] === import.meta.filename) {

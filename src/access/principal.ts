@@ -25,10 +25,7 @@ export function mayAdminister(principal: Principal): principal is AdminPrincipal
 }
 
 export function actorOf(principal: Principal): AuditActor {
-  switch (principal.kind) {
-    case "customer":
-      return { kind: "customer", id: principal.customerId, name: principal.customerName };
-    case "admin":
-      return { kind: "admin", id: principal.tokenId, name: principal.name };
-  }
+  return principal.kind === "customer"
+    ? { kind: "customer", id: principal.customerId, name: principal.customerName }
+    : { kind: "admin", id: principal.tokenId, name: principal.name };
 }

@@ -60,15 +60,6 @@ export const duration: Reader<number> = (text) => {
   return Number(match[1]) * unit;
 };
 
-/** A whole number within the limits. */
-export function count(least: number, most: number): Reader<number> {
-  return (text) => {
-    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
-    if (!(value >= least && value <= most)) throw new Error(`expected a whole number from ${least} to ${most}`);
-    return value;
-  };
-}
-
 export function oneOf<const W extends string>(words: readonly W[]): Reader<W> {
   return (text) => {
     const word = words.find((candidate) => candidate === text);

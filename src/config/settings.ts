@@ -1,5 +1,5 @@
 /** The one table of the server's settings: name, reader, default, text. Flags, environment names, the file, help and docs derive from it. */
-import { address, count, databaseUrl, duration, networks, oneOf, path, type Reader, size, text, url } from "./setting-types.ts";
+import { address, databaseUrl, duration, networks, oneOf, path, type Reader, size, text, url } from "./setting-types.ts";
 
 export type SettingRow<T = unknown> = {
   readonly read: Reader<T>;
@@ -45,7 +45,6 @@ export const settingTable = {
     text: "32 bytes in base64 that encrypt secrets and signing keys at rest; empty: made on first start in the data folder",
   },
   keyEncryptionKeyFile: { read: path, default: "", value: "file", text: "file that holds the key-encryption-key" },
-  keep: { read: count(1, 1000), default: "10", value: "count", text: "newest releases that retention keeps of each product" },
   uploadLimit: { read: size, default: "10GiB", value: "size", text: "largest artifact that is accepted" },
   uploadTimeout: { read: duration, default: "1h", value: "duration", text: "longest time one upload request may take" },
   idleTimeout: { read: duration, default: "60s", value: "duration", text: "a connection that moves no byte for so long is closed" },

@@ -1,6 +1,7 @@
 /** What the archive writers (tar and zip) are given and what they report: plain files for people, without package metadata. */
 import { createHash } from "node:crypto";
 import { SlipwayError } from "../model/errors.ts";
+import { hasControlCharacter } from "./entry-path.ts";
 import type { ByteSource } from "./package.ts";
 
 export type ArchiveEntry =
@@ -15,9 +16,8 @@ export type ArchivedFile = { readonly path: string; readonly sha256: string; rea
 export function checkArchivePaths(entries: readonly ArchiveEntry[]): void {
   const seen = new Set<string>();
   for (const { path } of entries) {
-    const hasControl = [...path].some((character) => character.charCodeAt(0) < 32);
     const isNormal = path.split("/").every((part) => part !== "" && part !== "." && part !== "..");
-    if (!isNormal || hasControl || path.includes("\\") || /^[A-Za-z]:/.test(path) || seen.has(path)) {
+    if (!isNormal || hasControlCharacter(path) || path.includes("\\") || /^[A-Za-z]:/.test(path) || seen.has(path)) {
       throw new SlipwayError("path_unsafe", `refusing the archive path ${JSON.stringify(path.slice(0, 200))}`);
     }
     seen.add(path);

@@ -28,18 +28,13 @@ export function createCompressor(compression: PackageCompression, sink: ByteSink
   if (!Number.isInteger(level) || level < low || level > high) {
     throw new SlipwayError("recipe_invalid", `${codec} has the levels ${low} to ${high}, not ${level}`);
   }
-  switch (codec) {
-    case "gzip":
-      return pumped(createGzip({ level, chunkSize: blockSizeBytes }), patchGzipSystem(sink));
-    case "zstd":
-      return pumped(
-        createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 }, chunkSize: blockSizeBytes }),
-        sink,
-      );
-    case "xz":
-      if (makeXzCompressor === undefined) throw new SlipwayError("recipe_invalid", "xz needs the xz program", { hint: "install xz-utils, or use gzip or zstd" });
-      return makeXzCompressor(level, sink);
+  if (codec === "gzip") return pumped(createGzip({ level, chunkSize: blockSizeBytes }), patchGzipSystem(sink));
+  if (codec === "zstd") {
+    const params = { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 };
+    return pumped(createZstdCompress({ params, chunkSize: blockSizeBytes }), sink);
   }
+  if (makeXzCompressor === undefined) throw new SlipwayError("recipe_invalid", "xz needs the xz program", { hint: "install xz-utils, or use gzip or zstd" });
+  return makeXzCompressor(level, sink);
 }
 
 /** A small file in memory (a changelog, an index) as one gzip member with the same header rules. */

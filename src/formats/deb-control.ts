@@ -3,7 +3,7 @@ import { SlipwayError } from "../model/errors.ts";
 import { architectureWord } from "../model/target.ts";
 import { debVersion } from "../model/version.ts";
 import { debDependency } from "./dependency.ts";
-import { undeclaredParents } from "./entry-path.ts";
+import { hasControlCharacter, undeclaredParents } from "./entry-path.ts";
 import type { Dependency, DependencyKind, PackageSpec, ScriptName } from "./package.ts";
 
 const relationFields: readonly (readonly [DependencyKind, string])[] = [
@@ -78,8 +78,7 @@ function relations(name: string, kind: DependencyKind, dependencies: readonly De
 
 function field(name: string, value: string): string {
   // A line feed would let a value write fields of its own.
-  const hasControl = [...value].some((character) => character.charCodeAt(0) < 32);
-  if (value.trim() === "" || hasControl) throw new SlipwayError("recipe_invalid", `the ${name} of a deb must be one non-empty line`);
+  if (value.trim() === "" || hasControlCharacter(value)) throw new SlipwayError("recipe_invalid", `the ${name} of a deb must be one non-empty line`);
   return `${name}: ${value}`;
 }
 

@@ -18,10 +18,7 @@ export function debCopyright(spec: Pick<PackageSpec, "name" | "license" | "maint
 }
 
 /** One changelog entry (deb-changelog(5)) for /usr/share/doc/<name>/changelog.gz; `notes` are the changes, one a line. */
-export function debChangelog(
-  spec: Pick<PackageSpec, "name" | "version" | "release" | "maintainer" | "epochSeconds">,
-  notes: readonly string[],
-): string {
+export function debChangelog(spec: Pick<PackageSpec, "name" | "version" | "release" | "maintainer" | "epochSeconds">, notes: readonly string[]): string {
   const changes = (notes.length === 0 ? [`Release ${spec.version}.`] : notes).map((note) => `  * ${note.replaceAll("\n", "\n    ")}`);
   // toUTCString is RFC 7231's form; the changelog wants RFC 5322's numeric zone.
   const date = new Date(spec.epochSeconds * 1000).toUTCString().replace("GMT", "+0000");

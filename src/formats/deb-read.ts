@@ -37,8 +37,8 @@ export type DebPackage = {
   readonly sizes: { readonly packageBytes: number; readonly installedBytes: number };
 };
 
-/** Sizes are bytes. control.tar holds a few text files; 64 GiB is more than a package can usefully unpack to. */
-const limits = { controlTar: 8 * 1024 * 1024, controlMember: 4 * 1024 * 1024, dataTar: 64 * 1024 ** 3, members: 500_000 } as const;
+/** Sizes are bytes. control.tar holds a few text files; 16 GiB is more than a package can usefully unpack to. */
+const limits = { controlTar: 8 * 1024 * 1024, controlMember: 4 * 1024 * 1024, dataTar: 16 * 1024 ** 3, members: 500_000 } as const;
 const requiredFields = ["Package", "Version", "Architecture", "Maintainer", "Description"] as const;
 const scriptNames = new Set(["preinst", "postinst", "prerm", "postrm", "config"]);
 const codecs: Readonly<Record<string, PackageCompression["codec"]>> = { "": "none", ".gz": "gzip", ".zst": "zstd", ".xz": "xz" };
@@ -96,7 +96,11 @@ async function readVersion(reader: ByteReader): Promise<void> {
 type TarReader<T> = (plain: AsyncIterable<Uint8Array>, name: string) => Promise<T>;
 
 /** The next ar member, which must be `<stem>` with a known suffix, unpacked and read to its end. */
-async function readMember<T>(reader: ByteReader, stem: string, read: TarReader<T>): Promise<{ readonly value: T; readonly codec: PackageCompression["codec"] }> {
+async function readMember<T>(
+  reader: ByteReader,
+  stem: string,
+  read: TarReader<T>,
+): Promise<{ readonly value: T; readonly codec: PackageCompression["codec"] }> {
   const member = await readArHeader(reader);
   const codec = member?.name.startsWith(stem) === true ? codecs[member.name.slice(stem.length)] : undefined;
   if (member === undefined || codec === undefined) {

@@ -10,7 +10,8 @@ import { bytesSource, countingSink, pour } from "./byte-source.ts";
 import { createCompressor } from "./compress.ts";
 import { debConffiles, debControl, debScripts } from "./deb-control.ts";
 import { checkEntries, comparePaths, undeclaredParents } from "./entry-path.ts";
-import type { ByteSink, ByteSource, PackageCompression, PackageEntry, PackageOutput, PackageSpec, ScriptName } from "./package.ts";
+import type { ByteSink, ByteSource, PackageCompression, PackageEntry, PackageOutput, PackageSpec, ScriptName, Spool } from "./package.ts";
+import { scriptInterpreter } from "./package-script.ts";
 import { createTarWriter, type TarWriter } from "./tar.ts";
 
 const memberSuffix: Readonly<Record<PackageCompression["codec"], string>> = { gzip: ".gz", zstd: ".zst", xz: ".xz", none: "" };
@@ -23,6 +24,7 @@ const memberSuffix: Readonly<Record<PackageCompression["codec"], string>> = { gz
 export async function writeDeb(spec: PackageSpec, output: PackageOutput): Promise<{ readonly sizeBytes: number }> {
   checkEntries(spec.entries);
   const control = debControl(spec);
+  for (const [name, body] of Object.entries(spec.scripts) as [ScriptName, string][]) scriptInterpreter(name, body);
   const { sink, count } = countingSink(output.sink);
   const data = await output.makeSpool();
   try {
@@ -43,8 +45,6 @@ export async function writeDeb(spec: PackageSpec, output: PackageOutput): Promis
   }
   return { sizeBytes: count() };
 }
-
-type Spool = Awaited<ReturnType<PackageOutput["makeSpool"]>>;
 
 /** Compresses what `write` puts into a tar into the spool. */
 async function spoolTar(

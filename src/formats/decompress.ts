@@ -72,8 +72,7 @@ async function* zlibBytes(source: AsyncIterable<Uint8Array>, codec: "gzip" | "zs
 
 async function* xzBytes(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const input = ReadableStream.from(source);
-  // The package's types use the DOM's ReadableStream; node:stream/web's is the same class at run time.
-  const reader = new xzDecompress.XzReadableStream(input as never).getReader();
+  const reader = new xzDecompress.XzReadableStream(input).getReader();
   try {
     for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
   } finally {

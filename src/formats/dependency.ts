@@ -24,7 +24,9 @@ export function parseDependency(text: string): Dependency {
     const groups = alternativePattern.exec(part.trim())?.groups;
     const name = groups?.["name"];
     if (groups === undefined || name === undefined) {
-      throw new SlipwayError("recipe_invalid", `"${text.slice(0, 200)}" is not a dependency`, { hint: "write name, name (>= version), or alternatives with |" });
+      throw new SlipwayError("recipe_invalid", `"${text.slice(0, 200)}" is not a dependency`, {
+        hint: "write name, name (>= version), or alternatives with |",
+      });
     }
     const operator = groups["operator"] ?? bareOperators[groups["bareOperator"] ?? ""];
     const version = groups["version"] ?? groups["bareVersion"];

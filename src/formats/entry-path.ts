@@ -43,8 +43,19 @@ export function undeclaredParents(entries: readonly PackageEntry[]): readonly st
   return [...missing].sort(comparePaths);
 }
 
+/** Line feeds and the like: no path or single-line field of a package may have them. */
+export function hasControlCharacter(text: string): boolean {
+  return Array.from(text, (character) => character.charCodeAt(0)).some((code) => code < 32 || code === 127);
+}
+
 function isPackagePath(path: string): boolean {
   if (!path.startsWith("/") || path.length > 4096) return false;
-  const hasControl = [...path].some((character) => character.charCodeAt(0) < 32 || character === "\u007f");
-  return !hasControl && path.isWellFormed() && path.slice(1).split("/").every((part) => part !== "" && part !== "." && part !== "..");
+  return (
+    !hasControlCharacter(path) &&
+    path.isWellFormed() &&
+    path
+      .slice(1)
+      .split("/")
+      .every((part) => part !== "" && part !== "." && part !== "..")
+  );
 }

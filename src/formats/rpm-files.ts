@@ -15,22 +15,19 @@ export function rpmFileMode(entry: PackageEntry): number {
 
 /** A link's size is the length of its target; a folder's is 0, so that it does not depend on a file system. */
 export function rpmFileSize(entry: PackageEntry): number {
-  switch (entry.kind) {
-    case "file":
-      return entry.source.size;
-    case "symlink":
-      return Buffer.byteLength(entry.target);
-    case "directory":
-    case "ghost":
-      return 0;
-  }
+  if (entry.kind === "file") return entry.source.size;
+  return entry.kind === "symlink" ? Buffer.byteLength(entry.target) : 0;
 }
 
 /**
  * All file tags, or none at all for a package without files: rpm rejects empty arrays.
  * `digests` are the files' SHA-256 in hex by path; everything else has the empty one.
  */
-export function rpmFileTags(entries: readonly PackageEntry[], digests: ReadonlyMap<string, string>, epochSeconds: number): readonly (readonly [number, RpmValue])[] {
+export function rpmFileTags(
+  entries: readonly PackageEntry[],
+  digests: ReadonlyMap<string, string>,
+  epochSeconds: number,
+): readonly (readonly [number, RpmValue])[] {
   if (entries.length === 0) return [];
   const folders = new Map<string, number>();
   const folderOf = (path: string): string => path.slice(0, path.lastIndexOf("/") + 1);

@@ -58,23 +58,19 @@ function indexEntry(entry: IndexEntry): Buffer {
 
 function encodeValue(value: RpmValue): { readonly bytes: Buffer; readonly count: number } {
   switch (value.kind) {
-    case "int16": {
-      const bytes = Buffer.alloc(2 * value.values.length);
-      for (const [place, number] of value.values.entries()) bytes.writeUInt16BE(number, 2 * place);
-      return { bytes, count: value.values.length };
-    }
+    case "int16":
     case "int32": {
-      const bytes = Buffer.alloc(4 * value.values.length);
-      for (const [place, number] of value.values.entries()) bytes.writeUInt32BE(number, 4 * place);
+      const size = value.kind === "int16" ? 2 : 4;
+      const bytes = Buffer.alloc(size * value.values.length);
+      for (const [place, number] of value.values.entries()) bytes.writeUIntBE(number, size * place, size);
       return { bytes, count: value.values.length };
     }
     case "string":
       return { bytes: encodeTexts([value.text]), count: 1 };
-    case "strings":
-    case "i18n":
-      return { bytes: encodeTexts(value.texts), count: value.texts.length };
     case "binary":
       return { bytes: Buffer.from(value.bytes), count: value.bytes.length };
+    default:
+      return { bytes: encodeTexts(value.texts), count: value.texts.length };
   }
 }
 
@@ -147,7 +143,10 @@ function readIndexEntry(bytes: Buffer, at: number): IndexEntry {
 }
 
 /** Without this check entries could be appended after the signed region ("dribbles") and would look signed. */
-function checkRegion(region: IndexEntry, { data, regionTag, entryCount }: { readonly data: Buffer; readonly regionTag: number; readonly entryCount: number }): void {
+function checkRegion(
+  region: IndexEntry,
+  { data, regionTag, entryCount }: { readonly data: Buffer; readonly regionTag: number; readonly entryCount: number },
+): void {
   const isEntryRight = region.tag === regionTag && region.type === typeNumber.binary && region.count === indexEntrySize;
   if (!isEntryRight || region.offset + indexEntrySize !== data.length) throw damaged(regionTag);
   const trailer = readIndexEntry(data, region.offset);

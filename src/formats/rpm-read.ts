@@ -95,7 +95,8 @@ export async function readRpm(source: ByteSource): Promise<RpmPackage> {
 function checkLead(lead: Buffer): void {
   if (lead.readUInt32BE(0) !== 0xedabeedb) throw new SlipwayError("format_invalid", "expected an rpm that begins with edabeedb");
   const [major, type, signatureType] = [lead.readUInt8(4), lead.readUInt16BE(6), lead.readUInt16BE(78)];
-  if (major !== 3 || signatureType !== 5) throw new SlipwayError("format_invalid", `the rpm's lead has version ${major}, signature type ${signatureType}; expected 3, 5`);
+  if (major !== 3 || signatureType !== 5)
+    throw new SlipwayError("format_invalid", `the rpm's lead has version ${major}, signature type ${signatureType}; expected 3, 5`);
   if (type !== 0) throw new SlipwayError("format_invalid", "this is a source rpm; only binary packages are served");
 }
 

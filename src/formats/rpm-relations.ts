@@ -89,7 +89,12 @@ function featureRequires(spec: PackageSpec, evr: string, used: readonly Relation
   const versions = [evr, ...used.map((one) => one.version)];
   const payload = payloadFeature[spec.compression.codec];
   const features: readonly (readonly [string, string])[] = [
-    ...(spec.entries.length === 0 ? [] : ([["CompressedFileNames", "3.0.4-1"], ["FileDigests", "4.6.0-1"]] as const)),
+    ...(spec.entries.length === 0
+      ? []
+      : ([
+          ["CompressedFileNames", "3.0.4-1"],
+          ["FileDigests", "4.6.0-1"],
+        ] as const)),
     ["PayloadFilesHavePrefix", "4.0-1"],
     ...(payload === undefined ? [] : [payload]),
     ...(versions.some((version) => version.includes("~")) ? ([["TildeInVersions", "4.10.0-1"]] as const) : []),

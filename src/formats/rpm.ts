@@ -41,7 +41,6 @@ const scriptTags: Readonly<Record<ScriptName, readonly [body: number, program: n
   preremove: [rpmTag.PREUN, rpmTag.PREUNPROG],
   postremove: [rpmTag.POSTUN, rpmTag.POSTUNPROG],
 };
-const compressorNames = { gzip: "gzip", zstd: "zstd", xz: "xz" } as const;
 
 /**
  * Writes the package to `output.sink` and returns its size. The same spec and signature give the same bytes.
@@ -52,11 +51,12 @@ export async function writeRpm(spec: PackageSpec, output: RpmOutput): Promise<{ 
   checkEntries(spec.entries);
   const installedBytes = spec.entries.reduce((sum, entry) => sum + rpmFileSize(entry), 0);
   requireSize("the files together have", installedBytes);
+  const described = specTags(spec); // before the long work: it refuses what rpm cannot say
   const spool = await output.makeSpool();
   try {
     const payload = await spoolPayload(spool, spec, output);
     requireSize("the payload has", payload.archiveBytes);
-    const header = encodeRpmHeader(rpmTag.HEADERIMMUTABLE, mainTags(spec, { ...payload, installedBytes }));
+    const header = encodeRpmHeader(rpmTag.HEADERIMMUTABLE, new Map([...described, ...payloadTags(spec, payload), [rpmTag.SIZE, numberValue(installedBytes)]]));
     requireSize("header and payload have", header.length + payload.source.size);
     const signatureHeader = await makeSignatureHeader(header, payload, output.signHeader);
     const { sink, count } = countingSink(output.sink);
@@ -136,43 +136,55 @@ function contentOf(entry: PackageEntry): ByteSource | undefined {
   return entry.kind === "symlink" ? bytesSource(Buffer.from(entry.target)) : undefined;
 }
 
-function mainTags(spec: PackageSpec, payload: Payload & { readonly installedBytes: number }): ReadonlyMap<number, RpmValue> {
-  const { codec, level } = spec.compression;
-  const evr = rpmEvr(spec);
-  const text = (value: string): RpmValue => ({ kind: "string", text: value });
+const textValue = (text: string): RpmValue => ({ kind: "string", text });
+const numberValue = (value: number): RpmValue => ({ kind: "int32", values: [value] });
+
+/** Everything that the spec says by itself. */
+function specTags(spec: PackageSpec): readonly (readonly [number, RpmValue])[] {
   const localized = (value: string): RpmValue => ({ kind: "i18n", texts: [value] });
-  const number = (value: number): RpmValue => ({ kind: "int32", values: [value] });
+  const evr = rpmEvr(spec);
+  const { codec, level } = spec.compression;
   if (!/^[A-Za-z0-9_][A-Za-z0-9._+-]*$/.test(spec.name)) throw new SlipwayError("name_invalid", `"${spec.name}" is not an rpm package name`);
-  return new Map<number, RpmValue>([
+  return [
     [rpmTag.HEADERI18NTABLE, { kind: "strings", texts: ["C"] }],
-    [rpmTag.NAME, text(spec.name)],
-    [rpmTag.VERSION, text(evr.version)],
-    [rpmTag.RELEASE, text(evr.release)],
+    [rpmTag.NAME, textValue(spec.name)],
+    [rpmTag.VERSION, textValue(evr.version)],
+    [rpmTag.RELEASE, textValue(evr.release)],
     [rpmTag.SUMMARY, localized(spec.summary)],
     [rpmTag.DESCRIPTION, localized(spec.description === "" ? spec.summary : spec.description)],
-    [rpmTag.BUILDTIME, number(spec.epochSeconds)],
-    [rpmTag.BUILDHOST, text(buildHost)],
-    [rpmTag.SIZE, number(payload.installedBytes)],
-    ...(spec.vendor === undefined ? [] : [[rpmTag.VENDOR, text(spec.vendor)] as const]),
-    [rpmTag.LICENSE, text(spec.license)],
-    [rpmTag.PACKAGER, text(spec.maintainer)],
+    [rpmTag.BUILDTIME, numberValue(spec.epochSeconds)],
+    [rpmTag.BUILDHOST, textValue(buildHost)],
+    ...(spec.vendor === undefined ? [] : [[rpmTag.VENDOR, textValue(spec.vendor)] as const]),
+    [rpmTag.LICENSE, textValue(spec.license)],
+    [rpmTag.PACKAGER, textValue(spec.maintainer)],
     [rpmTag.GROUP, localized("Unspecified")],
-    ...(spec.homepage === undefined ? [] : [[rpmTag.URL, text(spec.homepage)] as const]),
-    [rpmTag.OS, text("linux")],
-    [rpmTag.ARCH, text(rpmArchitecture(spec.arch))],
+    ...(spec.homepage === undefined ? [] : [[rpmTag.URL, textValue(spec.homepage)] as const]),
+    [rpmTag.OS, textValue("linux")],
+    [rpmTag.ARCH, textValue(rpmArchitecture(spec.arch))],
     // Without this tag rpm takes the package for a source package.
-    [rpmTag.SOURCERPM, text(`${spec.name}-${evr.text}.src.rpm`)],
-    [rpmTag.RPMVERSION, text(formatRpmVersion)],
-    [rpmTag.PAYLOADFORMAT, text("cpio")],
-    ...(codec === "none" ? [] : ([[rpmTag.PAYLOADCOMPRESSOR, text(compressorNames[codec])], [rpmTag.PAYLOADFLAGS, text(String(level))]] as const)),
-    [rpmTag.ENCODING, text("utf-8")],
-    [rpmTag.PAYLOADDIGEST, { kind: "strings", texts: [payload.payloadSha256] }],
-    [rpmTag.PAYLOADDIGESTALGO, number(rpmHashSha256)],
-    [rpmTag.PAYLOADDIGESTALT, { kind: "strings", texts: [payload.archiveSha256] }],
+    [rpmTag.SOURCERPM, textValue(`${spec.name}-${evr.text}.src.rpm`)],
+    [rpmTag.RPMVERSION, textValue(formatRpmVersion)],
+    [rpmTag.PAYLOADFORMAT, textValue("cpio")],
+    ...(codec === "none"
+      ? []
+      : ([
+          [rpmTag.PAYLOADCOMPRESSOR, textValue(codec)],
+          [rpmTag.PAYLOADFLAGS, textValue(String(level))],
+        ] as const)),
+    [rpmTag.ENCODING, textValue("utf-8")],
     ...scriptEntries(spec),
     ...rpmRelationTags(spec, evr.text),
+  ];
+}
+
+/** What is known once the payload is written. */
+function payloadTags(spec: PackageSpec, payload: Payload): readonly (readonly [number, RpmValue])[] {
+  return [
+    [rpmTag.PAYLOADDIGEST, { kind: "strings", texts: [payload.payloadSha256] }],
+    [rpmTag.PAYLOADDIGESTALGO, numberValue(rpmHashSha256)],
+    [rpmTag.PAYLOADDIGESTALT, { kind: "strings", texts: [payload.archiveSha256] }],
     ...rpmFileTags(spec.entries, payload.fileDigests, spec.epochSeconds),
-  ]);
+  ];
 }
 
 function scriptEntries(spec: PackageSpec): readonly (readonly [number, RpmValue])[] {

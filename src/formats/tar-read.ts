@@ -6,6 +6,7 @@
  */
 import { SlipwayError } from "../model/errors.ts";
 import { type ByteReader, createByteReader } from "./byte-reader.ts";
+import { hasControlCharacter } from "./entry-path.ts";
 import { tarBlockSize, tarChecksum } from "./tar.ts";
 
 export type TarMember = {
@@ -124,7 +125,10 @@ function parseHeader(block: Buffer, archive: string): Header {
       if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw damaged("an impossible number");
       return Number(value);
     }
-    const text = field.toString("latin1").replace(/[\0 ]+$/, "").trimStart();
+    const text = field
+      .toString("latin1")
+      .replace(/[\0 ]+$/, "")
+      .trimStart();
     if (!/^[0-7]*$/.test(text)) throw damaged("a number that is not octal");
     return text === "" ? 0 : Number.parseInt(text, 8);
   };
@@ -192,8 +196,8 @@ function judge(header: Header, seen: Map<string, TarMember["kind"]>): Judged {
   const kind = memberKinds[header.type];
   if (kind === undefined) return refused("unknown_type");
   if (header.name.startsWith("/")) return refused("absolute_path");
-  const hasControl = [...header.name].some((character) => character.charCodeAt(0) < 32);
-  if (header.name === "" || hasControl || header.name.includes("\\") || header.name.includes("\ufffd") || header.name.length > 4096) return refused("bad_name");
+  if (header.name === "" || hasControlCharacter(header.name) || header.name.includes("\\") || header.name.includes("\ufffd") || header.name.length > 4096)
+    return refused("bad_name");
   const parts = header.name.split("/").filter((part) => part !== "" && part !== ".");
   if (parts.includes("..")) return refused("parent_path");
   const path = parts.length === 0 ? "." : parts.join("/");

@@ -12,20 +12,18 @@ export type ZstdFrameCounter = {
 };
 
 /** What the next bytes are: a field of known size that is collected, and what to do with it. */
-type Step = { readonly size: number; readonly then: (field: Buffer) => void };
+type Step = { readonly size: number; readonly next: (field: Buffer) => void };
 
 /** dpkg 1.21 reads the first frame and takes the rest for a truncated archive, so a deb must have exactly one. */
 export function createZstdFrameCounter(): ZstdFrameCounter {
   let frames = 0;
   let hasChecksum = false;
   let skipping = 0;
-  let afterSkip: Step;
   let collected = Buffer.alloc(0);
 
-  const skip = (bytes: number, next: Step): void => {
+  const skip = (bytes: number, following: Step): void => {
     skipping = bytes;
-    afterSkip = next;
-    step = next;
+    step = following;
   };
   const endFrame = (): void => {
     frames += 1;
@@ -33,7 +31,7 @@ export function createZstdFrameCounter(): ZstdFrameCounter {
   };
   const block: Step = {
     size: 3,
-    then: (field) => {
+    next: (field) => {
       const header = field.readUIntLE(0, 3);
       const isRunLength = ((header >>> 1) & 3) === 1;
       const isLast = (header & 1) === 1;
@@ -47,7 +45,7 @@ export function createZstdFrameCounter(): ZstdFrameCounter {
   };
   const descriptor: Step = {
     size: 1,
-    then: (field) => {
+    next: (field) => {
       const flags = field.readUInt8();
       const isSingleSegment = (flags & 0x20) !== 0;
       hasChecksum = (flags & 0x04) !== 0;
@@ -56,10 +54,10 @@ export function createZstdFrameCounter(): ZstdFrameCounter {
       skip((isSingleSegment ? 0 : 1) + dictionaryIdSize + contentSizeSize, block);
     },
   };
-  const skippable: Step = { size: 4, then: (field) => skip(field.readUInt32LE(), magic) };
+  const skippable: Step = { size: 4, next: (field) => skip(field.readUInt32LE(), magic) };
   const magic: Step = {
     size: 4,
-    then: (field) => {
+    next: (field) => {
       const value = field.readUInt32LE();
       if ((value & 0xfffffff0) >>> 0 === skippableMagic) step = skippable;
       else if (value === frameMagic) step = descriptor;
@@ -67,7 +65,6 @@ export function createZstdFrameCounter(): ZstdFrameCounter {
     },
   };
   let step: Step = magic;
-  afterSkip = magic;
 
   return {
     feed: (piece) => {
@@ -76,7 +73,6 @@ export function createZstdFrameCounter(): ZstdFrameCounter {
           const count = Math.min(skipping, piece.length - at);
           skipping -= count;
           at += count;
-          if (skipping === 0) step = afterSkip;
           continue;
         }
         const field = piece.subarray(at, at + step.size - collected.length);
@@ -85,7 +81,7 @@ export function createZstdFrameCounter(): ZstdFrameCounter {
         if (collected.length < step.size) return;
         const whole = collected;
         collected = Buffer.alloc(0);
-        step.then(whole);
+        step.next(whole);
       }
     },
     count: () => {

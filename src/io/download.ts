@@ -44,7 +44,8 @@ function isLocalAddress(hostname: string): boolean {
   return false;
 }
 
-function checkRedirect(from: URL, to: URL): void {
+/** Refuses a step from one address to another that leaves https or leads to this machine or its cloud; throws `network_unreachable`. */
+export function checkRedirect(from: URL, to: URL): void {
   const refuse = (why: string): never => {
     throw new SlipwayError("network_unreachable", `${displayUrl(from)} redirects to ${displayUrl(to)}: refused, ${why}`, { detail: "redirect_refused" });
   };
@@ -155,7 +156,7 @@ export async function openRemote(remote: Remote): Promise<Answer> {
 
 function networkError(error: unknown, url: URL, signal: AbortSignal | undefined): SlipwayError {
   if (error instanceof SlipwayError) return error;
-  if (signal?.aborted === true) return new SlipwayError("network_unreachable", `${displayUrl(url)}: interrupted`, { detail: "interrupted", cause: error });
+  if (signal?.aborted === true) return new SlipwayError("interrupted", `${displayUrl(url)}: interrupted`, { cause: error });
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error instanceof Error ? error.message : error);
   return new SlipwayError("network_unreachable", `${displayUrl(url)}: ${cause}`, { cause: error });
 }
@@ -295,5 +296,6 @@ async function receive(handle: FileHandle, start: number, options: ResumedDownlo
     }
   }
   await handle.sync();
-  if (written < size) throw new SlipwayError("network_unreachable", `${displayUrl(url)}: the connection ended after ${written} of ${size} bytes`, { detail: "short_body" });
+  if (written < size)
+    throw new SlipwayError("network_unreachable", `${displayUrl(url)}: the connection ended after ${written} of ${size} bytes`, { detail: "short_body" });
 }

@@ -35,12 +35,10 @@ export async function readGitFacts(run: RunCommand, folder: string): Promise<Git
   return { commit, commitSeconds: Number(seconds), tagsAtHead: isDirty ? [] : tags.split("\n").filter((tag) => tag !== ""), description, isDirty };
 }
 
-/** The commit that a tag names, with its time; undefined where there is no such tag. */
-export async function readTagCommit(run: RunCommand, folder: string, tag: string): Promise<{ readonly commit: string; readonly commitSeconds: number } | undefined> {
-  const found = await gitIn(run, folder)(["log", "-1", "--format=%H %ct", `refs/tags/${tag}`, "--"]);
-  if (found === undefined || found === "") return undefined;
-  const [commit = "", seconds = ""] = found.split(" ");
-  return { commit, commitSeconds: Number(seconds) };
+/** The committer's time of the commit that a tag names, in seconds since 1970; undefined where there is no such tag. */
+export async function readTagSeconds(run: RunCommand, folder: string, tag: string): Promise<number | undefined> {
+  const seconds = await gitIn(run, folder)(["log", "-1", "--format=%ct", `refs/tags/${tag}`, "--"]);
+  return seconds === undefined || seconds === "" ? undefined : Number(seconds);
 }
 
 /** One git command in the folder: its output without the last line break, undefined where git refuses. */

@@ -1,6 +1,6 @@
 /** A folder that appears whole under its name, or not at all. */
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { chmod, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { syncDirectory } from "./atomic-file.ts";
 
@@ -26,7 +26,8 @@ export async function stageFolder(parent: string, name: string): Promise<StagedF
   const root = join(parent, `.${name}.tmp-${process.pid}-${randomBytes(4).toString("hex")}`);
   const files = join(root, "files");
   const work = join(root, "work");
-  await mkdir(files, { recursive: true, mode: 0o755 });
+  await mkdir(files, { recursive: true });
+  await chmod(files, 0o755); // the umask must not decide
   await mkdir(work, { mode: 0o700 });
   return {
     files,

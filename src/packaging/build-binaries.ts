@@ -38,7 +38,7 @@ export async function buildBinaries(sources: BinarySources): Promise<FindBinary>
   for (const target of sources.plan.targets) {
     for (const name of sources.recipe.build.binaries) {
       const key = keyOf(target, name);
-      binaries.set(key, await lookAt(sources, { target, name, path: outputs.get(key) }));
+      binaries.set(key, await lookAt(sources, { target, name, output: outputs.get(key) }));
     }
   }
   return (target, name, place) => {
@@ -105,14 +105,19 @@ function standardEnvironment(plan: Plan, command: PlannedCommand, out: string): 
   };
 }
 
-async function lookAt(sources: BinarySources, wanted: { readonly target: Target; readonly name: string; readonly path: string | undefined }): Promise<BinaryFile> {
+type WantedBinary = { readonly target: Target; readonly name: string /** Where the command wrote it to. */; readonly output: string | undefined };
+
+async function lookAt(sources: BinarySources, wanted: WantedBinary): Promise<BinaryFile> {
   const { recipe, plan, folder } = sources;
-  const { target, name } = wanted;
+  const { target, name, output } = wanted;
   const { prebuilt } = recipe.build;
-  const at = prebuilt === undefined ? ["build", "run"] : ["build", "prebuilt"];
+  const at = ["build", prebuilt === undefined ? "run" : "prebuilt"];
   const place = recipe.placeOf(at);
-  const shown = prebuilt === undefined ? `the {out} of ${name}` : insideFolder(recipe, expandTemplate(prebuilt, { ...buildValues(recipe, plan.version, target), bin: name }), at);
-  const path = wanted.path ?? join(folder, shown);
+  const expected =
+    prebuilt === undefined ? undefined : insideFolder(recipe, expandTemplate(prebuilt, { ...buildValues(recipe, plan.version, target), bin: name }), at);
+  const path = output ?? (expected === undefined ? undefined : join(folder, expected));
+  if (path === undefined) throw new Error("bug: the schema lets no recipe through that has neither {out} nor prebuilt");
+  const shown = expected ?? name;
   try {
     const found = await stat(path);
     if (!found.isFile()) throw new SlipwayError("source_unusable", `${shown} for ${formatTarget(target)} is not a file`, { place });
@@ -120,7 +125,8 @@ async function lookAt(sources: BinarySources, wanted: { readonly target: Target;
     return { path, size: found.size };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    throw new SlipwayError("source_missing", `there is no ${shown} for ${formatTarget(target)}`, { place, cause: error });
+    const what = expected === undefined ? `the build command wrote no ${shown}` : `there is no ${shown}`;
+    throw new SlipwayError("source_missing", `${what} for ${formatTarget(target)}`, { place, cause: error });
   }
 }
 

@@ -3,7 +3,12 @@ import { SlipwayError } from "../model/errors.ts";
 import { type Architecture, formatTarget, type OperatingSystem, type Target } from "../model/target.ts";
 
 export type FileNature =
-  | { readonly kind: "program"; readonly format: "ELF" | "Mach-O" | "PE"; readonly systems: readonly OperatingSystem[]; readonly arch: Architecture | undefined }
+  | {
+      readonly kind: "program";
+      readonly format: "ELF" | "Mach-O" | "PE";
+      readonly systems: readonly OperatingSystem[];
+      readonly arch: Architecture | undefined;
+    }
   | { readonly kind: "script" }
   | { readonly kind: "other" };
 
@@ -11,7 +16,16 @@ export type FileNature =
 export const natureSizeBytes = 4096;
 
 /** e_machine of ELF (elf(5), gABI chapter 4); 32-bit ARM is one number for all its versions. */
-const elfMachines: Readonly<Record<number, Architecture>> = { 3: "386", 40: "armv7", 62: "amd64", 183: "arm64", 22: "s390x", 21: "ppc64le", 243: "riscv64", 258: "loong64" };
+const elfMachines: Readonly<Record<number, Architecture>> = {
+  3: "386",
+  40: "armv7",
+  62: "amd64",
+  183: "arm64",
+  22: "s390x",
+  21: "ppc64le",
+  243: "riscv64",
+  258: "loong64",
+};
 /** cputype of Mach-O (mach/machine.h). */
 const machMachines: Readonly<Record<number, Architecture>> = { 0x01000007: "amd64", 0x0100000c: "arm64" };
 /** Machine of PE (PE format specification, 3.3.1). */
@@ -46,8 +60,12 @@ export function assertRunsOn(nature: FileNature, target: Target, what: { readonl
   if (nature.kind !== "program") return;
   const isRight = nature.systems.includes(target.os) && (nature.arch === undefined || nature.arch === target.arch);
   if (isRight) return;
-  throw new SlipwayError("source_unusable", `${what.path} is a program for ${nature.systems.join("/")}/${nature.arch ?? "another machine"} (${nature.format}), not for ${formatTarget(target)}`, {
-    place: what.place,
-    hint: "make the build command build for {os} and {arch}",
-  });
+  throw new SlipwayError(
+    "source_unusable",
+    `${what.path} is a program for ${nature.systems.join("/")}/${nature.arch ?? "another machine"} (${nature.format}), not for ${formatTarget(target)}`,
+    {
+      place: what.place,
+      hint: "make the build command build for {os} and {arch}",
+    },
+  );
 }

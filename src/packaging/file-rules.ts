@@ -8,7 +8,7 @@ import type { FileValue } from "./recipe-schema.ts";
 import { expandTemplate, type Template, type TemplateValues } from "./templates.ts";
 
 type RuleCommon = {
-  /** Absolute in packages, relative in archives; ends in `/` where the source's own name is added. */
+  /** Absolute, in an archive from its top; ends in `/` where the source's own name is added. */
   readonly destination: string;
   readonly owner: string;
   readonly group: string;
@@ -40,7 +40,7 @@ export function packageRules(recipe: Recipe, values: TemplateValues & { readonly
 export function archiveRules(recipe: Recipe, index: number, values: TemplateValues & { readonly target: Target }): readonly CopyRule[] {
   const common = { kind: "copy", owner: "root", group: "root" } as const;
   const binaries = recipe.build.binaries.map((name, position): CopyRule => {
-    const destination = `${name}${values.target.os === "windows" ? ".exe" : ""}`;
+    const destination = `/${name}${values.target.os === "windows" ? ".exe" : ""}`;
     return { ...common, destination, source: { kind: "binary", name }, place: recipe.placeOf(["build", "binaries", position]) };
   });
   const files = (recipe.archives[index]?.files ?? []).map((template, position): CopyRule => {
@@ -56,7 +56,11 @@ type Line = { readonly recipe: Recipe; readonly values: TemplateValues & { reado
 
 function rulesOf({ recipe, values, destination, value }: Line): readonly FileRule[] {
   const path: RecipePath = ["packages", "files", destination];
-  const copies = (templates: Template | readonly Template[], at: RecipePath, rest: Pick<CopyRule, "owner" | "group" | "config" | "mode">): readonly CopyRule[] =>
+  const copies = (
+    templates: Template | readonly Template[],
+    at: RecipePath,
+    rest: Pick<CopyRule, "owner" | "group" | "config" | "mode">,
+  ): readonly CopyRule[] =>
     [templates].flat().map((template: Template, index) => {
       const place = Array.isArray(templates) ? [...at, index] : at;
       const source = sourceOf({ recipe, template, values, path: place });
@@ -65,7 +69,7 @@ function rulesOf({ recipe, values, destination, value }: Line): readonly FileRul
       }
       return { kind: "copy", destination, source, place: recipe.placeOf(place), ...rest };
     });
-  if (Array.isArray(value) || "parts" in value) return copies(value as Template | readonly Template[], path, { owner: "root", group: "root" });
+  if (Array.isArray(value) || "parts" in value) return copies(value, path, { owner: "root", group: "root" });
   const { from, link, owner, group, config, mode } = value;
   const place = recipe.placeOf(path);
   if (from !== undefined) {
@@ -118,7 +122,10 @@ function refuseCollisions(rules: readonly FileRule[], subject: string): void {
     return destination === undefined ? [] : [{ destination, source: sourceName(rule), isDirectory: rule.kind === "directory", place: rule.place }];
   });
   // A source may be a folder, which only the disk knows: what lies below another rule's destination is looked at when it is resolved.
-  assertDistinct(written.map((one) => ({ ...one, isDirectory: true })), subject);
+  assertDistinct(
+    written.map((one) => ({ ...one, isDirectory: true })),
+    subject,
+  );
 }
 
 /**
@@ -127,16 +134,19 @@ function refuseCollisions(rules: readonly FileRule[], subject: string): void {
 export function assertDistinct(written: readonly Written[], subject: string): void {
   const byDestination = new Map<string, Written>();
   for (const one of written) {
-    const path = one.destination.replace(/^\/+/, "/");
+    const path = one.destination;
     const other = byDestination.get(path);
-    if (other !== undefined) throw new RecipeError([{ place: one.place, message: `${subject}: ${other.source} (${other.place}) and ${one.source} both write ${path}` }]);
+    if (other !== undefined)
+      throw new RecipeError([{ place: one.place, message: `${subject}: ${other.source} (${other.place}) and ${one.source} both write ${path}` }]);
     byDestination.set(path, one);
   }
   for (const [path, one] of byDestination) {
     for (let parent = parentOf(path); parent !== ""; parent = parentOf(parent)) {
       const above = byDestination.get(parent);
       if (above !== undefined && !above.isDirectory) {
-        throw new RecipeError([{ place: one.place, message: `${subject}: ${one.source} goes into ${parent}, which is a file (${above.source}, ${above.place})` }]);
+        throw new RecipeError([
+          { place: one.place, message: `${subject}: ${one.source} goes into ${parent}, which is a file (${above.source}, ${above.place})` },
+        ]);
       }
     }
   }

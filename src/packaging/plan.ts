@@ -51,6 +51,7 @@ export type Plan = {
   /** Seconds since 1970 of the commit: the only time in the artifacts, and the release's sequence. */
   readonly epochSeconds: number;
   readonly commit?: string;
+  /** Those that an artifact is made for. */
   readonly targets: readonly Target[];
   readonly commands: readonly PlannedCommand[];
   readonly artifacts: readonly PlannedArtifact[];
@@ -66,6 +67,8 @@ export type PlanRequest = {
   readonly targets?: readonly Target[];
   /** All kinds by default. */
   readonly only?: readonly BuildableKind[];
+  /** Plan no signatures, for a preview on a machine without the keys. */
+  readonly isUnsigned?: boolean;
 };
 
 export const notesArtifactName = "RELEASE-NOTES.md";
@@ -80,16 +83,18 @@ export function planRelease(request: PlanRequest): Plan {
   const targets = request.targets ?? recipe.targets;
   for (const target of targets) {
     if (!recipe.targets.some((known) => formatTarget(known) === formatTarget(target))) {
-      throw new SlipwayError("target_invalid", `${formatTarget(target)} is not among the targets of ${recipe.fileName}: ${recipe.targets.map(formatTarget).join(", ")}`);
+      throw new SlipwayError(
+        "target_invalid",
+        `${formatTarget(target)} is not among the targets of ${recipe.fileName}: ${recipe.targets.map(formatTarget).join(", ")}`,
+      );
     }
   }
   const isWanted = (kind: BuildableKind): boolean => request.only === undefined || request.only.includes(kind);
-  const artifacts = [
-    ...targets.flatMap((target) => artifactsOf(request, target, isWanted)),
-    ...(request.only === undefined ? notesOf(recipe, version) : []),
-  ];
-  if (artifacts.length === 0) throw new SlipwayError("usage", `nothing to build: ${recipe.fileName} makes no ${(request.only ?? []).join(" or ")} for these targets`);
-  const records = recordsOf(recipe);
+  const artifacts = [...targets.flatMap((target) => artifactsOf(request, target, isWanted)), ...(request.only === undefined ? notesOf(recipe, version) : [])];
+  if (artifacts.length === 0)
+    throw new SlipwayError("usage", `nothing to build: ${recipe.fileName} makes no ${(request.only ?? []).join(" or ")} for these targets`);
+  const built = targets.filter((target) => artifacts.some((artifact) => "target" in artifact && artifact.target === target));
+  const records = recordsOf(recipe, request.isUnsigned === true);
   refuseSameNames(recipe, artifacts, records);
   return {
     product: recipe.name,
@@ -98,8 +103,8 @@ export function planRelease(request: PlanRequest): Plan {
     channel: channelOf(recipe, version),
     epochSeconds,
     ...(request.commit === undefined ? {} : { commit: request.commit }),
-    targets,
-    commands: targets.flatMap((target) => commandsOf(recipe, version, target)),
+    targets: built,
+    commands: built.flatMap((target) => commandsOf(recipe, version, target)),
     artifacts,
     records,
   };
@@ -111,7 +116,10 @@ export function parseBuildableKinds(words: readonly string[]): readonly Buildabl
     const kind = buildableKinds.find((candidate) => candidate === word);
     if (kind !== undefined) return kind;
     const near = nearestWord(word, buildableKinds);
-    throw new SlipwayError("usage", `"${word}" is not a kind of artifact; known: ${buildableKinds.join(", ")}${near === undefined ? "" : ` - did you mean "${near}"?`}`);
+    throw new SlipwayError(
+      "usage",
+      `"${word}" is not a kind of artifact; known: ${buildableKinds.join(", ")}${near === undefined ? "" : ` - did you mean "${near}"?`}`,
+    );
   });
 }
 
@@ -148,7 +156,11 @@ function artifactsOf(request: PlanRequest, target: Target, isWanted: (kind: Buil
   return artifacts;
 }
 
-function archiveOf(recipe: Recipe, index: number, at: { names: TemplateValues & { readonly target: Target }; values: TemplateValues & { readonly target: Target } }): PlannedArchive {
+function archiveOf(
+  recipe: Recipe,
+  index: number,
+  at: { names: TemplateValues & { readonly target: Target }; values: TemplateValues & { readonly target: Target } },
+): PlannedArchive {
   const { target } = at.names;
   const template = recipe.archives[index]?.name ?? defaultArchiveName;
   const path: RecipePath = ["archives", index, "name"];
@@ -177,7 +189,8 @@ function packageName(recipe: Recipe, format: PackageFormat, values: TemplateValu
   const conventional = packageNames[format](recipe.packages?.name ?? recipe.name, values.version, recipe.packages?.release);
   const path: RecipePath = ["packages", "names", format];
   const name = checkedName(recipe, own ?? parseTemplate(conventional, ["arch"]), values, path);
-  if (!name.endsWith(`.${format}`)) throw new RecipeError([{ place: recipe.placeOf(path), message: `packages.names.${format}: ${name} must end in .${format}` }]);
+  if (!name.endsWith(`.${format}`))
+    throw new RecipeError([{ place: recipe.placeOf(path), message: `packages.names.${format}: ${name} must end in .${format}` }]);
   return name;
 }
 
@@ -199,12 +212,13 @@ function notesOf(recipe: Recipe, version: Version): readonly PlannedNotes[] {
   return [{ kind: "notes", name: notesArtifactName, source, place: recipe.placeOf(path), inputs: [source] }];
 }
 
-function recordsOf(recipe: Recipe): readonly PlannedRecord[] {
+function recordsOf(recipe: Recipe, isUnsigned: boolean): readonly PlannedRecord[] {
+  const { gpg, minisign } = isUnsigned ? {} : recipe.sign;
   return [
     { name: manifestName, kind: "manifest" },
     { name: recipe.checksums, kind: "sums" },
-    ...(recipe.sign.gpg === undefined ? [] : [{ name: `${recipe.checksums}.sig`, kind: "openpgp" } as const]),
-    ...(recipe.sign.minisign === undefined ? [] : [{ name: `${recipe.checksums}.minisig`, kind: "minisign" } as const]),
+    ...(gpg === undefined ? [] : [{ name: `${recipe.checksums}.sig`, kind: "openpgp" } as const]),
+    ...(minisign === undefined ? [] : [{ name: `${recipe.checksums}.minisig`, kind: "minisign" } as const]),
   ];
 }
 

@@ -23,14 +23,16 @@ export function placeAt(located: LocatedDocument, offset: number): string {
 
 function offsetOf(located: LocatedDocument, path: RecipePath, params: IssueParams): number {
   let offset = 0;
+  /** Of the innermost key on the way: the place of what is missing below it. */
+  let keyOffset = 0;
   let node: unknown = located.document.contents;
   for (const [depth, segment] of path.entries()) {
     const pair = isMap(node) ? pairOf(node, segment) : undefined;
     const next: unknown = pair === undefined ? (isSeq(node) ? node.items[Number(segment)] : undefined) : pair.value;
-    const isLast = depth === path.length - 1;
-    if (pair !== undefined) offset = startOf(pair.key) ?? offset;
-    if (next === undefined || next === null) return offset;
-    if (pair === undefined || !isLast || params.isAtKey !== true) offset = startOf(next) ?? offset;
+    if (pair !== undefined) keyOffset = startOf(pair.key) ?? keyOffset;
+    if (next === undefined || next === null) return keyOffset;
+    const isKeyWanted = pair !== undefined && depth === path.length - 1 && params.isAtKey === true;
+    offset = isKeyWanted ? keyOffset : (startOf(next) ?? keyOffset);
     node = next;
   }
   return pieceOffset(located.text, node, params.piece) ?? offset;
@@ -134,7 +136,14 @@ function enumMessage(value: unknown, values: readonly string[], path: RecipePath
   return `"${text}" is not one of ${values.join(", ")}${near === undefined ? "" : ` - did you mean "${near}"?`}`;
 }
 
-const typeWords: Readonly<Record<string, string>> = { string: "a text", array: "a list", object: "keys with values", record: "keys with values", int: "a whole number", number: "a number" };
+const typeWords: Readonly<Record<string, string>> = {
+  string: "a text",
+  array: "a list",
+  object: "keys with values",
+  record: "keys with values",
+  int: "a whole number",
+  number: "a number",
+};
 
 function typeWord(expected: string): string {
   return typeWords[expected] ?? expected;
@@ -144,7 +153,7 @@ function describe(value: unknown): string {
   if (isMap(value)) return "keys with values";
   if (isSeq(value)) return "a list";
   if (value === null || value === undefined) return "nothing";
-  return typeof value === "string" ? "a text" : `the ${typeof value} ${String(value)}`;
+  return typeof value === "string" ? "a text" : `the ${typeof value} ${JSON.stringify(value)}`;
 }
 
 type JsonSchema = { readonly [key: string]: unknown };
@@ -155,13 +164,16 @@ const isSchema = (value: unknown): value is JsonSchema => typeof value === "obje
 function knownKeys(schema: JsonSchema, path: RecipePath): readonly string[] {
   let layer: readonly JsonSchema[] = [schema];
   for (const segment of path) {
-    layer = layer.flatMap((candidate) => candidate["anyOf"] ?? candidate).flat().filter(isSchema).flatMap((candidate) => {
-      const properties = isSchema(candidate["properties"]) ? candidate["properties"] : {};
-      const next = typeof segment === "number" ? candidate["items"] : (properties[segment] ?? candidate["additionalProperties"]);
-      return isSchema(next) ? [next] : [];
-    });
+    layer = layer
+      .flatMap((candidate) => candidate["anyOf"] ?? candidate)
+      .flat()
+      .filter(isSchema)
+      .flatMap((candidate) => {
+        const properties = isSchema(candidate["properties"]) ? candidate["properties"] : {};
+        const next = typeof segment === "number" ? candidate["items"] : (properties[segment] ?? candidate["additionalProperties"]);
+        return isSchema(next) ? [next] : [];
+      });
   }
   const objects = layer.flatMap((candidate) => (Array.isArray(candidate["anyOf"]) ? (candidate["anyOf"] as unknown[]) : [candidate])).filter(isSchema);
   return [...new Set(objects.flatMap((candidate) => (isSchema(candidate["properties"]) ? Object.keys(candidate["properties"]) : [])))];
 }
-

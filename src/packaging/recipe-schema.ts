@@ -48,9 +48,7 @@ const binaryWords: readonly Placeholder[] = [...sourceWords, "bin"];
 const template = (words: readonly Placeholder[]) => line(1_000).transform(reading((text: string) => parseTemplate(text, words)));
 
 /** Every word of the command line is a template of its own: a value with a space in it never becomes two arguments. */
-const commandLine = line(10_000).transform(
-  reading((text: string) => splitCommandLine(text).map((word) => parseTemplate(word, [...binaryWords, "out"]))),
-);
+const commandLine = line(10_000).transform(reading((text: string) => splitCommandLine(text).map((word) => parseTemplate(word, [...binaryWords, "out"]))));
 
 /** `{target}` holds a slash, so a name that will stand in SHA256SUMS cannot use it. */
 const artifactName = template([...targetWords, "exe"]);
@@ -64,7 +62,7 @@ const keyReference = z.string().superRefine((text, context) => {
 });
 
 const accountName = z.string().regex(/^[a-z_][a-z0-9_-]{0,30}$/, "must be the name of a user or group");
-const fileMode = z.string("must be a file mode in quotes, as \"0755\" (0755 without quotes is the number 755 in YAML 1.2)").transform(reading(parseFileMode));
+const fileMode = z.string('must be a file mode in quotes, as "0755" (0755 without quotes is the number 755 in YAML 1.2)').transform(reading(parseFileMode));
 
 const sources = z.union([template(sourceWords), z.array(template(sourceWords)).min(1, "must name a file")]);
 
@@ -192,7 +190,10 @@ const build = z
     run: commandLine
       .optional()
       .describe("Build command without a shell, run for each target, and for each binary where it names {bin} or {out}; GOOS, GOARCH and SLIPWAY_* are set"),
-    env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), template(binaryWords)).default({}).describe("Environment of the build command"),
+    env: z
+      .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), template(binaryWords))
+      .default({})
+      .describe("Environment of the build command"),
     prebuilt: template(binaryWords).optional().describe("Path of each binary, where they are built already or the build command leaves them"),
     binaries: z.array(programName).min(1, "must name a binary").describe("Programs of the product, without .exe"),
   })
@@ -233,7 +234,10 @@ const notes = z.strictObject({
 });
 
 const publish = z.strictObject({
-  server: z.url({ protocol: /^https?$/, error: "must be an http or https address" }).optional().describe("Address of the Slipway server"),
+  server: z
+    .url({ protocol: /^https?$/, error: "must be an http or https address" })
+    .optional()
+    .describe("Address of the Slipway server"),
   retention: z
     .strictObject({ keep: z.int().min(1).max(1_000).describe("How many versions stay published") })
     .optional()
@@ -250,7 +254,10 @@ export const recipeSchema = z
       .regex(/^[^<>]+ <[^<>@\s]+@[^<>@\s]+>$/, "must be a name and an address, as Jo Doe <jo@example.com>")
       .describe("Who answers for it: Name <address>"),
     license: line(100).describe("SPDX expression, as Apache-2.0, or Proprietary"),
-    homepage: z.url({ protocol: /^https?$/, error: "must be an http or https address" }).optional().describe("Where to read more"),
+    homepage: z
+      .url({ protocol: /^https?$/, error: "must be an http or https address" })
+      .optional()
+      .describe("Where to read more"),
     vendor: line(200).optional().describe("The organisation that ships it (rpm's Vendor)"),
     targets: z
       .array(z.string().transform(reading(parseTarget)))

@@ -47,7 +47,8 @@ function syntaxProblems(located: LocatedDocument): readonly RecipeProblem[] {
   ];
   visit(document, {
     Alias: (_, node) => {
-      if (isAlias(node)) problems.push({ place: placeAt(located, node.range?.[0] ?? 0), message: `*${node.source}: aliases are not part of a recipe; write the value out` });
+      if (isAlias(node))
+        problems.push({ place: placeAt(located, node.range?.[0] ?? 0), message: `*${node.source}: aliases are not part of a recipe; write the value out` });
     },
   });
   return problems;

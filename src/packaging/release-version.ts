@@ -1,5 +1,5 @@
 /** Which version is being built, and the one time stamp that goes into its artifacts. */
-import { type GitFacts, readGitFacts, readTagCommit } from "../io/git.ts";
+import { type GitFacts, readGitFacts, readTagSeconds } from "../io/git.ts";
 import type { RunCommand } from "../io/command.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { compareVersions, parseVersion, tagOf, tryParseVersion, type Version, versionFromDescribe } from "../model/version.ts";
@@ -28,27 +28,35 @@ export async function readReleaseVersion(question: VersionQuestion): Promise<Rel
   const given = question.sourceDateEpoch === undefined ? undefined : parseEpoch(question.sourceDateEpoch);
   const facts = await readGitFacts(question.run, question.folder);
   const version = wanted ?? versionOf(facts, question.folder);
-  const tagged = wanted === undefined || facts === undefined ? undefined : await readTagCommit(question.run, question.folder, tagOf(wanted));
-  const epochSeconds = given ?? tagged?.commitSeconds ?? facts?.commitSeconds;
+  const tagged = wanted === undefined || facts === undefined ? undefined : await readTagSeconds(question.run, question.folder, tagOf(wanted));
+  const epochSeconds = given ?? tagged ?? facts?.commitSeconds;
   if (epochSeconds === undefined) {
-    throw new SlipwayError("usage", `${question.folder} has no git commit whose time the artifacts could carry`, { hint: "set SOURCE_DATE_EPOCH to seconds since 1970" });
+    throw new SlipwayError("usage", `${question.folder} has no git commit whose time the artifacts could carry`, {
+      hint: "set SOURCE_DATE_EPOCH to seconds since 1970",
+    });
   }
-  const commit = tagged?.commit ?? facts?.commit;
+  // A changed tree is not what the commit holds: better no claim than a false one.
+  const commit = facts?.isDirty === false ? facts.commit : undefined;
   return { version, epochSeconds, ...(commit === undefined ? {} : { commit }) };
 }
 
 function versionOf(facts: GitFacts | undefined, folder: string): Version {
   const hint = "give one with --version, or make a tag: git tag -a v1.0.0 -m v1.0.0";
-  if (facts === undefined) throw new SlipwayError("version_invalid", `${folder} is in no git repository with a commit, so there is no tag to take the version from`, { hint });
+  if (facts === undefined)
+    throw new SlipwayError("version_invalid", `${folder} is in no git repository with a commit, so there is no tag to take the version from`, { hint });
   const tags = facts.tagsAtHead.flatMap((tag) => tryParseVersion(tag) ?? []);
   const newest = tags.toSorted(compareVersions).at(-1);
   if (newest !== undefined) return newest;
-  if (facts.description === undefined) throw new SlipwayError("version_invalid", `no tag of the form v1.2.3 is reachable from ${facts.commit.slice(0, 12)}`, { hint });
+  if (facts.description === undefined)
+    throw new SlipwayError("version_invalid", `no tag of the form v1.2.3 is reachable from ${facts.commit.slice(0, 12)}`, { hint });
   return versionFromDescribe(facts.description);
 }
 
 function parseEpoch(text: string): number {
   const seconds = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(seconds <= epochLimit)) throw new SlipwayError("usage", `SOURCE_DATE_EPOCH is ${JSON.stringify(text.slice(0, 40))}, not seconds since 1970`, { hint: "use a whole number, as git log -1 --format=%ct prints" });
+  if (!(seconds <= epochLimit))
+    throw new SlipwayError("usage", `SOURCE_DATE_EPOCH is ${JSON.stringify(text.slice(0, 40))}, not seconds since 1970`, {
+      hint: "use a whole number, as git log -1 --format=%ct prints",
+    });
   return seconds;
 }

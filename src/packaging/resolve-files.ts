@@ -70,14 +70,14 @@ async function resolveRule(rule: FileRule, context: ResolveContext): Promise<rea
   if (rule.source.kind === "binary") {
     const binary = context.findBinary(context.target, rule.source.name, place);
     const into = destination.endsWith("/") ? `${destination}${rule.source.name}` : destination;
-    const absolute = into.startsWith("/") ? into : `/${into}`;
-    return [{ ...common, kind: "file", destination: absolute, path: binary.path, size: binary.size, mode: rule.mode ?? programMode, ...configOf(rule) }];
+    return [{ ...common, kind: "file", destination: into, path: binary.path, size: binary.size, mode: rule.mode ?? programMode, ...configOf(rule) }];
   }
   if (!isPattern(rule.source.name)) return resolvePath(rule, rule.source.name, context);
-  const matches = await Array.fromAsync(glob(rule.source.name, { cwd: context.folder }));
+  const matches: string[] = [];
+  for await (const match of glob(rule.source.name, { cwd: context.folder })) matches.push(match.split(sep).join("/"));
   if (matches.length === 0) throw new SlipwayError("source_missing", `${context.subject}: nothing matches ${rule.source.name}`, { place });
   const entries: ResolvedEntry[] = [];
-  for (const match of matches.map((path) => path.split(sep).join("/")).toSorted(comparePaths)) entries.push(...(await resolvePath(rule, match, context)));
+  for (const match of matches.toSorted(comparePaths)) entries.push(...(await resolvePath(rule, match, context)));
   return entries;
 }
 

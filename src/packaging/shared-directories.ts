@@ -10,7 +10,10 @@ const sharedDirectories: ReadonlySet<string> = new Set([
   ...below("/etc", "systemd/user tmpfiles.d udev udev/rules.d xdg"),
   ...below("/lib", "systemd systemd/system udev udev/rules.d"),
   ...below("/usr", "bin games include lib lib64 libexec local sbin share src"),
-  ...below("/usr/lib", "binfmt.d modprobe.d modules-load.d sysctl.d systemd systemd/system systemd/system-preset systemd/user sysusers.d tmpfiles.d udev udev/rules.d"),
+  ...below(
+    "/usr/lib",
+    "binfmt.d modprobe.d modules-load.d sysctl.d systemd systemd/system systemd/system-preset systemd/user sysusers.d tmpfiles.d udev udev/rules.d",
+  ),
   ...below("/usr/local", "bin etc games include lib lib64 libexec man sbin share src"),
   ...below("/usr/share", "applications bash-completion bash-completion/completions dbus-1 dict doc fish fish/vendor_completions.d fonts games icons info"),
   ...below("/usr/share", "licenses locale man metainfo mime misc pixmaps polkit-1 themes zoneinfo zsh zsh/site-functions zsh/vendor-completions"),

@@ -44,7 +44,7 @@ export function planRetention(facts: RetentionFacts): RetentionPlan {
   const retires = groups
     .flatMap((group) => group.slice(keep))
     .sort(newestFirst)
-    .reverse()
+    .toReversed()
     .map((release) => ({ ...release, replacement: replacementFor(release.version, keeps), why: reasonFor(release.version, keep) }));
   return { product: facts.product, keep, keeps, retires, basis: basisOf(facts) };
 }

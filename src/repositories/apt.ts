@@ -10,9 +10,19 @@
  */
 import { z } from "zod";
 import type { DebPackage } from "../formats/deb-read.ts";
-import { digestHex } from "../model/digest.ts";
+import { type Digest, digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { blockSizes, emptyIndex, type IndexForm, type IndexState, indexParts, indexStateSchema, type NewBlock, updateIndex } from "./index-blocks.ts";
+import {
+  blockSizes,
+  emptyIndex,
+  type IndexForm,
+  type IndexState,
+  indexParts,
+  indexStateSchema,
+  namedBlocks,
+  type NewBlock,
+  updateIndex,
+} from "./index-blocks.ts";
 import { fileOfBytes, type OpenBlock, type RepositoryFile } from "./repository-file.ts";
 
 /** Makes the repository key's signatures; both texts are armored. */
@@ -40,13 +50,6 @@ export type AptState = { readonly schema: 1; readonly indexes: Readonly<Record<s
 export async function emptyApt(architectures: readonly string[] = []): Promise<AptState> {
   const empty = await emptyIndex(packagesForm);
   return { schema: 1, indexes: Object.fromEntries(architectures.map((arch) => [arch, empty])) };
-}
-
-/** Reads a stored state; throws `internal` where it is not one. */
-export function parseAptState(value: unknown): AptState {
-  const parsed = aptStateSchema.safeParse(value);
-  if (!parsed.success) throw new SlipwayError("internal", `the stored APT state is damaged: ${z.prettifyError(parsed.error)}`);
-  return parsed.data;
 }
 
 /**
@@ -78,6 +81,11 @@ export async function updateApt(
     for (const block of update.blocks) blocks.set(block.digest, block);
   }
   return { state: { schema: 1, indexes }, blocks: [...blocks.values()] };
+}
+
+/** The blobs that a snapshot with this state keeps alive. */
+export function aptBlocks(state: AptState): readonly Digest[] {
+  return namedBlocks(Object.values(state.indexes));
 }
 
 /** Written by us after the control fields; a deb that brings them itself could point apt elsewhere. */

@@ -16,8 +16,9 @@
  * - `remove` takes the very text that was added; text that is not there throws. A change may do both: removals come first.
  * - `openBlock(digest)` returns the gzip bytes of any block that the given state names. They are checked against the digest. One block
  *   is in memory at a time, so an index of any size costs the same memory.
- * - `blocks` holds exactly the blocks that the old state did not name. A block that no kept state names may be removed.
- * - States are plain JSON: JSON.stringify to store, parseAptState / parseYumState to load. About 130 bytes per 200 KiB of plain text:
+ * - `blocks` holds exactly the blocks that the old state did not name. A block that no kept state names may be removed
+ *   (aptBlocks, yumBlocks list what a state names).
+ * - States are plain JSON: JSON.stringify to store, aptStateSchema / yumStateSchema to load. About 130 bytes per 200 KiB of plain text:
  *   5 KB for 10,000 packages.
  * - To build from nothing, or to import many, add in order from the empty state, a few thousand fragments at a time.
  *
@@ -145,6 +146,11 @@ export async function updateIndex(form: IndexForm, before: IndexState, change: I
     },
     blocks: [...writer.made].filter(([digest]) => !named.has(digest)).map(([digest, bytes]) => ({ digest, bytes })),
   };
+}
+
+/** Every block that these indexes name, each once: what a snapshot keeps alive. */
+export function namedBlocks(indexes: Iterable<IndexState>): readonly Digest[] {
+  return [...new Set([...indexes].flatMap((index) => index.blocks.map((block) => block.digest)))];
 }
 
 /** The parts of the index's gzip file, in order: the head and foot as small members of their own, the blocks by digest. */

@@ -1,10 +1,30 @@
 /** XML text for the indexes of rpm-md: escaping, and refusing what XML 1.0 cannot hold. */
 import { SlipwayError } from "../model/errors.ts";
 
-const escapes: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
+const textEscapes: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;" };
+/** XML 1.0 3.3.3: a parser turns a bare tab or line end of an attribute into a blank. */
+const attributeEscapes: Readonly<Record<string, string>> = { ...textEscapes, '"': "&quot;", "\t": "&#9;", "\n": "&#10;" };
 
-/** A text or attribute value. Throws `format_invalid` for characters outside XML 1.0's Char (2.2): no escape can carry them, and one spoils the whole index. */
-export function xmlText(value: string): string {
+/** The text of an element. Throws `format_invalid` for what XML 1.0 cannot hold (2.2): no escape can carry it, and one such character spoils the whole index. */
+function xmlText(value: string): string {
+  return checked(value).replaceAll(/[&<>]/g, (char) => textEscapes[char] ?? char);
+}
+
+/** `<name a="b">text</name>`, or `<name a="b"/>` without a text. Attributes that are undefined are left out. Throws as xmlText. */
+export function xmlElement(name: string, attributes: Readonly<Record<string, string | number | undefined>>, text?: string): string {
+  const head = `<${name}${xmlAttributes(attributes)}`;
+  return text === undefined ? `${head}/>` : `${head}>${xmlText(text)}</${name}>`;
+}
+
+/** ` a="b" c="d"`, with a blank before each; for an element that is closed elsewhere. */
+export function xmlAttributes(attributes: Readonly<Record<string, string | number | undefined>>): string {
+  return Object.entries(attributes)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => ` ${key}="${checked(String(value)).replaceAll(/[&<>"\t\n]/g, (char) => attributeEscapes[char] ?? char)}"`)
+    .join("");
+}
+
+function checked(value: string): string {
   if (!value.isWellFormed()) throw new SlipwayError("format_invalid", "the package's texts hold half a surrogate pair, which XML cannot");
   for (const char of value) {
     const code = char.codePointAt(0) ?? 0;
@@ -12,14 +32,5 @@ export function xmlText(value: string): string {
     if (!isAllowed)
       throw new SlipwayError("format_invalid", `the package's texts hold the control character U+${code.toString(16).padStart(4, "0")}, which XML cannot`);
   }
-  return value.replaceAll(/[&<>"]/g, (char) => escapes[char] ?? char);
-}
-
-/** `<name a="b">text</name>`, or `<name a="b"/>` without a text. Attributes that are undefined are left out. */
-export function xmlElement(name: string, attributes: Readonly<Record<string, string | number | undefined>>, text?: string): string {
-  const shown = Object.entries(attributes)
-    .filter(([, value]) => value !== undefined)
-    .map(([key, value]) => ` ${key}="${xmlText(String(value))}"`)
-    .join("");
-  return text === undefined ? `<${name}${shown}/>` : `<${name}${shown}>${xmlText(text)}</${name}>`;
+  return value;
 }

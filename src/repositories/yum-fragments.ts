@@ -6,7 +6,7 @@
  */
 import type { RpmCapability, RpmFile, RpmPackage } from "../formats/rpm-read.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { xmlElement, xmlText } from "./xml.ts";
+import { xmlAttributes, xmlElement } from "./xml.ts";
 
 const dependencyKinds = ["provides", "requires", "conflicts", "obsoletes", "suggests", "enhances", "recommends", "supplements"] as const;
 
@@ -27,7 +27,7 @@ const changelogLimit = 10;
 /** One rpm's fragments, made once at upload. Throws `format_invalid` for texts that XML cannot hold and `path_unsafe` for an href that leaves the repository. */
 export function yumFragments(rpm: RpmDescription, location: YumLocation): YumFragments {
   const version = xmlElement("version", { epoch: rpm.epoch, ver: rpm.version, rel: rpm.release });
-  const opening = `<package pkgid="${xmlText(location.sha256)}" name="${xmlText(rpm.name)}" arch="${xmlText(rpm.arch)}">\n  ${version}\n`;
+  const opening = `<package${xmlAttributes({ pkgid: location.sha256, name: rpm.name, arch: rpm.arch })}>\n  ${version}\n`;
   const files = rpm.files.map((file) => `  ${fileElement(file)}\n`).join("");
   // rpm keeps the newest first; the index lists them oldest first.
   const changes = rpm.changelogs

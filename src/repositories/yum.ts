@@ -9,10 +9,19 @@
  * digest would cost a pass over the whole index on every publication, and dnf, dnf5 and zypper take the digest of the file that they fetch.
  */
 import { z } from "zod";
-import { digestHex } from "../model/digest.ts";
-import { SlipwayError } from "../model/errors.ts";
+import { type Digest, digestHex } from "../model/digest.ts";
 import type { RepositorySigner } from "./apt.ts";
-import { blockSizes, emptyIndex, type IndexForm, type IndexState, indexParts, indexStateSchema, type NewBlock, updateIndex } from "./index-blocks.ts";
+import {
+  blockSizes,
+  emptyIndex,
+  type IndexForm,
+  type IndexState,
+  indexParts,
+  indexStateSchema,
+  namedBlocks,
+  type NewBlock,
+  updateIndex,
+} from "./index-blocks.ts";
 import { fileOfBytes, type OpenBlock, type RepositoryFile } from "./repository-file.ts";
 import { xmlElement } from "./xml.ts";
 import type { YumFragments } from "./yum-fragments.ts";
@@ -46,13 +55,6 @@ export async function emptyYum(): Promise<YumState> {
   return { schema: 1, primary, filelists, other };
 }
 
-/** Reads a stored state; throws `internal` where it is not one. */
-export function parseYumState(value: unknown): YumState {
-  const parsed = yumStateSchema.safeParse(value);
-  if (!parsed.success) throw new SlipwayError("internal", `the stored YUM state is damaged: ${z.prettifyError(parsed.error)}`);
-  return parsed.data;
-}
-
 /** The channel after a release came or went; see the contract at the top of index-blocks.ts. */
 export async function updateYum(
   before: YumState,
@@ -68,6 +70,11 @@ export async function updateYum(
     state: { schema: 1, primary: primary.state, filelists: filelists.state, other: other.state },
     blocks: [...primary.blocks, ...filelists.blocks, ...other.blocks],
   };
+}
+
+/** The blobs that a snapshot with this state keeps alive. */
+export function yumBlocks(state: YumState): readonly Digest[] {
+  return namedBlocks([state.primary, state.filelists, state.other]);
 }
 
 export type YumView = {

@@ -39,7 +39,11 @@ export function readCredentials(header: string | undefined): Credentials {
 /**
  * The caller, or undefined on routes that anybody may call. Throws `unauthorized` (with the challenge set on the reply) or `rate_limited`.
  */
-export async function requireCaller(context: ServerContext, access: Access, at: { readonly request: FastifyRequest; readonly reply: FastifyReply }): Promise<Principal | undefined> {
+export async function requireCaller(
+  context: ServerContext,
+  access: Access,
+  at: { readonly request: FastifyRequest; readonly reply: FastifyReply },
+): Promise<Principal | undefined> {
   if (access === "open") return undefined;
   const credentials = readCredentials(at.request.headers.authorization);
   if (access === "operations" && credentials.kind === "none" && isFromThisMachine(at.request)) return undefined;
@@ -54,15 +58,9 @@ export async function requireCaller(context: ServerContext, access: Access, at: 
 
 async function principalOf(context: ServerContext, credentials: Credentials): Promise<Principal | undefined> {
   const now = context.store.clock.now();
-  switch (credentials.kind) {
-    case "pair":
-      return context.authenticator.authenticate({ keyId: credentials.keyId, secret: credentials.secret, now });
-    case "token":
-      return context.authenticator.authenticateToken({ token: credentials.token, now });
-    case "none":
-    case "unreadable":
-      return undefined;
-  }
+  if (credentials.kind === "pair") return context.authenticator.authenticate({ keyId: credentials.keyId, secret: credentials.secret, now });
+  if (credentials.kind === "token") return context.authenticator.authenticateToken({ token: credentials.token, now });
+  return undefined;
 }
 
 /** The key id as presented, where it could be one of ours: what people mistype there may be the secret, which must not reach the trail. */
@@ -70,7 +68,11 @@ function presentedKeyId(credentials: Credentials): string | undefined {
   return credentials.kind === "pair" && /^SLK[A-Z2-7]{20}$/.test(credentials.keyId) ? credentials.keyId : undefined;
 }
 
-async function recordFailure(context: ServerContext, credentials: Credentials, at: { readonly request: FastifyRequest; readonly reply: FastifyReply }): Promise<void> {
+async function recordFailure(
+  context: ServerContext,
+  credentials: Credentials,
+  at: { readonly request: FastifyRequest; readonly reply: FastifyReply },
+): Promise<void> {
   const keyId = presentedKeyId(credentials);
   const failure = context.throttle.fail({ address: at.request.ip, keyId: keyId ?? credentials.kind, now: context.store.clock.now() });
   context.metrics.loginFailed(failure.isLimited);

@@ -1,6 +1,6 @@
 /** What a route is: one row with method, path, who may call it, its schemas and what it runs. The table of all rows is routes.ts. */
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { z } from "zod";
+import type { z } from "zod";
 import type { AdminPrincipal, Principal } from "../access/principal.ts";
 import type { ServerContext } from "./context.ts";
 
@@ -8,10 +8,9 @@ import type { ServerContext } from "./context.ts";
  * `open`: anybody. `customer`: an access pair (or an admin token), and only for products that it was granted. `admin`: an admin token.
  * `operations`: an admin token, or nobody in particular from this very machine.
  */
-export const accesses = ["open", "customer", "admin", "operations"] as const;
-export type Access = (typeof accesses)[number];
+export type Access = "open" | "customer" | "admin" | "operations";
 
-export const tags = ["downloads", "setup", "products", "uploads", "releases", "customers", "audit", "operations"] as const;
+export type Tag = "downloads" | "setup" | "products" | "uploads" | "releases" | "customers" | "audit" | "operations";
 
 /** One request on its way through a route. */
 export type Call<P = unknown, Q = unknown, B = unknown> = {
@@ -30,7 +29,7 @@ export type RouteRow = {
   /** find-my-way's form: `/releases/:product/:version/:file`, `*` for the rest. */
   readonly path: string;
   readonly access: Access;
-  readonly tag: (typeof tags)[number];
+  readonly tag: Tag;
   readonly summary: string;
   readonly params?: z.ZodType;
   readonly query?: z.ZodType;
@@ -62,5 +61,3 @@ export function adminOf(call: Pick<Call, "principal">): AdminPrincipal {
   if (call.principal?.kind !== "admin") throw new Error("an admin route ran without an administrator");
   return call.principal;
 }
-
-export const noJson = z.undefined();

@@ -60,7 +60,7 @@ export async function sendBody(options: SendOptions): Promise<void> {
   const { context, reply, body } = options;
   const { method, headers, id } = reply.request;
   const entityTag = `"${digestHex(body.digest)}"`;
-  const answer = answerFor(method, headers as Readonly<Record<string, string | undefined>>, { entityTag, lastModified: body.modifiedAt, size: body.size });
+  const answer = answerFor(method, headers, { entityTag, lastModified: body.modifiedAt, size: body.size });
   const common: Record<string, string | number> = {
     ...securityHeaders,
     "X-Request-Id": id,
@@ -130,7 +130,10 @@ async function sendSmall(options: SendOptions, sent: { readonly bytes: Buffer; r
   options.context.metrics.bytesSent(protocolLabel(reply), sent.bytes.length);
 }
 
-async function sendLarge(options: SendOptions, extent: { readonly head: Head; readonly delivery: Delivery; readonly first: number; readonly last: number }): Promise<void> {
+async function sendLarge(
+  options: SendOptions,
+  extent: { readonly head: Head; readonly delivery: Delivery; readonly first: number; readonly last: number },
+): Promise<void> {
   const { context, reply } = options;
   const path = context.store.blobs.path(options.body.digest);
   if (path === undefined) throw new Error("this blob store has no files; streaming from it comes with the S3 store");

@@ -18,6 +18,15 @@ export const productSchema = z.object({
   createdAt: instant,
 });
 
+export const releaseKeysSchema = z.strictObject({
+  openpgp: z
+    .string()
+    .max(1024 * 1024)
+    .optional()
+    .describe("armored public keys"),
+  minisign: z.string().max(4096).optional().describe("a minisign public key file"),
+});
+
 export const artifactSchema = z.object({
   name: z.string(),
   kind: z.enum(["deb", "rpm", "file"]),
@@ -25,7 +34,7 @@ export const artifactSchema = z.object({
   size: sizeBytes,
 });
 
-export const releaseSchema = z.object({
+export const releaseSummarySchema = z.object({
   product: z.string(),
   version: z.string(),
   channel: z.string(),
@@ -35,8 +44,11 @@ export const releaseSchema = z.object({
   publishedAt: instant.nullable(),
   endedAt: instant.nullable().describe("when it was withdrawn or retired"),
   replacement: z.string().nullable().describe("the version that a customer is led to once this one is gone"),
-  artifacts: z.array(artifactSchema),
 });
+
+export const releaseSchema = releaseSummarySchema.extend({ artifacts: z.array(artifactSchema) });
+
+export const attachedSchema = z.object({ outcome: z.enum(["attached", "replaced", "unchanged"]), kind: z.enum(["deb", "rpm", "file"]) });
 
 export const uploadSchema = z.object({
   state: z.enum(["absent", "partial", "live"]),
@@ -47,8 +59,10 @@ export const retentionPlanSchema = z.object({
   product: z.string(),
   keep: z.int(),
   basis: z.string().describe("names the state that the plan was made from; apply refuses another one"),
-  retire: z.array(z.object({ version: z.string(), replacement: z.string().nullable(), reason: z.string() })),
-  keepVersions: z.array(z.object({ version: z.string(), reason: z.string() })),
+  keeps: z.array(z.string()).describe("versions that stay, newest first"),
+  retires: z
+    .array(z.object({ version: z.string(), files: z.int(), bytes: sizeBytes, replacement: z.string().nullable(), why: z.string() }))
+    .describe("versions that leave, oldest first"),
 });
 
 export const customerSchema = z.object({ name: z.string(), createdAt: instant });
@@ -60,12 +74,16 @@ export const accessKeySchema = z.object({
   createdAt: instant,
   expiresAt: instant.nullable(),
   revokedAt: instant.nullable(),
+  secrets: z
+    .array(z.object({ createdAt: instant, retiresAt: instant.nullable() }))
+    .describe("newest first; while two live, the older one says when it retires"),
 });
 
 export const accessPairSchema = z.object({
   id: z.string().describe("user name for Basic authentication"),
   secret: z.string().describe("password; shown this once"),
-  oldSecretRetiresAt: instant.nullable().optional().describe("after a rotation: until then both secrets work"),
+  address: z.string().describe("where the customer's tools find the server"),
+  previousRetiresAt: instant.optional().describe("after a rotation: until then the secret before works too"),
 });
 
 export const auditEventSchema = z.object({
@@ -99,7 +117,7 @@ export const releaseIndexSchema = z.object({
   product: z.string(),
   channels: z.record(z.string(), z.string()).describe("the newest version of each channel"),
   releases: z.array(z.object({ version: z.string(), channel: z.string(), sequence: z.int(), publishedAt: instant, state: z.literal("published") })),
-  retired: z.array(z.object({ version: z.string(), replacement: z.string().nullable() })),
+  retired: z.array(z.object({ version: z.string(), replacement: z.string().optional() })),
 });
 
 export const errorSchema = z.object({
@@ -115,4 +133,5 @@ export const errorSchema = z.object({
 });
 
 export type WireRelease = z.infer<typeof releaseSchema>;
+export type WireRetentionPlan = z.infer<typeof retentionPlanSchema>;
 export type WireAuditEvent = z.infer<typeof auditEventSchema>;

@@ -6,7 +6,7 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Kysely, PostgresDialect, SqliteDialect } from "kysely";
-import pg from "pg";
+import { Pool, types } from "pg";
 import type { Database } from "./schema.ts";
 
 export type Dialect = "sqlite" | "postgres";
@@ -73,11 +73,11 @@ export async function openSqlite(path: string): Promise<Kysely<Database>> {
 const int8 = 20;
 
 export function openPostgres(url: string): Kysely<Database> {
-  const pool = new pg.Pool({
+  const pool = new Pool({
     connectionString: url,
     max: 10,
     connectionTimeoutMillis: 10_000,
-    types: { getTypeParser: (oid: number, format?: string) => (oid === int8 ? Number : pg.types.getTypeParser(oid, format as "text")) },
+    types: { getTypeParser: (oid: number, format?: string) => (oid === int8 ? Number : types.getTypeParser(oid, format as "text")) },
   });
   // An idle connection that breaks (server restart) must not end the process; the next query opens a new one or fails by itself.
   pool.on("error", () => undefined);

@@ -21,7 +21,3 @@ export function parseKeyReference(text: string): KeyReference {
     hint: "`slipway keys list` shows the names in the key folder; a key itself never stands in a recipe or on a command line",
   });
 }
-
-export function formatKeyReference(reference: KeyReference): string {
-  return `${reference.kind}:${reference.kind === "file" ? reference.path : reference.name}`;
-}

@@ -40,7 +40,8 @@ export async function openRegular(path: string): Promise<FileHandle | undefined>
   } catch (error) {
     const systemCode = (error as NodeJS.ErrnoException).code;
     if (systemCode === "ENOENT" || systemCode === "ENOTDIR") return undefined;
-    if (systemCode === "ELOOP" || systemCode === "ENXIO") throw new SlipwayError("state_dir_insecure", `${path} is not a regular file`, { place: path, cause: error });
+    if (systemCode === "ELOOP" || systemCode === "ENXIO")
+      throw new SlipwayError("state_dir_insecure", `${path} is not a regular file`, { place: path, cause: error });
     throw error;
   }
   if ((await handle.stat()).isFile()) return handle;

@@ -9,7 +9,7 @@
  * Between the first and the last rename the folder is mixed: recovery finishes it before the service may start.
  */
 import { constants } from "node:fs";
-import { chmod, chown, copyFile, lstat, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { chmod, chown, copyFile, lstat, mkdir, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { syncDirectory } from "../io/atomic-file.ts";
 import { SlipwayError } from "../model/errors.ts";
@@ -24,10 +24,12 @@ export function inplaceStrategy({ installation, machine, directory }: StrategyCo
   const besides = (path: string, id: string, word: "new" | "old"): string => join(root, dirname(path), `.${basename(path)}.${word}-${id}`);
   const keptPath = (transaction: Transaction, path: string): string => join(directory.codeBackups(transaction.from.version ?? "none"), path);
   const newFiles = (transaction: Transaction): FileTable => transaction.to.files ?? {};
-  const addedPaths = (transaction: Transaction): readonly string[] => Object.keys(newFiles(transaction)).filter((path) => transaction.from.files[path] === undefined);
+  const addedPaths = (transaction: Transaction): readonly string[] =>
+    Object.keys(newFiles(transaction)).filter((path) => transaction.from.files[path] === undefined);
 
   const syncFolders = async (paths: Iterable<string>): Promise<void> => {
-    for (const folder of new Set([...paths].map((path) => dirname(join(root, path))))) if ((await lstatIfThere(folder)) !== undefined) await syncDirectory(folder);
+    for (const folder of new Set([...paths].map((path) => dirname(join(root, path)))))
+      if ((await lstatIfThere(folder)) !== undefined) await syncDirectory(folder);
   };
 
   /** Does every live file have the content that the table says? */
@@ -67,13 +69,15 @@ export function inplaceStrategy({ installation, machine, directory }: StrategyCo
         const to = keptPath(transaction, path);
         if ((await seeFile(to))?.sha256 === expected.sha256) continue; // kept before a crash; never replaced by whatever is live now
         const live = await seeFile(join(root, path));
-        if (live?.sha256 !== expected.sha256) throw new SlipwayError("conflict", `${path} was changed since the upgrade began`, { place: join(root, path), hint: "run the upgrade again" });
+        if (live?.sha256 !== expected.sha256)
+          throw new SlipwayError("conflict", `${path} was changed since the upgrade began`, { place: join(root, path), hint: "run the upgrade again" });
         const temporary = `${to}.tmp`;
         await mkdir(dirname(to), { recursive: true, mode: 0o700 });
         await rm(temporary, { force: true });
         await copyFile(join(root, path), temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
         await makeDurable(temporary);
-        if ((await seeFile(temporary))?.sha256 !== expected.sha256) throw new SlipwayError("backup_failed", `${path} changed while it was copied`, { place: join(root, path) });
+        if ((await seeFile(temporary))?.sha256 !== expected.sha256)
+          throw new SlipwayError("backup_failed", `${path} changed while it was copied`, { place: join(root, path) });
         await rename(temporary, to);
       }
       await syncTree(kept);
@@ -167,9 +171,6 @@ export function inplaceStrategy({ installation, machine, directory }: StrategyCo
         }
       }
       for (const version of drop) if (!keep.has(version)) await rm(directory.codeBackups(version), { recursive: true, force: true });
-      for (const entry of await readdir(dirname(directory.codeBackups("0")), { withFileTypes: true })) {
-        if (entry.name.endsWith(".tmp")) await rm(join(dirname(directory.codeBackups("0")), entry.name), { recursive: true, force: true });
-      }
     },
   };
 }
@@ -188,7 +189,11 @@ async function copyKept(copy: { readonly from: string; readonly to: string; read
   try {
     await copyFile(copy.from, copy.to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
   } catch (error) {
-    throw new SlipwayError("rollback_failed", `the kept file is gone: ${error instanceof Error ? error.message : String(error)}`, { detail: "backup_missing", place: copy.from, cause: error });
+    throw new SlipwayError("rollback_failed", `the kept file is gone: ${error instanceof Error ? error.message : String(error)}`, {
+      detail: "backup_missing",
+      place: copy.from,
+      cause: error,
+    });
   }
   const live = await lstatIfThere(copy.live);
   await chmod(copy.to, copy.mode);

@@ -46,7 +46,10 @@ const folder = z.string().min(1).max(4096);
 const relativePath = z.string().refine((text) => isPlainRelative(text), "must be a plain relative path without ..");
 const httpUrl = z.string().refine((text) => /^https?:\/\//.test(text) && URL.canParse(text), "must be an http or https URL");
 const regex = z.string().max(1000).refine(isRegex, "is not a regular expression");
-const bareUrl = httpUrl.refine((text) => !URL.canParse(text) || (new URL(text).username === "" && new URL(text).search === ""), "must not carry a user, password or query");
+const bareUrl = httpUrl.refine(
+  (text) => !URL.canParse(text) || (new URL(text).username === "" && new URL(text).search === ""),
+  "must not carry a user, password or query",
+);
 
 /** One safe relative path inside a release or a root. */
 export function isPlainRelative(text: string): boolean {
@@ -108,17 +111,20 @@ const installationSchema = z.strictObject({
       kind: z.enum(["archive", "binary"]).optional(),
       /** For releases with several artifacts of the kind: the one whose name contains this text. */
       name_contains: z.string().min(1).max(200).optional(),
+      /** A binary's path under the version's folder or the root; the product's name by default. */
+      install_as: relativePath.optional(),
     })
     .default({}),
-  /** inplace: file of the artifact -> path under root; every file at its own path by default. */
+  /** File of the archive -> path in the installation; every file at its own path by default. */
   files: z.record(relativePath, relativePath).optional(),
   state_dir: folder.optional(),
-  source: sourceSchema.extend({ mirrors: z.array(sourceSchema).max(16).default([]), sums: z.string().transform(checked(parseFileName)).default(defaultSumsName) }),
+  source: sourceSchema.extend({
+    mirrors: z.array(sourceSchema).max(16).default([]),
+    sums: z.string().transform(checked(parseFileName)).default(defaultSumsName),
+  }),
   trust: z.strictObject({
     minisign: z.array(z.string().min(1).max(1000)).max(16).default([]),
-    openpgp: z
-      .strictObject({ keyring: folder, fingerprints: z.array(z.string().regex(/^([0-9A-Fa-f] ?){40}$/, "must be 40 hex digits")).min(1) })
-      .optional(),
+    openpgp: z.strictObject({ keyring: folder, fingerprints: z.array(z.string().regex(/^([0-9A-Fa-f] ?){40}$/, "must be 40 hex digits")).min(1) }).optional(),
     /** Which signatures must be there; by default one of those that a key is given for. */
     require: z.array(z.enum(["minisign", "openpgp"])).default([]),
   }),
@@ -131,10 +137,18 @@ const installationSchema = z.strictObject({
     })
     .prefault({}),
   service: z
-    .strictObject({ systemd: z.string().min(1).max(256).optional(), stop: argv.optional(), start: argv.optional(), timeout_seconds: z.number().positive().max(3600).default(60) })
-    .refine((value) => (value.systemd === undefined ? value.stop !== undefined && value.start !== undefined : value.stop === undefined && value.start === undefined), {
-      message: "name either a systemd unit, or both stop and start",
+    .strictObject({
+      systemd: z.string().min(1).max(256).optional(),
+      stop: argv.optional(),
+      start: argv.optional(),
+      timeout_seconds: z.number().positive().max(3600).default(60),
     })
+    .refine(
+      (value) => (value.systemd === undefined ? value.stop !== undefined && value.start !== undefined : value.stop === undefined && value.start === undefined),
+      {
+        message: "name either a systemd unit, or both stop and start",
+      },
+    )
     .optional(),
   health: z.strictObject({
     checks: z
@@ -197,7 +211,10 @@ export async function loadInstallation(file: string): Promise<Installation> {
     stateDir: at(parsed.state_dir ?? `/var/lib/${parsed.product}`),
     target: parsed.target ?? parseTarget(`${platform() === "win32" ? "windows" : platform()}/${arch()}`),
     backup: { ...parsed.backup, paths: parsed.backup.paths.map(at) },
-    trust: { ...parsed.trust, ...(parsed.trust.openpgp === undefined ? {} : { openpgp: { ...parsed.trust.openpgp, keyring: at(parsed.trust.openpgp.keyring) } }) },
+    trust: {
+      ...parsed.trust,
+      ...(parsed.trust.openpgp === undefined ? {} : { openpgp: { ...parsed.trust.openpgp, keyring: at(parsed.trust.openpgp.keyring) } }),
+    },
   };
   requireSense(installation, file);
   return installation;
@@ -209,7 +226,8 @@ function requireSense(installation: Installation, place: string): void {
   const refuse = (message: string): never => {
     throw new SlipwayError("installation_invalid", message, { place });
   };
-  if (trust.minisign.length === 0 && trust.openpgp === undefined) refuse("trust: name at least one minisign key or an openpgp keyring; nothing is installed unsigned");
+  if (trust.minisign.length === 0 && trust.openpgp === undefined)
+    refuse("trust: name at least one minisign key or an openpgp keyring; nothing is installed unsigned");
   if (trust.require.includes("minisign") && trust.minisign.length === 0) refuse("trust.require demands minisign, but trust.minisign names no key");
   if (trust.require.includes("openpgp") && trust.openpgp === undefined) refuse("trust.require demands openpgp, but trust.openpgp names no keyring");
   if ((backup.quiesce === undefined) !== (backup.unquiesce === undefined)) refuse("backup: quiesce and unquiesce go together");
@@ -219,7 +237,8 @@ function requireSense(installation: Installation, place: string): void {
   for (const path of backup.paths) {
     const inside = (child: string, parent: string): boolean => child === parent || child.startsWith(parent.endsWith("/") ? parent : `${parent}/`);
     const updates = join(installation.stateDir, "updates");
-    if (inside(updates, path) || inside(path, updates)) refuse(`backup.paths: ${path} and the updater's own ${updates} lie inside each other; name the product's data more narrowly`);
+    if (inside(updates, path) || inside(path, updates))
+      refuse(`backup.paths: ${path} and the updater's own ${updates} lie inside each other; name the product's data more narrowly`);
     if (backup.paths.some((other) => other !== path && inside(other, path))) refuse(`backup.paths: ${path} holds another path of the list`);
   }
 }
@@ -236,7 +255,9 @@ export async function findInstallation(named: string | undefined, cwd: string): 
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") return candidate; // it is there; loading it says what is wrong
     }
   }
-  throw new SlipwayError("installation_invalid", `no installation file: neither ${candidates.join(" nor ")}`, { hint: "name one with --installation; docs/upgrade.md shows a whole one" });
+  throw new SlipwayError("installation_invalid", `no installation file: neither ${candidates.join(" nor ")}`, {
+    hint: "name one with --installation; docs/upgrade.md shows a whole one",
+  });
 }
 
 /** The access pair of a source, read at the moment of use; undefined where none is configured. Throws `installation_invalid` when a reference leads nowhere. */
@@ -249,7 +270,8 @@ export async function readCredentials(
   const resolveReference = async (text: string): Promise<string> => {
     if (text.startsWith("env:")) {
       const value = env[text.slice(4)];
-      if (value === undefined || value === "") throw new SlipwayError("installation_invalid", `the environment variable ${text.slice(4)} is not set`, { place: installation.place });
+      if (value === undefined || value === "")
+        throw new SlipwayError("installation_invalid", `the environment variable ${text.slice(4)} is not set`, { place: installation.place });
       return value;
     }
     if (!text.startsWith("file:")) return text;

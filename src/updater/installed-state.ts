@@ -23,6 +23,8 @@ const stateSchema = z.looseObject({
   /** Newest first; `backup` is the state as it was when this version was left. */
   previous: z.array(installedSchema.extend({ backup: backupReferenceSchema.optional() })).max(32),
   blocked: z.array(z.looseObject({ version: z.string(), reason: z.string(), at: z.int().nonnegative(), transaction: z.string() })).max(1000),
+  /** Backups made before an operator's rollback; nobody removes them but the operator. */
+  safetyBackups: z.array(z.string().max(64)).max(1000).default([]),
   highWater: z.looseObject({ seq: z.int().nonnegative(), version: z.string() }).optional(),
 });
 
@@ -31,7 +33,7 @@ export type InstalledVersion = z.infer<typeof installedSchema>;
 export type PreviousVersion = InstalledState["previous"][number];
 
 export function emptyState(product: string): InstalledState {
-  return { schema: 1, product, previous: [], blocked: [] };
+  return { schema: 1, product, previous: [], blocked: [], safetyBackups: [] };
 }
 
 /** Throws `journal_corrupt` where the file is not ours: without it, rollback and downgrade protection would be forgotten silently. */
@@ -46,7 +48,8 @@ export async function readState(path: string, product: string): Promise<Installe
   }
   const parsed = stateSchema.safeParse(value);
   if (!parsed.success) throw new SlipwayError("journal_corrupt", `state.json: ${z.prettifyError(parsed.error).split("\n")[0] ?? ""}`, { place: path });
-  if (parsed.data.product !== product) throw new SlipwayError("journal_corrupt", `state.json belongs to the product ${JSON.stringify(parsed.data.product)}`, { place: path });
+  if (parsed.data.product !== product)
+    throw new SlipwayError("journal_corrupt", `state.json belongs to the product ${JSON.stringify(parsed.data.product)}`, { place: path });
   return parsed.data;
 }
 

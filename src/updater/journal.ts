@@ -49,9 +49,10 @@ export async function readJournal(path: string, product: string): Promise<Journa
   const transaction = parsed.data;
   const refuse = (reason: string): JournalReading => ({ kind: "foreign", reason, phase });
   if (transaction.product !== product) return refuse(`it belongs to the product ${JSON.stringify(transaction.product)}`);
-  if (transaction.attempt > transaction.maxAttempts + 1) return refuse(`attempt ${transaction.attempt} of ${transaction.maxAttempts}`);
+  if (transaction.attempt > transaction.maxAttempts) return refuse(`attempt ${transaction.attempt} of ${transaction.maxAttempts}`);
   if (transaction.phase === "applying" && transaction.step === undefined) return refuse("applying without a step");
-  if (transaction.phase === "applying" && (transaction.to.files === undefined || transaction.to.sha256 === undefined)) return refuse("applying without a list of files");
+  if (transaction.phase === "applying" && transaction.to.files === undefined) return refuse("applying without a list of files");
+  if (transaction.phase === "verified" && transaction.to.sha256 === undefined) return refuse("verified without a hash");
   if (transaction.step === "trial" && transaction.phase === "applying" && transaction.trial === undefined) return refuse("a trial without its counter");
   return { kind: "known", transaction };
 }
@@ -64,8 +65,8 @@ export function foreignJournalError(path: string, reading: JournalReading & { re
 
 export type Journal = {
   readonly current: () => Transaction;
-  /** Writes durably, then returns the new transaction. */
-  readonly advance: (change: Partial<Transaction>) => Promise<Transaction>;
+  /** Writes durably, then returns the new transaction; `clear` names fields that it has no longer. */
+  readonly advance: (change: Partial<Transaction>, clear?: readonly (keyof Transaction)[]) => Promise<Transaction>;
 };
 
 /** Starts a journal with `first`, or continues with the transaction that was read. `onWrite` hears of each durable write. */
@@ -78,8 +79,9 @@ export function openJournal(options: {
   let transaction = options.first;
   return {
     current: () => transaction,
-    advance: async (change) => {
-      const next: Transaction = { ...transaction, ...change, updatedAt: options.now().getTime() };
+    advance: async (change, clear = []) => {
+      const kept = Object.fromEntries(Object.entries(transaction).filter(([key]) => !clear.includes(key))) as Transaction;
+      const next: Transaction = { ...kept, ...change, updatedAt: options.now().getTime() };
       if (!isAllowedChange(transaction, next)) {
         throw new SlipwayError("internal", `the journal may not go from ${transaction.phase}/${transaction.step ?? "-"} to ${next.phase}/${next.step ?? "-"}`);
       }
@@ -94,6 +96,7 @@ export function openJournal(options: {
 /** One durable write of a whole transaction; throws `internal` for one that could not be read back. */
 export async function writeJournal(path: string, transaction: Transaction): Promise<void> {
   const text = `${JSON.stringify(transactionSchema.parse(transaction), undefined, 1)}\n`;
-  if (Buffer.byteLength(text) > sizeLimitBytes) throw new SlipwayError("format_limit", `the release has too many files for a journal of ${sizeLimitBytes} bytes`);
+  if (Buffer.byteLength(text) > sizeLimitBytes)
+    throw new SlipwayError("format_limit", `the release has too many files for a journal of ${sizeLimitBytes} bytes`);
   await writeFileAtomic(path, text);
 }

@@ -18,12 +18,20 @@ export type Step = (typeof steps)[number];
 
 const hex = z.string().regex(/^[0-9a-f]{64}$/);
 const instant = z.int().nonnegative();
-const versionText = z.string().regex(/^\d+\.\d+\.\d+[0-9A-Za-z.+-]*$/).max(128);
+const versionText = z
+  .string()
+  .regex(/^\d+\.\d+\.\d+[0-9A-Za-z.+-]*$/)
+  .max(128);
 
 /** Live path under the root (forward slashes) -> what must be there. */
 export const fileTableSchema = z.record(
   z.string().refine(isPlainRelative, "must be a plain relative path"),
-  z.looseObject({ sha256: hex, mode: z.int().min(0).max(0o7777), size: z.int().nonnegative().optional(), member: z.string().refine(isPlainRelative).optional() }),
+  z.looseObject({
+    sha256: hex,
+    mode: z.int().min(0).max(0o7777),
+    size: z.int().nonnegative().optional(),
+    member: z.string().refine(isPlainRelative).optional(),
+  }),
 );
 export type FileTable = z.infer<typeof fileTableSchema>;
 
@@ -73,11 +81,16 @@ export const transactionSchema = z.looseObject({
   notBefore: instant,
   retryable: z.boolean(),
   lastError: lastErrorSchema.optional(),
+  /** Why the trial failed, where the rollback failed after it. */
+  trialError: lastErrorSchema.optional(),
   rolledBack: z.boolean(),
   rollbackFailed: z.boolean(),
   /** Why a rollback runs: the trial failed, or an operator asked for it. */
   rollbackReason: z.enum(["trial", "operator", "approval"]).optional(),
+  /** Operator's rollback: put the backed up state back as well? */
   restoreState: z.boolean().optional(),
+  /** Operator's rollback: the state as it was before, kept aside. */
+  safetyBackup: backupReferenceSchema.optional(),
   timings: z.looseObject({ stoppedAt: instant.optional(), healthyAt: instant.optional() }),
   startedAt: instant,
   updatedAt: instant,

@@ -4,10 +4,10 @@ import { constants } from "node:fs";
 import { type FileHandle, mkdir, open, symlink } from "node:fs/promises";
 import { dirname, join, posix } from "node:path";
 import { decompress } from "../formats/decompress.ts";
+import { readTar } from "../formats/tar-read.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { readHandle } from "./file-tree.ts";
 import type { HeldArtifact } from "./strategy.ts";
-import { tarEntries } from "./tar-entries.ts";
 import type { FileTable } from "./transaction.ts";
 
 export type Unpacking = {
@@ -21,6 +21,9 @@ export type Unpacking = {
   /** Where symbolic links of the archive are made; without it they are refused. */
   readonly linkRoot?: string;
 };
+
+/** The manifest lists at most 20,000 files; folders and links may come on top. */
+const memberLimit = 60_000;
 
 /** Headers, padding, name records and folders that are not listed: nothing that a real release comes near. */
 const overheadBytes = (files: number): number => 1024 * 1024 + files * 8192;
@@ -44,18 +47,23 @@ export async function unpackArtifact(unpacking: Unpacking): Promise<void> {
   const total = [...listed.values()].reduce((sum, file) => sum + file.size, 0);
   const plain = decompress(readHandle(held.handle), { codec, limitBytes: total + overheadBytes(listed.size), name: artifact.name });
   const links: { readonly path: string; readonly target: string }[] = [];
-  for await (const entry of tarEntries(plain, artifact.name)) {
+  for await (const entry of readTar(plain, { name: artifact.name, memberLimit, pax: "read" })) {
+    if (entry.kind === "refused") {
+      throw new SlipwayError("format_invalid", `${artifact.name} holds ${JSON.stringify(entry.name.slice(0, 200))}, which is never installed`, {
+        detail: entry.reason,
+      });
+    }
     if (entry.kind === "directory") continue; // folders come into being with their files
     if (entry.kind === "symlink") {
-      links.push(checkLink(entry.path, entry.target, artifact.name));
+      links.push(checkLink(entry.path, entry.target ?? "", artifact.name));
       continue;
     }
     const signed = listed.get(entry.path);
     if (signed === undefined) throw refused("release_json_mismatch", `${artifact.name} holds ${entry.path}, which release.json does not list`);
-    if (signed.size !== entry.size) throw refused("size_mismatch", `${entry.path} has ${entry.size} bytes; signed were ${signed.size}`);
+    if (signed.size !== entry.sizeBytes) throw refused("size_mismatch", `${entry.path} has ${entry.sizeBytes} bytes; signed were ${signed.size}`);
     listed.delete(entry.path);
     const wanted = byMember.get(entry.path);
-    if (wanted !== undefined) await writeFile(unpacking, wanted.path, entry.content());
+    if (wanted !== undefined) await writeFile(unpacking, wanted.path, entry.body());
   }
   const [missing] = listed.keys();
   if (missing !== undefined) throw refused("release_json_mismatch", `${artifact.name} does not hold ${missing}, which release.json lists`);

@@ -32,9 +32,11 @@ export function versionsStrategy({ installation, machine }: StrategyContext): St
   const liveRef = async (): Promise<string | undefined> => {
     const stat = await lstatIfThere(current);
     if (stat === undefined) return undefined;
-    if (!stat.isSymbolicLink()) throw new SlipwayError("state_dir_insecure", `${current} is not a link; strategy versions switches by a link`, { place: current });
+    if (!stat.isSymbolicLink())
+      throw new SlipwayError("state_dir_insecure", `${current} is not a link; strategy versions switches by a link`, { place: current });
     const target = await readlink(current);
-    if (!refPattern.test(target)) throw new SlipwayError("state_dir_insecure", `${current} leads to ${target}, which is no folder of versions/`, { place: current });
+    if (!refPattern.test(target))
+      throw new SlipwayError("state_dir_insecure", `${current} leads to ${target}, which is no folder of versions/`, { place: current });
     return target;
   };
 
@@ -54,7 +56,8 @@ export function versionsStrategy({ installation, machine }: StrategyContext): St
       const ref = await liveRef();
       if (ref === undefined) return { version: undefined, files: {} };
       const folder = folderOf(ref);
-      if ((await lstatIfThere(folder))?.isDirectory() !== true) throw new SlipwayError("state_dir_insecure", `${current} leads to ${folder}, which is no folder`, { place: folder });
+      if ((await lstatIfThere(folder))?.isDirectory() !== true)
+        throw new SlipwayError("state_dir_insecure", `${current} leads to ${folder}, which is no folder`, { place: folder });
       return { version: refPattern.exec(ref)?.[1], files: await seeTree(folder), ref };
     },
 
@@ -68,7 +71,8 @@ export function versionsStrategy({ installation, machine }: StrategyContext): St
       const files = transaction.to.files ?? {};
       if ((await lstatIfThere(folder)) !== undefined) {
         if ((await differenceFrom(folder, files)) === undefined) return; // placed before a crash
-        if (transaction.from.ref === ref) throw new SlipwayError("conflict", `${folder} is live and differs from the release of the same version`, { place: folder });
+        if (transaction.from.ref === ref)
+          throw new SlipwayError("conflict", `${folder} is live and differs from the release of the same version`, { place: folder });
         await rm(folder, { recursive: true });
       }
       const temporary = join(versions, `.tmp-${transaction.id}`);

@@ -17,22 +17,21 @@ test("no setting at all gives working defaults", async () => {
   const settings = await loadSettings({ flags: {}, env: { SLIPWAY_DATA_DIR: join(folder, "none") } });
   assert.deepEqual(settings.listen, { host: "127.0.0.1", port: 8420 });
   assert.equal(settings.databaseUrl, "");
-  assert.equal(settings.keep, 10);
   assert.equal(settings.uploadLimit, 10 * 1024 ** 3);
 });
 
 test("a flag wins over the environment, the environment over the file, the file over the default", async () => {
-  await writeFile(join(folder, "slipway-server.yaml"), "keep: 3\nlog-level: warn\nlisten: 127.0.0.1:1\ntrusted-proxies: [10.0.0.1, 10.0.0.0/8]\n");
-  const settings = await loadSettings({ flags: { listen: "[::1]:0", dataDir: folder }, env: { SLIPWAY_KEEP: "5", SLIPWAY_LISTEN: "127.0.0.1:2" } });
+  await writeFile(join(folder, "slipway-server.yaml"), "idle-timeout: 3s\nlog-level: warn\nlisten: 127.0.0.1:1\ntrusted-proxies: [10.0.0.1, 10.0.0.0/8]\n");
+  const settings = await loadSettings({ flags: { listen: "[::1]:0", dataDir: folder }, env: { SLIPWAY_IDLE_TIMEOUT: "5s", SLIPWAY_LISTEN: "127.0.0.1:2" } });
   assert.deepEqual(settings.listen, { host: "::1", port: 0 });
-  assert.equal(settings.keep, 5);
+  assert.equal(settings.idleTimeout, 5000);
   assert.equal(settings.logLevel, "warn");
   assert.deepEqual(settings.trustedProxies, ["10.0.0.1", "10.0.0.0/8"]);
   assert.equal(settings.stopTimeout, 30_000);
 });
 
 test("an unknown key is refused with its place and the nearest name", () => {
-  assert.throws(() => parseSettingsFile("keep: 3\nupload-limt: 1GiB\n", "s.yaml"), {
+  assert.throws(() => parseSettingsFile("listen: :0\nupload-limt: 1GiB\n", "s.yaml"), {
     code: "setting_invalid",
     place: "s.yaml:2:1",
     message: 'unknown setting "upload-limt" - did you mean "upload-limit"?',
@@ -47,8 +46,7 @@ const badValues: readonly (readonly [string, string])[] = [
   ["uploadLimit", "ten"],
   ["uploadLimit", "10 parsecs"],
   ["idleTimeout", "60"],
-  ["keep", "0"],
-  ["keep", "-1"],
+  ["stopTimeout", "-1s"],
   ["logLevel", "loud"],
   ["trustedProxies", "my-proxy"],
 ];
@@ -63,7 +61,7 @@ for (const [key, value] of badValues) {
 }
 
 test("broken YAML, a list of lists and the same key twice are refused with their line", () => {
-  for (const content of ["keep: [\n", "keep: [[1]]\n", "keep: 1\nkeep: 2\n", "- keep\n"]) {
+  for (const content of ["listen: [\n", "listen: [[1]]\n", "listen: 1\nlisten: 2\n", "- listen\n"]) {
     assert.throws(() => parseSettingsFile(content, "s.yaml"), { code: "setting_invalid" });
   }
 });

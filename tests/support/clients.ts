@@ -11,6 +11,7 @@ export const debianPackages: readonly string[] = [
   "apt-utils",
   "rpm", // rpm, rpmkeys, rpm2cpio
   "dnf",
+  "createrepo-c", // the judge of the YUM fragments; a peer in bench/publish.ts
   "busybox-static", // /bin/sh for package scripts in private roots
   "gnupg",
   "gpgv",
@@ -18,6 +19,9 @@ export const debianPackages: readonly string[] = [
   "mmdebstrap", // private roots for apt
   "postgresql", // the store's contract suite on PostgreSQL
   "strace", // the crash matrix
+  "skopeo", // reads and copies images
+  "umoci", // unpacks images
+  "docker-registry", // a real registry to push to
   "unzip",
   "zstd",
   "curl",

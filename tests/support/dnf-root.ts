@@ -77,17 +77,18 @@ async function dnfRoot(folder: string): Promise<DnfRoot> {
     repo_gpgcheck: "1",
     install_weak_deps: "0",
     plugins: "0",
-    releasever: "9",
     retries: "1",
   };
   const configuration = join(folder, "dnf.conf");
   const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}`);
   await writeFile(configuration, `[main]\n${lines.join("\n")}\n`);
-  await installBase(folder, path);
+  // Debian's rpm keeps its database under HOME: the same one for every call.
   const env = { ...cleanEnvironment(), HOME: folder, LANG: "C.UTF-8" };
+  await installBase(folder, path, env);
   return {
     path,
-    run: (args) => runCommand(["dnf", "-c", configuration, `--installroot=${path}`, `--setopt=reposdir=${reposFolder}`, ...args], { env, timeoutMs }),
+    run: (args) =>
+      runCommand(["dnf", "-c", configuration, `--installroot=${path}`, `--setopt=reposdir=${reposFolder}`, "--releasever=9", ...args], { env, timeoutMs }),
     rpm: (args) => runCommand(["rpm", "--root", path, ...args], { env, timeoutMs }),
     writeRepo: async (text) => {
       const file = join(reposFolder, "slipway.repo");
@@ -97,7 +98,7 @@ async function dnfRoot(folder: string): Promise<DnfRoot> {
   };
 }
 
-async function installBase(folder: string, path: string): Promise<void> {
+async function installBase(folder: string, path: string, env: Readonly<Record<string, string>>): Promise<void> {
   const file = join(folder, "toybase.rpm");
   const bytes = await writeTestRpm({
     name: "toybase",
@@ -106,5 +107,5 @@ async function installBase(folder: string, path: string): Promise<void> {
     links: applets.map((applet) => ({ path: `/bin/${applet}`, target: "busybox" })),
   });
   await writeFile(file, bytes);
-  await requireCommand(["rpm", "--root", path, "--nosignature", "-i", file], { timeoutMs, env: { ...cleanEnvironment(), LANG: "C.UTF-8" } });
+  await requireCommand(["rpm", "--root", path, "--nosignature", "-i", file], { timeoutMs, env });
 }

@@ -6,7 +6,7 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import pg from "pg";
+import { Client } from "pg";
 import { requireCommand } from "../../src/io/command.ts";
 
 export type Postgres = {
@@ -53,7 +53,7 @@ export async function startPostgres(programs: string): Promise<Postgres> {
 
   const urlOf = (database: string): string => `postgresql://slipway@localhost/${database}?host=${encodeURIComponent(folder)}`;
   async function run(statement: string): Promise<void> {
-    const client = new pg.Client({ connectionString: urlOf("postgres") });
+    const client = new Client({ connectionString: urlOf("postgres") });
     await client.connect();
     try {
       await client.query(statement);

@@ -14,7 +14,10 @@ const entry = resolve(import.meta.dirname, "..", "..", "src", "main.ts");
 export type CommandEnd = { readonly exitCode: number; readonly stdout: string; readonly stderr: string };
 
 /** Runs the real command; never throws for an exit code. */
-export function runSlipway(words: readonly string[], options: { readonly cwd: string; readonly env: Readonly<Record<string, string>>; readonly input?: string }): Promise<CommandEnd> {
+export function runSlipway(
+  words: readonly string[],
+  options: { readonly cwd: string; readonly env: Readonly<Record<string, string>>; readonly input?: string },
+): Promise<CommandEnd> {
   return new Promise((done, fail) => {
     const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", entry, ...words], {
       cwd: options.cwd,

@@ -1,0 +1,108 @@
+/** `slipway build`: carries out the plan into dist/<version>/. */
+import { availableParallelism } from "node:os";
+import { join, relative, resolve } from "node:path";
+import { systemClock } from "../io/clock.ts";
+import { runCommand } from "../io/command.ts";
+import { readPassphrase } from "../io/passphrase.ts";
+import { formatTarget } from "../model/target.ts";
+import { type BuildResult, buildRelease } from "../packaging/build.ts";
+import type { Plan } from "../packaging/plan.ts";
+import type { Recipe } from "../packaging/recipe.ts";
+import { loadReleaseSigner } from "../packaging/release-signer.ts";
+import { type ReleaseSigner, signatureSuffixes } from "../trust/release-signature.ts";
+import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
+import { formatBytes, type Output } from "./output.ts";
+import { printPlan, readPlan } from "./plan.ts";
+
+export const run: CommandRun = async (invocation) => {
+  const { options, output, cwd, signal } = invocation;
+  const { recipe, folder, plan } = await readPlan(invocation);
+  if (flagOption(options, "dryRun")) {
+    printPlan(plan, output);
+    return 0;
+  }
+  const signer = await loadSigner(invocation, { recipe, plan, folder });
+  const out = textOption(options, "out");
+  const outFolder = out === undefined ? join(folder, "dist") : resolve(cwd, out);
+  const lines = lineWriter(output);
+  const progress = output.progress(`building ${plan.product} ${plan.version}`, plan.artifacts.length);
+  let done = 0;
+  const result = await buildRelease({
+    recipe,
+    plan,
+    folder,
+    outFolder,
+    run: runCommand,
+    jobs: availableParallelism(),
+    signal,
+    ...(signer === undefined ? {} : { signer }),
+    onCommand: (command) => {
+      output.note(output.colors.dim(`${formatTarget(command.target)}: ${command.argv.join(" ")}`));
+      output.event({ event: "command", target: formatTarget(command.target), argv: command.argv });
+    },
+    onOutput: lines.write,
+    onArtifact: (artifact) => {
+      done += 1;
+      output.event({ event: "artifact", name: artifact.name, kind: artifact.kind, size: artifact.size, sha256: artifact.sha256 });
+      progress.update(done, artifact.name);
+    },
+  });
+  lines.end();
+  progress.end();
+  report(result, invocation, signer);
+  return 0;
+};
+
+async function loadSigner(
+  invocation: Invocation,
+  build: { readonly recipe: Recipe; readonly plan: Plan; readonly folder: string },
+): Promise<ReleaseSigner | undefined> {
+  const { recipe, plan, folder } = build;
+  if (!plan.records.some((record) => record.kind in signatureSuffixes)) return undefined;
+  const { env, options } = invocation;
+  const source = { env, file: textOption(options, "passphraseFile"), terminal: { input: process.stdin, output: process.stderr } };
+  return loadReleaseSigner(recipe.sign, {
+    env,
+    folder,
+    now: systemClock.now(),
+    epochSeconds: plan.epochSeconds,
+    passphrase: (question) => readPassphrase(source, question),
+  });
+}
+
+function report(result: BuildResult, { output, cwd }: Invocation, signer: ReleaseSigner | undefined): void {
+  const { manifest } = result;
+  output.table(
+    ["NAME", "SIZE", "SHA256"],
+    manifest.artifacts.map((artifact) => [artifact.name, formatBytes(artifact.size), artifact.sha256]),
+  );
+  const keys = signer === undefined ? [] : Object.entries(signer.keyIds).map(([kind, id]) => `${kind} key ${id}`);
+  output.line();
+  output.line(`${result.files.length} files in ${shortPath(cwd, result.folder)}, ${keys.length === 0 ? "not signed" : `signed with ${keys.join(" and ")}`}`);
+  output.result({ folder: result.folder, files: result.files, keys: signer?.keyIds ?? {}, manifest });
+}
+
+/** Output of the build command as whole lines: it comes in pieces of any size. */
+function lineWriter(output: Output): { readonly write: (text: string) => void; readonly end: () => void } {
+  let rest = "";
+  const show = (text: string): void => {
+    output.note(text);
+    output.event({ event: "output", text });
+  };
+  return {
+    write: (text) => {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) show(line);
+    },
+    end: () => {
+      if (rest !== "") show(rest);
+    },
+  };
+}
+
+/** Relative where that is not a climb. */
+function shortPath(cwd: string, path: string): string {
+  const way = relative(cwd, path);
+  return way.startsWith("..") ? path : way || ".";
+}

@@ -1,0 +1,38 @@
+/** `slipway serve`: starts the server, says where it is and where the first admin token lies, and stops it at a signal. */
+import { once } from "node:events";
+import packageFile from "../../package.json" with { type: "json" };
+import { loadSettings } from "../config/load.ts";
+import { systemClock } from "../io/clock.ts";
+import { createLog } from "../server/log.ts";
+import { createServer } from "../server/server.ts";
+import { type CommandRun, textOption } from "./command.ts";
+
+export const run: CommandRun = async ({ options, env, output, signal }) => {
+  const settings = await loadSettings({ flags: options, env, configFile: textOption(options, "config") });
+  const log = createLog(settings.logLevel);
+  const { version } = packageFile;
+  const server = await createServer({ settings, version, clock: systemClock, log });
+  try {
+    const address = await server.listen();
+    const { dialect } = server.context.store;
+    log.info({ event: "started", version, address, database: dialect, dataDir: settings.dataDir, repositoryKey: server.context.repositoryKey.fingerprint });
+    if (!isLoopback(settings.listen.host) && !settings.publicUrl.startsWith("https:")) {
+      log.warn({ event: "plain_http", text: "access pairs travel unencrypted: put TLS in front and set public-url to its https address" });
+    }
+    output.result({ event: "started", version, address, api: `${address}/api/v1`, dataDir: settings.dataDir, adminTokenFile: server.adminTokenFile ?? null });
+    output.line(`slipway ${version} serves at ${address}`);
+    output.line(`  API            ${address}/api/v1 (${address}/api/v1/openapi.json)`);
+    output.line(`  data           ${settings.dataDir} (${dialect})`);
+    if (server.adminTokenFile !== undefined) output.line(`  admin token    ${server.adminTokenFile}, made just now; use it with --token-file`);
+    if (!signal.aborted) await once(signal, "abort");
+    log.info({ event: "stopping" });
+  } finally {
+    await server.stop();
+  }
+  log.info({ event: "stopped" });
+  return 0;
+};
+
+function isLoopback(host: string): boolean {
+  return host === "::1" || host === "localhost" || host.startsWith("127.");
+}

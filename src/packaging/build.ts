@@ -1,0 +1,135 @@
+/** Carries out a plan: binaries, artifacts, manifest, sums and signatures, all in a folder aside that takes its name when everything is there. */
+import { join } from "node:path";
+import type { RunCommand } from "../io/command.ts";
+import { createHashedFile } from "../io/hashed-file.ts";
+import { stageFolder } from "../io/staged-folder.ts";
+import { type Manifest, type ManifestArtifact, manifestName, manifestSchema } from "../model/manifest.ts";
+import { SlipwayError } from "../model/errors.ts";
+import { fileVersion } from "../model/version.ts";
+import { formatChecksums } from "../trust/checksums.ts";
+import { type ReleaseSigner, signSums } from "../trust/release-signature.ts";
+import { assertNotInterrupted, buildBinaries } from "./build-binaries.ts";
+import type { Plan, PlannedCommand } from "./plan.ts";
+import type { Recipe } from "./recipe.ts";
+import { writeArtifact } from "./write-artifact.ts";
+
+export type BuildOptions = {
+  readonly recipe: Recipe;
+  readonly plan: Plan;
+  /** The recipe's folder, absolute: sources are relative to it and the build command runs in it. */
+  readonly folder: string;
+  /** Where `<version>/` appears: dist. */
+  readonly outFolder: string;
+  /** Absent: nothing is signed, and the plan's signatures are not written. */
+  readonly signer?: ReleaseSigner;
+  readonly run: RunCommand;
+  /** How many artifacts are written at once. */
+  readonly jobs: number;
+  readonly signal?: AbortSignal;
+  readonly onCommand?: (command: PlannedCommand) => void;
+  readonly onOutput?: (text: string) => void;
+  readonly onArtifact?: (artifact: ManifestArtifact) => void;
+};
+
+export type BuildResult = {
+  /** `dist/<version>`, absolute. */
+  readonly folder: string;
+  readonly manifest: Manifest;
+  /** Names of everything in the folder, in the order of the plan. */
+  readonly files: readonly string[];
+};
+
+const artifactFileMode = 0o644;
+
+/**
+ * Builds the plan into `<outFolder>/<version>/`. On any failure, Ctrl-C (`interrupted`) included, that folder is as it was before.
+ * Throws what its parts throw: `build_failed`, `source_missing`, `source_unusable`, `path_unsafe`, `recipe_invalid`, `format_limit`, `key_missing`.
+ */
+export async function buildRelease(options: BuildOptions): Promise<BuildResult> {
+  const { plan, recipe, signer } = options;
+  requireKeys(plan, signer);
+  const staged = await stageFolder(options.outFolder, fileVersion(plan.version));
+  try {
+    const findBinary = await buildBinaries({ ...options, workFolder: staged.work });
+    const artifacts = await mapBounded(plan.artifacts, options.jobs, async (planned) => {
+      assertNotInterrupted(options.signal);
+      const written = await writeArtifact(planned, { ...options, findBinary, filesFolder: staged.files, workFolder: staged.work });
+      options.onArtifact?.(written);
+      return written;
+    });
+    const manifest = manifestOf(plan, recipe, artifacts);
+    const manifestText = `${JSON.stringify(manifest, null, 2)}\n`;
+    const manifestDigest = await writeRecord(join(staged.files, manifestName), Buffer.from(manifestText));
+    const sums = Buffer.from(formatChecksums([...artifacts.map((artifact) => [artifact.name, artifact.sha256] as const), [manifestName, manifestDigest]]));
+    await writeRecord(join(staged.files, recipe.checksums), sums);
+    const signatures =
+      signer === undefined || (signer.openpgpDetached === undefined && signer.minisign === undefined)
+        ? []
+        : await signSums({ sums, sumsName: recipe.checksums, product: plan.product, version: plan.version, sequence: manifest.sequence }, signer);
+    for (const signature of signatures) await writeRecord(join(staged.files, signature.name), signature.bytes);
+    assertNotInterrupted(options.signal);
+    await staged.commit();
+    const files = [...plan.artifacts.map((artifact) => artifact.name), manifestName, recipe.checksums, ...signatures.map((signature) => signature.name)];
+    return { folder: join(options.outFolder, fileVersion(plan.version)), manifest, files };
+  } finally {
+    await staged.discard();
+  }
+}
+
+/** A release that was planned as signed must not come out half-signed. */
+function requireKeys(plan: Plan, signer: ReleaseSigner | undefined): void {
+  if (signer === undefined) return;
+  const isPlanned = (kind: "openpgp" | "minisign"): boolean => plan.records.some((record) => record.kind === kind);
+  if (isPlanned("openpgp") && signer.openpgpDetached === undefined)
+    throw new SlipwayError("key_missing", "the plan has an OpenPGP signature and the signer no OpenPGP key");
+  if (isPlanned("minisign") && signer.minisign === undefined)
+    throw new SlipwayError("key_missing", "the plan has a minisign signature and the signer no minisign key");
+}
+
+function manifestOf(plan: Plan, recipe: Recipe, artifacts: readonly ManifestArtifact[]): Manifest {
+  const manifest: Manifest = {
+    schema: 1,
+    product: plan.product,
+    version: plan.version,
+    tag: plan.tag,
+    channel: plan.channel,
+    sequence: plan.epochSeconds,
+    createdAt: new Date(plan.epochSeconds * 1000).toISOString(),
+    ...(plan.commit === undefined ? {} : { commit: plan.commit }),
+    summary: recipe.summary,
+    artifacts: artifacts.toSorted((left, right) => (left.name < right.name ? -1 : 1)),
+  };
+  const checked = manifestSchema.safeParse(manifest);
+  const issue = checked.error?.issues[0];
+  if (issue !== undefined) throw new SlipwayError("format_limit", `${manifestName} cannot hold this release: ${issue.path.join(".")}: ${issue.message}`);
+  return manifest;
+}
+
+/** Writes a small file and returns its SHA-256 in hex. */
+async function writeRecord(path: string, bytes: Uint8Array): Promise<string> {
+  const file = await createHashedFile(path, artifactFileMode);
+  await file.write(bytes);
+  const { digest } = await file.close();
+  return digest.slice("sha256:".length);
+}
+
+/** Maps with at most `limit` at work; results in the order of the items. After a failure nothing new is begun, and what runs is awaited first. */
+async function mapBounded<Item, Result>(items: readonly Item[], limit: number, work: (item: Item) => Promise<Result>): Promise<readonly Result[]> {
+  const results: Result[] = [];
+  const queue = items.entries();
+  let isFailed = false;
+  const worker = async (): Promise<void> => {
+    for (const [index, item] of queue) {
+      if (isFailed) return;
+      try {
+        results[index] = await work(item);
+      } catch (error) {
+        isFailed = true;
+        throw error;
+      }
+    }
+  };
+  const outcomes = await Promise.allSettled(Array.from({ length: Math.max(1, Math.min(limit, items.length)) }, worker));
+  for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+  return results;
+}

@@ -1,0 +1,231 @@
+/** Writes one planned artifact into the release's folder and describes it for the manifest. */
+import { join } from "node:path";
+import type { ArchivedFile, ArchiveEntry } from "../formats/archive.ts";
+import { pour } from "../formats/byte-source.ts";
+import { writeDeb } from "../formats/deb.ts";
+import { comparePaths } from "../formats/entry-path.ts";
+import type { ByteSink, PackageEntry, PackageSpec, ScriptName } from "../formats/package.ts";
+import { writeRpm } from "../formats/rpm.ts";
+import { writeTarArchive } from "../formats/tar-archive.ts";
+import { writeZip } from "../formats/zip.ts";
+import { readFileBounded } from "../io/bounded-read.ts";
+import { createHashedFile } from "../io/hashed-file.ts";
+import { createSpool, fileBytes } from "../io/spool.ts";
+import { digestHex } from "../model/digest.ts";
+import { SlipwayError } from "../model/errors.ts";
+import type { ManifestArtifact } from "../model/manifest.ts";
+import type { ReleaseSigner } from "../trust/release-signature.ts";
+import { assertNotInterrupted } from "./build-binaries.ts";
+import { insideFolder } from "./file-rules.ts";
+import { packageDocuments } from "./package-documents.ts";
+import { buildValues, type Plan, type PlannedArchive, type PlannedArtifact, type PlannedBinary, type PlannedNotes, type PlannedPackage } from "./plan.ts";
+import type { Recipe } from "./recipe.ts";
+import { type FindBinary, type ResolveContext, type ResolvedEntry, resolveFiles } from "./resolve-files.ts";
+import { expandTemplate } from "./templates.ts";
+
+export type ArtifactContext = {
+  readonly recipe: Recipe;
+  readonly plan: Plan;
+  readonly folder: string;
+  readonly findBinary: FindBinary;
+  /** Where the artifact goes, and where spools may lie meanwhile. */
+  readonly filesFolder: string;
+  readonly workFolder: string;
+  readonly signer?: ReleaseSigner;
+  readonly signal?: AbortSignal;
+};
+
+const plainMode = 0o644;
+const programMode = 0o755;
+const archiveCompression = { codec: "gzip", level: 6 } as const;
+const scriptSizeLimit = 1024 * 1024;
+const notesSizeLimit = 1024 * 1024;
+
+/** Throws what the writers throw, and `source_missing`, `source_unusable` with the recipe's line. A part that was written is removed on failure. */
+export async function writeArtifact(planned: PlannedArtifact, context: ArtifactContext): Promise<ManifestArtifact> {
+  const file = await createHashedFile(join(context.filesFolder, planned.name), planned.kind === "binary" ? programMode : plainMode);
+  const sink: ByteSink = (piece) => {
+    assertNotInterrupted(context.signal);
+    return file.write(piece);
+  };
+  try {
+    const files = await writeContent(planned, context, sink);
+    const { digest, size } = await file.close();
+    const sha256 = digestHex(digest);
+    return {
+      name: planned.name,
+      kind: planned.kind,
+      ...("target" in planned ? planned.target : {}),
+      size,
+      sha256,
+      ...(planned.kind === "binary" ? { files: [{ path: planned.name, sha256, mode: programMode, size }] } : {}),
+      ...(files === undefined ? {} : { files: [...files] }),
+    };
+  } catch (error) {
+    await file.discard();
+    throw error;
+  }
+}
+
+/** Writes the bytes; returns what is inside where the manifest lists it. */
+async function writeContent(planned: PlannedArtifact, context: ArtifactContext, sink: ByteSink): Promise<readonly ArchivedFile[] | undefined> {
+  switch (planned.kind) {
+    case "deb":
+    case "rpm":
+      await writePackage(planned, context, sink);
+      return undefined;
+    case "archive":
+      return writeArchive(planned, context, sink);
+    case "binary":
+      await copyBinary(planned, context, sink);
+      return undefined;
+    case "notes":
+      await copyNotes(planned, context, sink);
+      return undefined;
+    default:
+      return planned satisfies never;
+  }
+}
+
+function resolveContext(planned: PlannedPackage | PlannedArchive, context: ArtifactContext): ResolveContext {
+  return {
+    folder: context.folder,
+    target: planned.target,
+    findBinary: context.findBinary,
+    subject: planned.kind === "archive" ? "archives" : "packages.files",
+  };
+}
+
+async function writePackage(planned: PlannedPackage, context: ArtifactContext, sink: ByteSink): Promise<void> {
+  const spec = await packageSpec(planned, context);
+  let spools = 0;
+  const makeSpool = () => {
+    spools += 1;
+    return createSpool(join(context.workFolder, `${planned.name}.${spools}.spool`));
+  };
+  if (planned.kind === "deb") {
+    await writeDeb(spec, { sink, makeSpool });
+  } else {
+    const signHeader = context.signer?.rpmHeader;
+    await writeRpm(spec, { sink, makeSpool, ...(signHeader === undefined ? {} : { signHeader }) });
+  }
+}
+
+async function packageSpec(planned: PlannedPackage, context: ArtifactContext): Promise<PackageSpec> {
+  const { recipe, plan } = context;
+  const { packages } = recipe;
+  if (packages === undefined) throw new Error("bug: a package was planned without packages in the recipe");
+  const entries = (await resolveFiles(planned.rules, resolveContext(planned, context))).map(packageEntry);
+  const kinds = ["depends", "recommends", "suggests", "conflicts", "provides", "replaces"] as const;
+  const spec: PackageSpec = {
+    name: packages.name ?? recipe.name,
+    version: plan.version,
+    ...(packages.release === undefined ? {} : { release: packages.release }),
+    arch: planned.target.arch,
+    summary: recipe.summary,
+    description: recipe.description.trimEnd(),
+    maintainer: recipe.maintainer,
+    license: recipe.license,
+    ...(recipe.homepage === undefined ? {} : { homepage: recipe.homepage }),
+    ...(recipe.vendor === undefined ? {} : { vendor: recipe.vendor }),
+    section: packages.section,
+    dependencies: Object.fromEntries(kinds.map((kind) => [kind, packages[kind]?.[planned.kind] ?? []])),
+    scripts: await readScripts(planned, context),
+    entries,
+    compression: packages.compression,
+    epochSeconds: plan.epochSeconds,
+  };
+  const documents = await packageDocuments(spec, planned.kind, context.folder);
+  return { ...spec, entries: [...entries, ...documents].toSorted((left, right) => comparePaths(left.path, right.path)) };
+}
+
+function packageEntry(entry: ResolvedEntry): PackageEntry {
+  const { destination: path, owner, group } = entry;
+  switch (entry.kind) {
+    case "file":
+      return {
+        kind: "file",
+        path,
+        owner,
+        group,
+        mode: entry.mode,
+        source: fileBytes(entry.path, entry.size),
+        ...(entry.config === undefined ? {} : { config: entry.config }),
+        ...(path.startsWith("/usr/share/doc/") || path.startsWith("/usr/share/man/") ? { isDoc: true } : {}),
+      };
+    case "directory":
+      return { kind: "directory", path, owner, group, mode: entry.mode };
+    case "symlink":
+      return { kind: "symlink", path, owner, group, target: entry.target };
+    default:
+      return entry satisfies never;
+  }
+}
+
+async function readScripts(planned: PlannedPackage, context: ArtifactContext): Promise<Readonly<Partial<Record<ScriptName, string>>>> {
+  const { recipe, plan, folder } = context;
+  const scripts: Partial<Record<ScriptName, string>> = {};
+  for (const name of ["preinstall", "postinstall", "preremove", "postremove"] as const) {
+    const template = recipe.packages?.scripts[name];
+    if (template === undefined) continue;
+    const at = ["packages", "scripts", name];
+    const path = insideFolder(recipe, expandTemplate(template, buildValues(recipe, plan.version, planned.target)), at);
+    const text = await readText({ path: join(folder, path), shown: path, limit: scriptSizeLimit, place: recipe.placeOf(at) });
+    if (!text.startsWith("#!")) {
+      throw new SlipwayError("source_unusable", `${path} does not begin with #!, so no package manager could start it`, {
+        place: recipe.placeOf(at),
+        hint: "begin it with #!/bin/sh",
+      });
+    }
+    scripts[name] = text;
+  }
+  return scripts;
+}
+
+async function writeArchive(planned: PlannedArchive, context: ArtifactContext, sink: ByteSink): Promise<readonly ArchivedFile[]> {
+  const resolved = await resolveFiles(planned.rules, resolveContext(planned, context));
+  const entries = resolved.map((entry): ArchiveEntry => {
+    const path = entry.destination.slice(1);
+    switch (entry.kind) {
+      case "file":
+        return { kind: "file", path, mode: entry.mode, source: fileBytes(entry.path, entry.size) };
+      case "directory":
+        return { kind: "directory", path, mode: entry.mode };
+      case "symlink":
+        return { kind: "symlink", path, target: entry.target };
+      default:
+        return entry satisfies never;
+    }
+  });
+  const { epochSeconds } = context.plan;
+  if (planned.container === "zip") return writeZip({ entries, level: archiveCompression.level, epochSeconds }, sink);
+  return writeTarArchive({ entries, compression: archiveCompression, epochSeconds }, sink);
+}
+
+async function copyBinary(planned: PlannedBinary, context: ArtifactContext, sink: ByteSink): Promise<void> {
+  const binary = context.findBinary(planned.target, planned.binary, context.recipe.placeOf(["binaries"]));
+  await pour(fileBytes(binary.path, binary.size), sink, { name: planned.binary });
+}
+
+/** Notes must have the headings that the recipe promises (`## Summary`), so that nobody looks for the migration steps in vain. */
+async function copyNotes(planned: PlannedNotes, context: ArtifactContext, sink: ByteSink): Promise<void> {
+  const text = await readText({ path: join(context.folder, planned.source), shown: planned.source, limit: notesSizeLimit, place: planned.place });
+  const headings = new Set(text.split("\n").flatMap((line) => /^##\s+(.+?)\s*#*\s*$/.exec(line)?.[1] ?? []));
+  const missing = (context.recipe.notes?.sections ?? []).filter((section) => !headings.has(section));
+  if (missing.length > 0) {
+    throw new SlipwayError("source_unusable", `${planned.source} lacks ${missing.map((section) => `"## ${section}"`).join(", ")}`, {
+      place: planned.place,
+      hint: 'write the missing sections; "none" is a good answer',
+    });
+  }
+  await sink(Buffer.from(text));
+}
+
+async function readText(file: { readonly path: string; readonly shown: string; readonly limit: number; readonly place: string }): Promise<string> {
+  try {
+    return (await readFileBounded(file.path, file.limit)).toString("utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    throw new SlipwayError("source_missing", `there is no ${file.shown}`, { place: file.place, cause: error });
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * Publishing: a checked draft becomes visible in every view at once, or not at all.
+ *
+ *   checked    everything of check-release.ts holds                            reads only
+ *   prepared   all views rendered aside (snapshot.ts)                          blobs that nothing names yet
+ *   switched   snapshot, head, release state, paths and audit event together   one transaction
+ *
+ * A publish that is killed leaves a draft; the same call again does what is missing. Done twice, it changes nothing the second time.
+ */
+import type { Transaction } from "kysely";
+import type { Digest } from "../model/digest.ts";
+import { SlipwayError } from "../model/errors.ts";
+import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
+import { isUniqueViolation } from "../store/database.ts";
+import type { Database } from "../store/schema.ts";
+import type { Store } from "../store/store.ts";
+import { checkRelease } from "./check-release.ts";
+import { parseDescribedPackage } from "./describe-package.ts";
+import { type Product, readReleaseKeys, requireProduct } from "./products.ts";
+import { findRelease, listReleases, type Release, readRelease, type ReleaseWithArtifacts, requireRelease } from "./releases.ts";
+import type { RepositoryKey } from "./repository-key.ts";
+import { type ListedPackage, type SnapshotChange, switchSnapshot } from "./snapshot.ts";
+
+export type Publication = { readonly release: Release; /** False where it was published before. */ readonly isNew: boolean };
+
+/**
+ * Publishes the draft. `sums` is the digest of its sums file; `keep`, from the recipe, becomes the product's retention.
+ *
+ * Throws what checkRelease throws; `immutable` where the version was published with other sums, withdrawn or retired; `conflict` where the
+ * draft changed meanwhile or others publish all the time; `not_found`. After a failure nothing is visible and the draft is as it was.
+ */
+export async function publishRelease(
+  store: Store,
+  input: {
+    readonly product: string;
+    readonly version: string;
+    readonly sums: Digest;
+    readonly keep?: number | undefined;
+    readonly repositoryKey: RepositoryKey;
+    readonly actor: AuditActor;
+  },
+): Promise<Publication> {
+  const product = await requireProduct(store, input.product);
+  const release = await requireRelease(store, product, input.version);
+  if (release.state !== "draft") return alreadyPublished(store, { product, release, sums: input.sums });
+  const draft = await readRelease(store, product.name, release.version);
+  const manifest = await checkRelease(store, { release: draft, sums: input.sums, keys: await readReleaseKeys(store, product.name) });
+  const isSwitched = await switchSnapshot(store, {
+    product,
+    repositoryKey: input.repositoryKey,
+    decide: async () => {
+      const present = await findRelease(store, product, release.version);
+      if (present?.state !== "draft") return undefined; // another request published it in between
+      const published: Release = { ...draft, state: "published", sequence: manifest.sequence, publishedAt: store.clock.now() };
+      return {
+        change: await publicationOf(store, product, published),
+        apply: (transaction) => applyPublication(store, transaction, { ...input, product, draft, published }),
+      };
+    },
+  });
+  if (!isSwitched) return alreadyPublished(store, { product, release: await requireRelease(store, product, release.version), sums: input.sums });
+  return { release: await requireRelease(store, product, release.version), isNew: true };
+}
+
+async function alreadyPublished(store: Store, input: { readonly product: Product; readonly release: Release; readonly sums: Digest }): Promise<Publication> {
+  const { release } = input;
+  const row = await store.db.selectFrom("releases").select("sums_digest").where("id", "=", release.id).executeTakeFirstOrThrow();
+  if (release.state === "published" && row.sums_digest === input.sums) return { release, isNew: false };
+  const what = release.state === "published" ? `published with the sums ${row.sums_digest}` : release.state;
+  throw new SlipwayError("immutable", `${input.product.name} ${release.version} is ${what}`);
+}
+
+/** The release's packages as they are listed, in the order of their paths: the same release gives the same index. */
+export async function listPackages(store: Store, release: Release): Promise<readonly ListedPackage[]> {
+  const rows = await store.db.selectFrom("artifacts").select("package").where("release_id", "=", release.id).where("package", "is not", null).execute();
+  return rows
+    .map((row) => ({ channel: release.channel, described: parseDescribedPackage(row.package ?? "") }))
+    .sort((left, right) => (left.described.path < right.described.path ? -1 : 1));
+}
+
+async function publicationOf(store: Store, product: Product, published: Release): Promise<SnapshotChange> {
+  const others = (await listReleases(store, product.name)).filter((other) => other.id !== published.id);
+  return { add: await listPackages(store, published), remove: [], releases: [...others, published] };
+}
+
+type Applied = {
+  readonly product: Product;
+  readonly draft: ReleaseWithArtifacts;
+  readonly published: Release;
+  readonly sums: Digest;
+  readonly keep?: number | undefined;
+  readonly actor: AuditActor;
+};
+
+async function applyPublication(store: Store, transaction: Transaction<Database>, applied: Applied): Promise<void> {
+  const { product, draft, published } = applied;
+  const updated = await transaction
+    .updateTable("releases")
+    .set({ state: "published", sequence: published.sequence ?? null, sums_digest: applied.sums, published_at: published.publishedAt?.getTime() ?? null })
+    .where("id", "=", draft.id)
+    .where("state", "=", "draft")
+    .executeTakeFirst();
+  // The row is ours until the commit: whoever attaches an artifact now waits. What was attached after the check must not slip through.
+  const artifacts = await transaction.selectFrom("artifacts").selectAll().where("release_id", "=", draft.id).execute();
+  const isAsChecked = artifacts.length === draft.artifacts.length && draft.artifacts.every((one) => artifacts.some((row) => row.name === one.name && row.digest === one.digest));
+  if (updated.numUpdatedRows !== 1n || !isAsChecked) {
+    throw new SlipwayError("conflict", `${product.name} ${draft.version} changed while it was published`, { hint: "publish it again" });
+  }
+  const paths = artifacts.flatMap((row) =>
+    row.package === null ? [] : [{ product_id: product.id, path: parseDescribedPackage(row.package).path, artifact_id: row.id }],
+  );
+  if (paths.length > 0) {
+    try {
+      await transaction.insertInto("artifact_paths").values(paths).execute();
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error;
+      throw new SlipwayError("conflict", `a package of ${product.name} ${draft.version} has the file name of one in another release`, {
+        hint: "put the version into the package's file name",
+        cause: error,
+      });
+    }
+  }
+  if (applied.keep !== undefined) await transaction.updateTable("products").set({ keep: applied.keep }).where("id", "=", product.id).execute();
+  await appendAuditEvent(transaction, store, {
+    actor: applied.actor,
+    action: "release.publish",
+    result: "complete",
+    product: product.name,
+    version: draft.version,
+    detail: applied.sums,
+  });
+}

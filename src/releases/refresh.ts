@@ -1,0 +1,31 @@
+/** Signs the indexes of products again before they expire, so that clients can tell a quiet vendor from a frozen mirror. */
+import type { Store } from "../store/store.ts";
+import { type Product, listProducts } from "./products.ts";
+import { listReleases } from "./releases.ts";
+import type { RepositoryKey } from "./repository-key.ts";
+import { readHead, switchSnapshot } from "./snapshot.ts";
+
+/** A snapshot older than this is signed again: six days before it expires, time enough to notice that the timer stands still. */
+export const refreshAfterMs = 24 * 3_600_000;
+
+/** Signs one product's present indexes with a new date; its packages and files named by checksum stay the same bytes. False where there is nothing yet. */
+export async function refreshSnapshot(store: Store, input: { readonly product: Product; readonly repositoryKey: RepositoryKey }): Promise<boolean> {
+  return switchSnapshot(store, {
+    ...input,
+    decide: async () => {
+      if ((await readHead(store, input.product)).snapshot === undefined) return undefined;
+      return { change: { add: [], remove: [], releases: await listReleases(store, input.product.name) }, apply: () => Promise.resolve() };
+    },
+  });
+}
+
+/** Refreshes every product whose snapshot is a day old; returns their names. Call it from a timer, every hour or so. */
+export async function refreshSnapshots(store: Store, repositoryKey: RepositoryKey): Promise<readonly string[]> {
+  const refreshed: string[] = [];
+  for (const product of await listProducts(store)) {
+    const { snapshot } = await readHead(store, product);
+    if (snapshot === undefined || store.clock.now().getTime() - snapshot.created_at < refreshAfterMs) continue;
+    if (await refreshSnapshot(store, { product, repositoryKey })) refreshed.push(product.name);
+  }
+  return refreshed;
+}

@@ -1,0 +1,291 @@
+/**
+ * Snapshots: every index file of a product as one immutable set, and the one switch from a set to the next.
+ *
+ *   prepare   grow the views of the present head by what comes and goes; store blocks and files as blobs     (nothing visible yet)
+ *   switch    one transaction: the snapshot's rows, the change of the releases, the head by compare-and-swap (all or nothing)
+ *
+ * A crash before the switch leaves blobs that nobody names; the sweep takes them later. Two switches at once: one of them finds the head
+ * moved, and its caller prepares again.
+ */
+import type { Transaction } from "kysely";
+import { z } from "zod";
+import type { Digest } from "../model/digest.ts";
+import { SlipwayError } from "../model/errors.ts";
+import { type AptState, aptStateSchema, emptyApt, renderApt, updateApt } from "../repositories/apt.ts";
+import type { NewBlock } from "../repositories/index-blocks.ts";
+import { releaseIndex } from "../repositories/release-index.ts";
+import { fileOfBytes, type OpenBlock, type RepositoryFile, readFileParts } from "../repositories/repository-file.ts";
+import { emptyYum, renderYum, updateYum, type YumState, yumStateSchema } from "../repositories/yum.ts";
+import { newId } from "../store/id.ts";
+import type { Database, SnapshotFileTable, SnapshotTable } from "../store/schema.ts";
+import type { Store } from "../store/store.ts";
+import { clearsign, exportPublicKeys, signDetachedArmored } from "../trust/openpgp.ts";
+import type { DescribedPackage } from "./describe-package.ts";
+import { type Product, readReleaseKeys } from "./products.ts";
+import type { Release } from "./releases.ts";
+import type { RepositoryKey } from "./repository-key.ts";
+
+/** A signed index is good for this long; refreshSnapshots renews it well before. */
+export const validUntilDays = 7;
+/** A superseded snapshot is kept this long: a client that read its index finishes its downloads from it (distribution facts 4.3). */
+export const keepSupersededMs = 48 * 3_600_000;
+/** Blocks stay below 256 KiB of plain text; gzip never doubles that. */
+const blockLimit = 1024 * 1024;
+
+const viewsSchema = z.strictObject({ apt: z.record(z.string(), aptStateSchema), yum: z.record(z.string(), yumStateSchema) });
+/** By channel: what the next snapshot grows from. */
+type Views = { readonly apt: Readonly<Record<string, AptState>>; readonly yum: Readonly<Record<string, YumState>> };
+
+export type Head = { readonly revision: number; readonly snapshot: SnapshotTable | undefined };
+
+/** Packages that come or go, with the channel of their release. */
+export type ListedPackage = { readonly channel: string; readonly described: DescribedPackage };
+
+export type SnapshotChange = {
+  readonly add: readonly ListedPackage[];
+  readonly remove: readonly ListedPackage[];
+  /** Every release of the product as it will stand after the switch, in any order. */
+  readonly releases: readonly Release[];
+};
+
+export type PreparedSnapshot = {
+  readonly head: Head;
+  readonly row: SnapshotTable;
+  readonly files: readonly SnapshotFileTable[];
+  readonly blocks: readonly Digest[];
+};
+
+/** The product's present head; revision 0 where nothing was published yet. */
+export async function readHead(store: Store, product: Product): Promise<Head> {
+  const head = await store.db.selectFrom("heads").selectAll().where("product_id", "=", product.id).executeTakeFirst();
+  if (head === undefined) return { revision: 0, snapshot: undefined };
+  const snapshot = await store.db.selectFrom("snapshots").selectAll().where("id", "=", head.snapshot_id).executeTakeFirstOrThrow();
+  return { revision: head.revision, snapshot };
+}
+
+/** Renders everything aside. Leaves blobs only; throws `internal` where a stored view is damaged, `disk_full`. */
+export async function prepareSnapshot(
+  store: Store,
+  input: { readonly product: Product; readonly head: Head; readonly change: SnapshotChange; readonly repositoryKey: RepositoryKey },
+): Promise<PreparedSnapshot> {
+  const { product, head, change } = input;
+  const now = store.clock.now();
+  const openBlock: OpenBlock = (digest) => store.blobs.read(digest, blockLimit);
+  const { views, blocks } = await growViews(parseViews(head.snapshot), change, openBlock);
+  for (const block of blocks) await store.blobs.put(block.bytes);
+  const files = await renderViews(store, { ...input, views, now });
+  const id = newId(now);
+  const old = await filesOfSnapshot(store, head.snapshot);
+  const held = new Set(old.map((row) => row.digest));
+  const times = new Map(old.map((row) => [`${row.path} ${row.digest}`, row.modified_at]));
+  const rows: SnapshotFileTable[] = [];
+  for (const file of files) {
+    // Written again even where an old blob of the same bytes lies around: the sweep may be about to take that one.
+    if (!held.has(file.digest)) {
+      const stored = await store.blobs.put(readFileParts(file, openBlock));
+      if (stored.digest !== file.digest) throw new SlipwayError("internal", `${file.path} was rendered as ${file.digest} and stored as ${stored.digest}`);
+    }
+    rows.push({
+      snapshot_id: id,
+      product_id: product.id,
+      path: file.path,
+      digest: file.digest,
+      size: file.size,
+      media_type: file.contentType,
+      is_immutable: file.isImmutable ? 1 : 0,
+      // A file that stands unchanged keeps its time: a client that asks If-Modified-Since must not fetch it again.
+      modified_at: times.get(`${file.path} ${file.digest}`) ?? now.getTime(),
+    });
+    held.add(file.digest);
+  }
+  return {
+    head,
+    row: {
+      id,
+      product_id: product.id,
+      created_at: now.getTime(),
+      superseded_at: null,
+      valid_until: now.getTime() + validUntilDays * 86_400_000,
+      views: JSON.stringify(views),
+    },
+    files: rows,
+    blocks: blocksOf(views),
+  };
+}
+
+function parseViews(snapshot: SnapshotTable | undefined): Views {
+  if (snapshot === undefined) return { apt: {}, yum: {} };
+  const parsed = viewsSchema.safeParse(JSON.parse(snapshot.views));
+  if (!parsed.success) throw new SlipwayError("internal", `the views of snapshot ${snapshot.id} are damaged: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
+}
+
+function blocksOf(views: Views): readonly Digest[] {
+  const indexes = [
+    ...Object.values(views.apt).flatMap((state) => Object.values(state.indexes)),
+    ...Object.values(views.yum).flatMap((state) => [state.primary, state.filelists, state.other]),
+  ];
+  return [...new Set(indexes.flatMap((index) => index.blocks.map((block) => block.digest)))];
+}
+
+async function growViews(before: Views, change: SnapshotChange, openBlock: OpenBlock): Promise<{ readonly views: Views; readonly blocks: readonly NewBlock[] }> {
+  const apt: Record<string, AptState> = { ...before.apt };
+  const yum: Record<string, YumState> = { ...before.yum };
+  const blocks: NewBlock[] = [];
+  const channels = new Set([...change.add, ...change.remove].map((listed) => listed.channel));
+  for (const channel of [...channels].sort()) {
+    const inChannel = (listed: readonly ListedPackage[]) => listed.filter((one) => one.channel === channel).map((one) => one.described);
+    const [come, go] = [inChannel(change.add), inChannel(change.remove)];
+    const debs = (list: readonly DescribedPackage[]) => list.flatMap((one) => (one.kind === "deb" ? [one.entry] : []));
+    const rpms = (list: readonly DescribedPackage[]) => list.flatMap((one) => (one.kind === "rpm" ? [one.fragments] : []));
+    if (debs(come).length + debs(go).length > 0) {
+      const update = await updateApt(apt[channel] ?? (await emptyApt()), { add: debs(come), remove: debs(go) }, openBlock);
+      apt[channel] = update.state;
+      blocks.push(...update.blocks);
+    }
+    if (rpms(come).length + rpms(go).length > 0) {
+      const update = await updateYum(yum[channel] ?? (await emptyYum()), { add: rpms(come), remove: rpms(go) }, openBlock);
+      yum[channel] = update.state;
+      blocks.push(...update.blocks);
+    }
+  }
+  return { views: { apt, yum }, blocks };
+}
+
+type Rendering = {
+  readonly product: Product;
+  readonly head: Head;
+  readonly change: SnapshotChange;
+  readonly repositoryKey: RepositoryKey;
+  readonly views: Views;
+  readonly now: Date;
+};
+
+/** Every file with its path from the tree's name on: `apt/dists/stable/InRelease`. */
+async function renderViews(store: Store, input: Rendering): Promise<readonly RepositoryFile[]> {
+  const { product, views, now } = input;
+  const { signingKey, publicText, fingerprint } = input.repositoryKey;
+  const seconds = Math.floor(now.getTime() / 1000);
+  const sign = {
+    clearsign: (text: string) => clearsign(text, signingKey, seconds),
+    detach: (bytes: Uint8Array) => signDetachedArmored(bytes, signingKey, seconds),
+  };
+  const previousDate = input.head.snapshot === undefined ? {} : { previousDate: new Date(input.head.snapshot.created_at) };
+  const { openpgp } = await readReleaseKeys(store, product.name);
+  // rpm reads only the first key of an armored block: one block for each key.
+  const keyrings = [publicText, ...(openpgp === undefined ? [] : [openpgp])].map((text) => Buffer.from(text));
+  const publicKey = Buffer.from(await exportPublicKeys(keyrings, "asc-blocks")).toString("utf8");
+  const files: RepositoryFile[] = [];
+  for (const [channel, state] of Object.entries(views.apt)) {
+    const view = { state, product: product.name, channel, now, ...previousDate, validUntilDays, sign, signedBy: [fingerprint] };
+    for (const file of await renderApt(view)) files.push({ ...file, path: `apt/${file.path}` });
+  }
+  for (const [channel, state] of Object.entries(views.yum)) {
+    for (const file of await renderYum({ state, now, ...previousDate, sign, publicKey })) files.push({ ...file, path: `yum/${channel}/${file.path}` });
+  }
+  files.push(indexFile(product, input.change.releases));
+  return files;
+}
+
+function indexFile(product: Product, releases: readonly Release[]): RepositoryFile {
+  const visible = releases.flatMap(({ version, channel, sequence, publishedAt, state }) =>
+    state === "published" && publishedAt !== undefined ? [{ version, channel, sequence: sequence ?? 0, publishedAt }] : [],
+  );
+  const gone = releases.flatMap(({ version, replacement, state }) =>
+    state === "withdrawn" || state === "retired" ? [{ version, ...(replacement === undefined ? {} : { replacement }) }] : [],
+  );
+  const text = `${JSON.stringify(releaseIndex(product.name, visible, gone), undefined, 2)}\n`;
+  return fileOfBytes("releases/index.json", Buffer.from(text), "application/json");
+}
+
+async function filesOfSnapshot(store: Store, snapshot: SnapshotTable | undefined) {
+  if (snapshot === undefined) return [];
+  return store.db.selectFrom("snapshot_files").select(["path", "digest", "modified_at"]).where("snapshot_id", "=", snapshot.id).execute();
+}
+
+/** How many rows one statement takes: SQLite allows 32,766 parameters, PostgreSQL 65,535. */
+const rowsPerInsert = 1_000;
+
+/**
+ * The switch, inside the caller's transaction, together with the caller's change of the releases.
+ * False where the head moved since prepareSnapshot: the caller must roll back and prepare again.
+ */
+export async function switchHead(transaction: Transaction<Database>, product: Product, prepared: PreparedSnapshot): Promise<boolean> {
+  await transaction.insertInto("snapshots").values(prepared.row).execute();
+  for (let start = 0; start < prepared.files.length; start += rowsPerInsert) {
+    await transaction
+      .insertInto("snapshot_files")
+      .values(prepared.files.slice(start, start + rowsPerInsert))
+      .execute();
+  }
+  const blocks = prepared.blocks.map((digest) => ({ snapshot_id: prepared.row.id, digest }));
+  for (let start = 0; start < blocks.length; start += rowsPerInsert) {
+    await transaction
+      .insertInto("snapshot_blocks")
+      .values(blocks.slice(start, start + rowsPerInsert))
+      .execute();
+  }
+  const { revision, snapshot } = prepared.head;
+  if (snapshot === undefined) {
+    const inserted = await transaction
+      .insertInto("heads")
+      .values({ product_id: product.id, snapshot_id: prepared.row.id, revision: 1 })
+      .onConflict((conflict) => conflict.column("product_id").doNothing())
+      .executeTakeFirst();
+    return inserted.numInsertedOrUpdatedRows === 1n;
+  }
+  const updated = await transaction
+    .updateTable("heads")
+    .set({ snapshot_id: prepared.row.id, revision: revision + 1 })
+    .where("product_id", "=", product.id)
+    .where("revision", "=", revision)
+    .executeTakeFirst();
+  if (updated.numUpdatedRows !== 1n) return false;
+  await transaction.updateTable("snapshots").set({ superseded_at: prepared.row.created_at }).where("id", "=", snapshot.id).execute();
+  return true;
+}
+
+/** What the sweep quarantined between the preparation and the switch comes back: its rows are in place now (see sweep.ts). */
+async function bringBack(store: Store, prepared: PreparedSnapshot): Promise<void> {
+  for (const digest of new Set([...prepared.blocks, ...prepared.files.map((file) => file.digest)])) {
+    if ((await store.blobs.stat(digest)) === undefined) await store.blobs.restore(digest);
+  }
+}
+
+/** Thrown inside a transaction to roll it back when the head moved; never leaves switchTo. */
+class HeadMoved extends Error {}
+
+const attemptLimit = 5;
+
+/**
+ * Prepares and switches until the head stood still in between. `decide` reads the present state and says what changes (undefined: nothing
+ * to do); `apply` makes the same change to the releases inside the switch's transaction. Throws `conflict` after five lost races.
+ */
+export async function switchSnapshot(
+  store: Store,
+  input: {
+    readonly product: Product;
+    readonly repositoryKey: RepositoryKey;
+    readonly decide: () => Promise<{ readonly change: SnapshotChange; readonly apply: (transaction: Transaction<Database>) => Promise<void> } | undefined>;
+  },
+): Promise<boolean> {
+  for (let attempt = 0; attempt < attemptLimit; attempt += 1) {
+    const head = await readHead(store, input.product);
+    const decision = await input.decide();
+    if (decision === undefined) return false;
+    const prepared = await prepareSnapshot(store, { product: input.product, head, change: decision.change, repositoryKey: input.repositoryKey });
+    try {
+      await store.db.transaction().execute(async (transaction) => {
+        if (!(await switchHead(transaction, input.product, prepared))) throw new HeadMoved();
+        await decision.apply(transaction);
+      });
+    } catch (error) {
+      if (error instanceof HeadMoved) continue;
+      throw error;
+    }
+    await bringBack(store, prepared);
+    store.changes.emit("head", input.product.name);
+    return true;
+  }
+  throw new SlipwayError("conflict", `${input.product.name} is being published by others; five attempts found its head moved`);
+}

@@ -1,0 +1,50 @@
+/** Withdrawing: a published release is taken back from every view; its bytes stay for the vendor, its address answers 410. */
+import { SlipwayError } from "../model/errors.ts";
+import { replacementFor } from "../policy/retention.ts";
+import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
+import type { Store } from "../store/store.ts";
+import { requireProduct } from "./products.ts";
+import { listPackages } from "./publish.ts";
+import { listReleases, type Release, requireRelease } from "./releases.ts";
+import type { RepositoryKey } from "./repository-key.ts";
+import { switchSnapshot } from "./snapshot.ts";
+
+/** Idempotent. Throws `not_found`, and `conflict` for a draft or a retired release. */
+export async function withdrawRelease(
+  store: Store,
+  input: { readonly product: string; readonly version: string; readonly reason?: string | undefined; readonly repositoryKey: RepositoryKey; readonly actor: AuditActor },
+): Promise<Release> {
+  const product = await requireProduct(store, input.product);
+  await switchSnapshot(store, {
+    product,
+    repositoryKey: input.repositoryKey,
+    decide: async () => {
+      const release = await requireRelease(store, product, input.version);
+      if (release.state === "withdrawn") return undefined;
+      if (release.state !== "published") throw new SlipwayError("conflict", `${product.name} ${release.version} is ${release.state}, not published`);
+      const all = await listReleases(store, product.name);
+      const staying = all.filter((other) => other.state === "published" && other.id !== release.id).map((other) => other.version);
+      const endedAt = store.clock.now();
+      const withdrawn: Release = { ...release, state: "withdrawn", endedAt, replacement: replacementFor(release.version, staying) };
+      return {
+        change: { add: [], remove: await listPackages(store, release), releases: all.map((other) => (other.id === release.id ? withdrawn : other)) },
+        apply: async (transaction) => {
+          await transaction
+            .updateTable("releases")
+            .set({ state: "withdrawn", ended_at: endedAt.getTime(), replacement: withdrawn.replacement ?? null })
+            .where("id", "=", release.id)
+            .execute();
+          await appendAuditEvent(transaction, store, {
+            actor: input.actor,
+            action: "release.withdraw",
+            result: "complete",
+            product: product.name,
+            version: release.version,
+            detail: input.reason,
+          });
+        },
+      };
+    },
+  });
+  return requireRelease(store, product, input.version);
+}

@@ -1,0 +1,147 @@
+/**
+ * The application: the table of routes on fastify, with the limits of a connection and what happens around every request.
+ *
+ * Order of a request: limits of the connection -> who is calling (caller.ts) -> schemas -> the route -> the rim for failures (error-rim.ts).
+ */
+import { randomBytes } from "node:crypto";
+import type { Socket } from "node:net";
+import fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest, LogController, type RouteHandlerMethod } from "fastify";
+import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
+import type { Principal } from "../access/principal.ts";
+import { requireCaller } from "./caller.ts";
+import type { ServerContext } from "./context.ts";
+import { absent, answerFailure } from "./error-rim.ts";
+import { registerOpenApi, routeSchema } from "./openapi.ts";
+import type { Access, RouteRow } from "./route.ts";
+import { routes } from "./routes.ts";
+import { securityHeaders } from "./send.ts";
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    access?: Access;
+  }
+  interface FastifyRequest {
+    principal: Principal | undefined;
+  }
+}
+
+/** JSON bodies: the largest is a pair of public keys. */
+const jsonBodyLimit = 1024 * 1024;
+/** Node's own default is 16 KiB; a request of ours has below 2 KiB of headers. */
+const headerLimit = 16 * 1024;
+/** Slow headers hold a connection no longer than this (slowloris). */
+const headersTimeoutMs = 15_000;
+const keepAliveTimeoutMs = 65_000;
+/** Longest path segment that is routed: artifact names end at 200 characters. */
+const segmentLimit = 256;
+
+/** Ready to listen, with no socket yet. */
+export async function buildApp(context: ServerContext): Promise<FastifyInstance> {
+  const { settings, log } = context;
+  const loggerInstance: FastifyBaseLogger = log;
+  const bootId = randomBytes(4).toString("hex");
+  let requestCount = 0;
+  const app = fastify({
+    loggerInstance,
+    logController: new LogController({ disableRequestLogging: true }), // one line per answer is written by observe()
+    genReqId: () => `${bootId}-${((requestCount += 1)).toString(36)}`,
+    requestIdHeader: false, // a caller's own id could forge our log
+    bodyLimit: jsonBodyLimit,
+    trustProxy: settings.trustedProxies.length === 0 ? false : [...settings.trustedProxies],
+    requestTimeout: settings.uploadTimeout,
+    connectionTimeout: settings.idleTimeout,
+    keepAliveTimeout: keepAliveTimeoutMs,
+    forceCloseConnections: "idle",
+    routerOptions: { maxParamLength: segmentLimit, ignoreTrailingSlash: false },
+    http: { maxHeaderSize: headerLimit, headersTimeout: headersTimeoutMs, requireHostHeader: true },
+    clientErrorHandler: refuseBadRequest,
+    frameworkErrors: (error, request, reply) => {
+      void answerFailure(error, { request, reply, log, access: "open" });
+    },
+  });
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  app.removeContentTypeParser("text/plain");
+  app.decorateRequest("principal", undefined);
+  app.addHook("onRequest", async (_request, reply) => {
+    reply.headers(securityHeaders);
+    reply.header("x-request-id", reply.request.id);
+  });
+  app.addHook("onResponse", (request, reply, done) => {
+    observe(context, request, reply);
+    done();
+  });
+  app.setErrorHandler((error, request, reply) => answerFailure(error, { request, reply, log, access: request.routeOptions.config.access }));
+  app.setNotFoundHandler((request, reply) => answerFailure(absent(), { request, reply, log, access: "open" }));
+  await registerOpenApi(app, { version: context.version, rows: routes });
+  await app.register(async (json) => {
+    for (const row of routes.filter(({ isRawBody }) => isRawBody !== true)) addRoute(json, context, row);
+  });
+  await app.register(async (raw) => {
+    raw.removeAllContentTypeParsers();
+    raw.addContentTypeParser("application/octet-stream", (_request, payload, done) => done(null, payload));
+    for (const row of routes.filter(({ isRawBody }) => isRawBody === true)) addRoute(raw, context, row);
+  });
+  await app.ready();
+  return app;
+}
+
+function addRoute(app: FastifyInstance, context: ServerContext, row: RouteRow): void {
+  const run: RouteHandlerMethod = async (request, reply) => {
+    const { params, query, body, principal } = request;
+    const value = await row.run({ context, request, reply, params, query, body, principal });
+    if (reply.sent) return reply;
+    if (row.access !== "open") reply.header("cache-control", "no-store");
+    return reply.code(row.success.status).send(value);
+  };
+  app.route({
+    method: row.method,
+    url: row.path,
+    schema: routeSchema(row),
+    config: { access: row.access },
+    onRequest: async (request, reply) => {
+      request.principal = await requireCaller(context, row.access, { request, reply });
+    },
+    handler: run,
+  });
+}
+
+/** Counts every answer; logs what changed something and what failed. A customer's successful read stands in the audit trail already. */
+function observe(context: ServerContext, request: FastifyRequest, reply: FastifyReply): void {
+  const route = request.routeOptions.url ?? "none";
+  const status = reply.statusCode;
+  context.metrics.requestEnded({ method: request.method, route, status: reply.raw.statusCode, seconds: reply.elapsedTime / 1000 });
+  const isRead = request.method === "GET" || request.method === "HEAD";
+  const level = isRead && status < 400 ? "debug" : "info";
+  if (!context.log.isLevelEnabled(level)) return;
+  context.log[level]({
+    event: "request",
+    requestId: request.id,
+    method: request.method,
+    path: request.url.split("?")[0],
+    status: reply.raw.statusCode,
+    durationMs: Math.round(reply.elapsedTime),
+    address: request.ip,
+    caller: callerName(request.principal),
+  });
+}
+
+function callerName(principal: Principal | undefined): string | undefined {
+  if (principal === undefined) return undefined;
+  return principal.kind === "customer" ? principal.keyId : principal.name;
+}
+
+/** What is not HTTP, or more header than allowed, gets one line and a closed door. */
+function refuseBadRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status =
+    error.code === "HPE_HEADER_OVERFLOW"
+      ? "431 Request Header Fields Too Large"
+      : error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+        ? "408 Request Timeout"
+        : "400 Bad Request";
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}

@@ -1,0 +1,128 @@
+/** What customers read: plain downloads, the APT and YUM trees, and the release index, all behind the access pair. */
+import { z } from "zod";
+import { actorOf, mayRead, type Principal } from "../access/principal.ts";
+import { SlipwayError } from "../model/errors.ts";
+import type { DownloadTree, ResolvedFile, ResolvedGone } from "../releases/resolve.ts";
+import type { AuditEvent } from "../store/audit-events.ts";
+import { protocolOf } from "./caller.ts";
+import { absent } from "./error-rim.ts";
+import { type Call, type RouteRow, route } from "./route.ts";
+import { type Delivery, sendBody } from "./send.ts";
+import { releaseIndexSchema } from "./wire.ts";
+
+const productParams = z.object({ product: z.string().max(64) });
+const treeParams = productParams.extend({ "*": z.string().max(1024) });
+
+function downloadEvent(call: Call, file: { readonly product: string; readonly version?: string; readonly artifact?: string }): Omit<AuditEvent, "result"> {
+  const principal = call.principal as Principal; // customer routes have one: caller.ts
+  return {
+    actor: actorOf(principal),
+    action: "download",
+    ...(principal.kind === "customer" ? { customer: principal.customerName, keyId: principal.keyId } : {}),
+    ...file,
+    path: call.request.url.split("?")[0],
+    protocol: protocolOf(call.request.url),
+    address: call.request.ip,
+    client: call.request.headers["user-agent"],
+  };
+}
+
+/** Looks up, checks the right to read, answers: one way for every tree. */
+async function answerDownload(call: Call, wanted: { readonly product: string; readonly tree: DownloadTree; readonly path: string }): Promise<void> {
+  const { context } = call;
+  if (call.principal === undefined || !mayRead(call.principal, wanted.product)) throw absent();
+  const found = await context.resolver.resolve(wanted);
+  switch (found.kind) {
+    case "absent":
+      throw absent();
+    case "gone":
+      throw await goneError(call, { product: wanted.product, found });
+    case "file":
+      await answerFile(call, { product: wanted.product, file: found });
+  }
+}
+
+async function answerFile(call: Call, wanted: { readonly product: string; readonly file: ResolvedFile }): Promise<void> {
+  const { context } = call;
+  const { file, product } = wanted;
+  const event = downloadEvent(call, { product, ...(file.artifact === undefined ? {} : { version: file.artifact.version, artifact: file.artifact.name }) });
+  const record = async (delivery: Delivery, result: "complete" | "aborted"): Promise<void> => {
+    const leave = context.metrics.auditQueued();
+    try {
+      await context.audit.record({ ...event, result, status: delivery.status, bytes: delivery.bytes, detail: delivery.range });
+    } finally {
+      leave();
+    }
+  };
+  await sendBody({
+    context,
+    reply: call.reply,
+    body: { digest: file.digest, size: file.size, modifiedAt: file.modifiedAt, mediaType: file.mediaType, isImmutable: file.isImmutable },
+    beforeLast: (delivery) => record(delivery, "complete"),
+    onAborted: (delivery) => record(delivery, "aborted"),
+  });
+}
+
+/** Retired or withdrawn: who still asks for it is worth knowing, and the answer names what to take instead (C6). */
+async function goneError(call: Call, gone: { readonly product: string; readonly found: ResolvedGone }): Promise<SlipwayError> {
+  const { version, state, replacement } = gone.found;
+  if (call.request.method === "GET") {
+    await call.context.audit.record({ ...downloadEvent(call, { product: gone.product, version }), result: "gone", status: 410, bytes: 0, detail: state });
+  }
+  const instead = replacement === undefined ? "" : `; use ${replacement} instead`;
+  const reason = state === "withdrawn" ? "was withdrawn by the vendor" : "is no longer kept";
+  return new SlipwayError(
+    "gone",
+    `Gone - ${gone.product} ${version} ${reason}${instead}`,
+    replacement === undefined ? {} : { detail: replacement, hint: `use ${gone.product} ${replacement}` },
+  );
+}
+
+const fileSuccess = {
+  status: 200,
+  media: "application/octet-stream",
+  text: "The file, or a part of it (206); 304 where the caller has it already; 410 for a version that is gone",
+} as const;
+
+export const downloadRoutes: readonly RouteRow[] = [
+  route({
+    method: "GET",
+    path: "/releases/:product/index.json",
+    access: "customer",
+    tag: "downloads",
+    summary: "What this pair may see of a product: channels, releases, and what is gone",
+    params: productParams,
+    success: { status: 200, json: releaseIndexSchema, text: "The release index" },
+    run: async (call) => answerDownload(call, { product: call.params.product, tree: "releases", path: "index.json" }),
+  }),
+  route({
+    method: "GET",
+    path: "/releases/:product/:version/:file",
+    access: "customer",
+    tag: "downloads",
+    summary: "A file of a release; `latest` is the newest stable one",
+    params: productParams.extend({ version: z.string().max(130), file: z.string().max(200) }),
+    success: fileSuccess,
+    run: async (call) => answerDownload(call, { product: call.params.product, tree: "releases", path: `${call.params.version}/${call.params.file}` }),
+  }),
+  route({
+    method: "GET",
+    path: "/apt/:product/*",
+    access: "customer",
+    tag: "downloads",
+    summary: "The product's APT repository",
+    params: treeParams,
+    success: fileSuccess,
+    run: async (call) => answerDownload(call, { product: call.params.product, tree: "apt", path: call.params["*"] }),
+  }),
+  route({
+    method: "GET",
+    path: "/yum/:product/*",
+    access: "customer",
+    tag: "downloads",
+    summary: "The product's YUM repository",
+    params: treeParams,
+    success: fileSuccess,
+    run: async (call) => answerDownload(call, { product: call.params.product, tree: "yum", path: call.params["*"] }),
+  }),
+];

@@ -1,0 +1,168 @@
+/** Releases as the vendor sees them: drafts, their artifacts, publishing, withdrawing, retention. */
+import { z } from "zod";
+import { actorOf } from "../access/principal.ts";
+import { SlipwayError } from "../model/errors.ts";
+import { attachArtifact, createDraft } from "../releases/drafts.ts";
+import { listReleases, type Release, readRelease, type ReleaseWithArtifacts } from "../releases/releases.ts";
+import { publishRelease } from "../releases/publish.ts";
+import { applyRetention, planRetention } from "../releases/retain.ts";
+import { withdrawRelease } from "../releases/withdraw.ts";
+import type { RetentionPlan } from "../policy/retention.ts";
+import { mediaTypeOf } from "../releases/media-type.ts";
+import { productParams } from "./product-routes.ts";
+import { adminOf, type RouteRow, route } from "./route.ts";
+import { sendBody } from "./send.ts";
+import { attachedSchema, digestSchema, releaseSchema, releaseSummarySchema, retentionPlanSchema, type WireRetentionPlan } from "./wire.ts";
+
+const releaseParams = productParams.extend({ version: z.string().max(130) });
+const artifactParams = releaseParams.extend({ name: z.string().max(200) });
+
+function summaryJson(release: Release): z.output<typeof releaseSummarySchema> {
+  return {
+    product: release.product,
+    version: release.version,
+    channel: release.channel,
+    state: release.state,
+    sequence: release.sequence ?? null,
+    createdAt: release.createdAt.toISOString(),
+    publishedAt: release.publishedAt?.toISOString() ?? null,
+    endedAt: release.endedAt?.toISOString() ?? null,
+    replacement: release.replacement ?? null,
+  };
+}
+
+function releaseJson(release: ReleaseWithArtifacts): z.output<typeof releaseSchema> {
+  return { ...summaryJson(release), artifacts: release.artifacts.map(({ name, kind, digest, size }) => ({ name, kind, digest, size })) };
+}
+
+function planJson(plan: RetentionPlan): WireRetentionPlan {
+  const retires = plan.retires.map(({ version, files, bytes, replacement, why }) => ({ version, files, bytes, replacement: replacement ?? null, why }));
+  return { product: plan.product, keep: plan.keep, basis: plan.basis, keeps: [...plan.keeps], retires };
+}
+
+export const releaseRoutes: readonly RouteRow[] = [
+  route({
+    method: "GET",
+    path: "/api/v1/products/:product/releases",
+    access: "admin",
+    tag: "releases",
+    summary: "All releases of a product, drafts included",
+    params: productParams,
+    success: { status: 200, json: z.object({ releases: z.array(releaseSummarySchema) }), text: "Newest version first" },
+    run: async ({ context, params }) => ({ releases: (await listReleases(context.store, params.product)).map(summaryJson) }),
+  }),
+  route({
+    method: "POST",
+    path: "/api/v1/products/:product/releases",
+    access: "admin",
+    tag: "releases",
+    summary: "Make a draft; one that is there is returned as it stands",
+    params: productParams,
+    body: z.strictObject({ version: z.string().max(130), channel: z.string().max(64) }),
+    success: { status: 200, json: releaseSchema, text: "The release" },
+    run: async (call) => {
+      const { store } = call.context;
+      const release = await createDraft(store, { product: call.params.product, ...call.body, actor: actorOf(adminOf(call)) });
+      return releaseJson(await readRelease(store, release.product, release.version));
+    },
+  }),
+  route({
+    method: "GET",
+    path: "/api/v1/products/:product/releases/:version",
+    access: "admin",
+    tag: "releases",
+    summary: "One release with its artifacts",
+    params: releaseParams,
+    success: { status: 200, json: releaseSchema, text: "The release" },
+    run: async ({ context, params }) => releaseJson(await readRelease(context.store, params.product, params.version)),
+  }),
+  route({
+    method: "PUT",
+    path: "/api/v1/products/:product/releases/:version/artifacts/:name",
+    access: "admin",
+    tag: "releases",
+    summary: "Attach uploaded bytes to a draft under a name; packages are read and must be what their name says",
+    params: artifactParams,
+    body: z.strictObject({ digest: digestSchema, size: z.int().nonnegative() }),
+    success: { status: 200, json: attachedSchema, text: "What changed" },
+    run: async (call) => attachArtifact(call.context.store, { ...call.params, ...call.body, actor: actorOf(adminOf(call)) }),
+  }),
+  route({
+    method: "GET",
+    path: "/api/v1/products/:product/releases/:version/artifacts/:name",
+    access: "admin",
+    tag: "releases",
+    summary: "An artifact of a release in any state, for the check by re-download before publishing",
+    params: artifactParams,
+    success: { status: 200, media: "application/octet-stream", text: "The bytes" },
+    run: async (call) => {
+      const { context, params } = call;
+      const release = await readRelease(context.store, params.product, params.version);
+      const artifact = release.artifacts.find(({ name }) => name === params.name);
+      if (artifact === undefined) throw new SlipwayError("not_found", `${release.product} ${release.version} has no artifact ${params.name}`);
+      await sendBody({
+        context,
+        reply: call.reply,
+        body: { digest: artifact.digest, size: artifact.size, modifiedAt: release.createdAt, mediaType: mediaTypeOf(artifact.name), isImmutable: false },
+      });
+      return undefined;
+    },
+  }),
+  route({
+    method: "POST",
+    path: "/api/v1/products/:product/releases/:version/publish",
+    access: "admin",
+    tag: "releases",
+    summary: "Check a draft and make it visible in every view at once",
+    params: releaseParams,
+    body: z.strictObject({
+      sums: digestSchema.describe("digest of the sums file that was verified"),
+      keep: z.int().min(1).max(1000).optional().describe("from the recipe: how many stable versions stay"),
+    }),
+    success: { status: 200, json: releaseSchema.extend({ isNew: z.boolean() }), text: "It is published" },
+    run: async (call) => {
+      const { store, repositoryKey } = call.context;
+      const { release, isNew } = await publishRelease(store, { ...call.params, ...call.body, repositoryKey, actor: actorOf(adminOf(call)) });
+      return { ...releaseJson(await readRelease(store, release.product, release.version)), isNew };
+    },
+  }),
+  route({
+    method: "POST",
+    path: "/api/v1/products/:product/releases/:version/withdraw",
+    access: "admin",
+    tag: "releases",
+    summary: "Take a published release back from every view",
+    params: releaseParams,
+    body: z.strictObject({ reason: z.string().max(500).optional() }).optional(),
+    success: { status: 200, json: releaseSummarySchema, text: "It is withdrawn" },
+    run: async (call) => {
+      const { store, repositoryKey } = call.context;
+      return summaryJson(await withdrawRelease(store, { ...call.params, reason: call.body?.reason, repositoryKey, actor: actorOf(adminOf(call)) }));
+    },
+  }),
+  route({
+    method: "GET",
+    path: "/api/v1/products/:product/retention",
+    access: "admin",
+    tag: "releases",
+    summary: "The retention plan of this moment; nothing is done",
+    params: productParams,
+    success: { status: 200, json: retentionPlanSchema, text: "The plan" },
+    run: async ({ context, params }) => planJson(await planRetention(context.store, params.product)),
+  }),
+  route({
+    method: "POST",
+    path: "/api/v1/products/:product/retention",
+    access: "admin",
+    tag: "releases",
+    summary: "Apply the retention plan with this basis; refused where another plan would be made now",
+    params: productParams,
+    body: z.strictObject({ basis: z.string().max(200) }),
+    success: { status: 200, json: z.object({ plan: retentionPlanSchema, quarantinedBytes: z.int() }), text: "What was done" },
+    run: async (call) => {
+      const { store, repositoryKey } = call.context;
+      const outcome = await applyRetention(store, { product: call.params.product, basis: call.body.basis, repositoryKey, actor: actorOf(adminOf(call)) });
+      return { plan: planJson(outcome.plan), quarantinedBytes: outcome.quarantinedBytes };
+    },
+  }),
+];

@@ -1,0 +1,35 @@
+/** What the server does by itself: signs indexes again before they expire, and clears away what nobody needs. */
+import { refreshSnapshots } from "../releases/refresh.ts";
+import { sweep } from "../releases/sweep.ts";
+import { asSlipwayError } from "../model/errors.ts";
+import type { ServerContext } from "./context.ts";
+
+const refreshEveryMs = 3_600_000;
+const sweepEveryMs = 24 * 3_600_000;
+
+/** Starts both rounds, the first one now; the returned function ends them and waits for one that runs. */
+export function startRounds(context: ServerContext): () => Promise<void> {
+  const { store, repositoryKey, log } = context;
+  let running: Promise<void> = Promise.resolve();
+  /** One after the other: both switch snapshots or look at what they name. A round that fails is logged and tried again at its next turn. */
+  const round = (event: string, act: () => Promise<Readonly<Record<string, unknown>>>): void => {
+    running = running.then(async () => {
+      try {
+        log.debug({ event, ...(await act()) });
+      } catch (error) {
+        const { code } = asSlipwayError(error);
+        log.error({ event: `${event}_failed`, code, err: error });
+      }
+    });
+  };
+  const refresh = (): void => round("indexes_refreshed", async () => ({ products: await refreshSnapshots(store, repositoryKey) }));
+  const clear = (): void => round("swept", async () => ({ ...(await sweep(store)) }));
+  const timers = [setInterval(refresh, refreshEveryMs), setInterval(clear, sweepEveryMs)];
+  for (const timer of timers) timer.unref();
+  refresh();
+  clear();
+  return async () => {
+    for (const timer of timers) clearInterval(timer);
+    await running;
+  };
+}

@@ -1,0 +1,139 @@
+/** What a customer's machine needs once: public keys (for anybody) and the set-up files (behind the pair). */
+import { createHash } from "node:crypto";
+import { z } from "zod";
+import { mayRead } from "../access/principal.ts";
+import { digestFromHex } from "../model/digest.ts";
+import { findProduct, readReleaseKeys } from "../releases/products.ts";
+import { aptAuth, aptSources, yumRepo } from "../repositories/setup.ts";
+import { exportPublicKeys } from "../trust/openpgp.ts";
+import { readCredentials } from "./caller.ts";
+import type { ServerContext } from "./context.ts";
+import { absent } from "./error-rim.ts";
+import { type Call, type RouteRow, route } from "./route.ts";
+import { sendBody } from "./send.ts";
+
+/** Exported keyrings by the text they were made from; few, since products are few and their keys rarely change. */
+const exportLimit = 1_000;
+const exports = new Map<string, Promise<Buffer>>();
+
+/** The repository key first: apt reads only the first block of an `.asc`. rpm wants each key in its own block. */
+async function exportKeys(context: ServerContext, releaseKey: string | undefined, format: "gpg" | "asc-blocks"): Promise<Buffer> {
+  const texts = [context.repositoryKey.publicText, ...(releaseKey === undefined ? [] : [releaseKey])];
+  const key = `${format} ${createHash("sha256").update(texts.join("\n")).digest("hex")}`;
+  const known = exports.get(key);
+  if (known !== undefined) return known;
+  if (exports.size >= exportLimit) exports.clear();
+  const made = exportPublicKeys(
+    texts.map((text) => Buffer.from(text)),
+    format,
+  ).then((bytes) => Buffer.from(bytes));
+  exports.set(key, made);
+  made.catch(() => exports.delete(key));
+  return made;
+}
+
+/** Throws `not_found` alike for an unknown product and a kind of key that it has not. */
+async function readKeyFile(context: ServerContext, name: { readonly product: string; readonly ending: string }): Promise<Buffer> {
+  const product = await findProduct(context.store, name.product);
+  if (product === undefined) throw absent();
+  const keys = await readReleaseKeys(context.store, product.name);
+  switch (name.ending) {
+    case "asc":
+      return exportKeys(context, keys.openpgp, "asc-blocks");
+    case "gpg":
+      return exportKeys(context, keys.openpgp, "gpg");
+    case "minisign.pub":
+      if (keys.minisign === undefined) throw absent();
+      return Buffer.from(keys.minisign);
+    default:
+      throw absent();
+  }
+}
+
+async function sendKey(call: Call, name: { readonly product: string; readonly ending: string }): Promise<void> {
+  const bytes = await readKeyFile(call.context, name);
+  await sendBody({
+    context: call.context,
+    reply: call.reply,
+    body: {
+      digest: digestFromHex(createHash("sha256").update(bytes).digest("hex")),
+      size: bytes.length,
+      modifiedAt: new Date(0), // the tag says whether it changed; keys carry their own dates
+      mediaType: name.ending === "gpg" ? "application/pgp-keys" : "text/plain; charset=utf-8",
+      isImmutable: false,
+      isPublic: true,
+      bytes,
+    },
+  });
+}
+
+/** The address that customers use: the setting, else what this request was sent to. */
+export function publicAddress(call: Pick<Call, "context" | "request">): string {
+  if (call.context.settings.publicUrl !== "") return call.context.settings.publicUrl;
+  const host = call.request.host;
+  // The Host header is the caller's own word and ends up in the caller's own file; still, only a plain host may.
+  if (!/^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/.test(host)) throw absent();
+  return `${call.request.protocol}://${host}`;
+}
+
+const setupEndings = [".sources", ".conf", ".repo"] as const;
+
+/** The pair is in the file where the tool needs it there: the caller has just presented it, and only the caller gets the answer. */
+function setupText(call: Call, wanted: { readonly product: string; readonly file: string; readonly channel: string }): string {
+  const ending = setupEndings.find((candidate) => wanted.file === `${wanted.product}${candidate}`);
+  if (ending === undefined) throw absent();
+  const credentials = readCredentials(call.request.headers.authorization);
+  const pair = credentials.kind === "pair" ? { keyId: credentials.keyId, secret: credentials.secret } : { keyId: "YOUR-KEY-ID" };
+  const place = { baseUrl: publicAddress(call), product: wanted.product, channel: wanted.channel };
+  if (ending === ".sources") return aptSources(place, call.context.repositoryKey.publicText);
+  return ending === ".conf" ? aptAuth(place, pair) : yumRepo(place, pair);
+}
+
+export const setupRoutes: readonly RouteRow[] = [
+  route({
+    method: "GET",
+    path: "/keys/:file",
+    access: "open",
+    tag: "setup",
+    summary: "Public keys: <product>.asc and .gpg (repository and release keys), <product>.minisign.pub",
+    params: z.object({ file: z.string().max(100) }),
+    success: { status: 200, media: "text/plain", text: "The keys" },
+    run: async (call) => {
+      const match = /^(.+?)\.(asc|gpg|minisign\.pub)$/.exec(call.params.file);
+      if (match?.[1] === undefined || match[2] === undefined) throw absent();
+      await sendKey(call, { product: match[1], ending: match[2] });
+    },
+  }),
+  route({
+    method: "GET",
+    path: "/yum/:product/:channel/repodata/repomd.xml.key",
+    access: "open",
+    tag: "setup",
+    summary: "The same keys where zypper looks for them",
+    params: z.object({ product: z.string().max(64), channel: z.string().max(64) }),
+    success: { status: 200, media: "text/plain", text: "The keys" },
+    run: async (call) => sendKey(call, { product: call.params.product, ending: "asc" }),
+  }),
+  route({
+    method: "GET",
+    path: "/setup/:product/:file",
+    access: "customer",
+    tag: "setup",
+    summary: "Set-up files: <product>.sources and .conf (apt), <product>.repo (dnf, yum, zypper)",
+    params: z.object({ product: z.string().max(64), file: z.string().max(100) }),
+    query: z.object({
+      channel: z
+        .string()
+        .regex(/^[a-z0-9][a-z0-9-]{0,62}$/)
+        .default("stable"),
+    }),
+    success: { status: 200, media: "text/plain", text: "The file, filled for this pair" },
+    run: async (call) => {
+      const { product, file } = call.params;
+      if (call.principal === undefined || !mayRead(call.principal, product)) throw absent();
+      if ((await findProduct(call.context.store, product)) === undefined) throw absent();
+      const text = setupText(call, { product, file, channel: call.query.channel });
+      return call.reply.type("text/plain; charset=utf-8").header("cache-control", "no-store").send(text);
+    },
+  }),
+];

@@ -1,0 +1,255 @@
+/** Rows 1 to 4: fetch the release's description and artifact into the staging folder, and prove them, before anything that runs is touched. */
+import { randomBytes } from "node:crypto";
+import { rename, rm, statfs } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { syncDirectory, writeFileAtomic } from "../io/atomic-file.ts";
+import { downloadPart, type PartValidator } from "../io/download.ts";
+import { digestFromHex } from "../model/digest.ts";
+import { SlipwayError } from "../model/errors.ts";
+import { manifestName, manifestSizeLimit, type ManifestArtifact } from "../model/manifest.ts";
+import { parseVersion, type Version } from "../model/version.ts";
+import { sumsSizeLimit } from "../trust/checksums.ts";
+import { createTrustPolicy, type SignatureKind, type TrustPolicy } from "../trust/keyring.ts";
+import { type ReleaseDescription, requireArtifact, verifyRelease } from "../trust/verify-release.ts";
+import type { Verified } from "../trust/verified.ts";
+import { readFileBounded } from "../io/bounded-read.ts";
+import { hashHandle, lstatIfThere, openRegular, seeFile } from "./file-tree.ts";
+import type { Installation } from "./installation.ts";
+import { readState } from "./installed-state.ts";
+import { readPrivateFile } from "./journal.ts";
+import { chooseArtifact, requireProgress } from "./plan.ts";
+import type { ReleaseFiles } from "./release-source.ts";
+import { ensurePrivate } from "./state-directory.ts";
+import type { HeldArtifact } from "./strategy.ts";
+import type { Transaction } from "./transaction.ts";
+import { requireGoOn, type Work } from "./work.ts";
+
+const keyringLimitBytes = 1024 * 1024;
+const signatureLimitBytes = 64 * 1024;
+const names = {
+  sums: "SHA256SUMS",
+  minisign: "SHA256SUMS.minisig",
+  openpgp: "SHA256SUMS.sig",
+  manifest: manifestName,
+  artifact: "artifact",
+  part: "artifact.part",
+  partNote: "part.json",
+} as const;
+const partNoteSchema = z.object({ etag: z.string().max(1000).optional(), lastModified: z.string().max(100).optional() });
+
+/** The trust policy of the installation file: by default every kind of signature that a key is given for must be there. */
+export async function readTrustPolicy(installation: Installation): Promise<TrustPolicy> {
+  const { minisign, openpgp, require } = installation.trust;
+  const given: readonly SignatureKind[] = [...(minisign.length > 0 ? (["minisign"] as const) : []), ...(openpgp === undefined ? [] : (["openpgp"] as const))];
+  try {
+    return await createTrustPolicy({
+      minisign,
+      ...(openpgp === undefined
+        ? {}
+        : {
+            openpgp: {
+              keyring: await readFileBounded(openpgp.keyring, keyringLimitBytes),
+              fingerprints: openpgp.fingerprints.map((text) => text.replaceAll(" ", "").toUpperCase()),
+            },
+          }),
+      require: require.length > 0 ? require : given,
+    });
+  } catch (error) {
+    throw new SlipwayError("installation_invalid", `trust: ${error instanceof Error ? error.message : String(error)}`, {
+      place: installation.place,
+      cause: error,
+    });
+  }
+}
+
+/** A release's description, proven; throws `upgrade_verification_failed`. */
+export function proveDescription(options: {
+  readonly files: ReleaseFiles;
+  readonly installation: Installation;
+  readonly policy: TrustPolicy;
+  readonly version: Version;
+  readonly now: Date;
+}): Promise<Verified<ReleaseDescription>> {
+  const { files, installation, policy, version, now } = options;
+  return verifyRelease({
+    sums: files.sums,
+    manifest: files.manifest,
+    signatures: { minisign: files.minisign, openpgp: files.openpgp },
+    expected: { product: installation.product, version },
+    policy,
+    now,
+  });
+}
+
+/** Row 1 and 2: description, plan and bytes; the journal is `downloaded` afterwards. */
+export async function download(work: Work): Promise<void> {
+  const { installation, machine, directory, source, journal, strategy, signal } = work;
+  const version = parseVersion(journal.current().to.version);
+  const staging = directory.staging(journal.current().id);
+  await ensurePrivate(staging);
+  const files = await source.files(version, signal);
+  const policy = await readTrustPolicy(installation);
+  const description = await proveDescription({ files, installation, policy, version, now: machine.clock.now() });
+  requireProgress(description, await readState(directory.state, installation.product));
+  const artifact = chooseArtifact(description.manifest, installation);
+  const target = strategy.target(artifact, version);
+  await saveDescription(staging, files);
+  await requireSpace(work, artifact);
+  const before = journal.current();
+  const from = await adopt(work, before.from, Object.keys(target.files));
+  await journal.advance({
+    phase: "downloading",
+    from,
+    to: {
+      ...before.to,
+      seq: description.sequence,
+      target: artifact.name,
+      size: artifact.size,
+      sha256: artifact.sha256,
+      files: target.files,
+      ...(target.ref === undefined ? {} : { ref: target.ref }),
+    },
+    trust: { ...before.trust, checks: description.signatures.map((signature) => signature.kind) },
+  });
+  await fetchArtifact(work, artifact, version);
+  await journal.advance({ phase: "downloaded", download: { ...journal.current().download, bytes: artifact.size } });
+}
+
+/** inplace, and the operator said which version lies there although we did not install it: its files are those at the places of the new ones. */
+async function adopt(work: Work, from: Transaction["from"], paths: readonly string[]): Promise<Transaction["from"]> {
+  if (work.installation.strategy !== "inplace" || from.version === undefined || Object.keys(from.files).length > 0) return from;
+  const files: Transaction["from"]["files"] = {};
+  for (const path of paths) {
+    const seen = await seeFile(join(work.installation.root, path));
+    if (seen !== undefined) files[path] = seen;
+  }
+  return { ...from, files };
+}
+
+async function saveDescription(staging: string, files: ReleaseFiles): Promise<void> {
+  const save = async (name: string, bytes: Uint8Array | undefined): Promise<void> => {
+    if (bytes === undefined) await rm(join(staging, name), { force: true });
+    else await writeFileAtomic(join(staging, name), bytes);
+  };
+  await save(names.sums, files.sums);
+  await save(names.minisign, files.minisign);
+  await save(names.openpgp, files.openpgp);
+  await save(names.manifest, files.manifest);
+}
+
+/** Part, unpacked files, kept old code: with a tenth to spare (updater facts 3.4 row 1). Throws `disk_full` before a byte is fetched. */
+async function requireSpace(work: Work, artifact: ManifestArtifact): Promise<void> {
+  const unpacked = (artifact.files ?? []).reduce((sum, file) => sum + file.size, 0) || artifact.size;
+  const old = Object.values(work.journal.current().from.files).reduce((sum, file) => sum + (file.size ?? 0), 0);
+  const needs = new Map([
+    [work.directory.path, artifact.size + (work.installation.strategy === "inplace" ? old : 0)],
+    [work.installation.root, unpacked],
+  ]);
+  for (const [path, bytes] of needs) {
+    if ((await lstatIfThere(path)) === undefined) continue;
+    const { bavail, bsize } = await statfs(path);
+    const needed = Math.ceil(bytes * 1.1);
+    if (bavail * bsize < needed) throw new SlipwayError("disk_full", `${path} has ${bavail * bsize} bytes free; the upgrade needs ${needed}`, { place: path });
+  }
+}
+
+/** The artifact's bytes, complete and with the signed hash, under their final name in the staging folder. */
+async function fetchArtifact(work: Work, artifact: ManifestArtifact, version: Version): Promise<void> {
+  const { directory, journal, source, machine, signal } = work;
+  const staging = directory.staging(journal.current().id);
+  const [whole, part, note] = [join(staging, names.artifact), join(staging, names.part), join(staging, names.partNote)];
+  const isRight = async (path: string): Promise<boolean> => {
+    const seen = await seeFile(path);
+    return seen !== undefined && seen.size === artifact.size && seen.sha256 === artifact.sha256;
+  };
+  if (await isRight(whole)) return;
+  await rm(whole, { force: true });
+  let mayRestart = true;
+  for (;;) {
+    requireGoOn(work);
+    const { resumedFrom } = await source
+      .artifact({ version, name: artifact.name, signal }, async (remote) =>
+        downloadPart({
+          remote,
+          size: artifact.size,
+          path: part,
+          validator: await readNote(note),
+          onValidator: (validator) => writeFileAtomic(note, JSON.stringify(validator)),
+          onProgress: (done) => machine.observe({ event: "download", done, total: artifact.size }),
+        }),
+      )
+      .catch((error: unknown) => {
+        if (!(error instanceof SlipwayError) || error.detail !== "size_mismatch") throw error;
+        throw new SlipwayError("upgrade_verification_failed", error.message, { detail: "size_mismatch", cause: error });
+      });
+    if (await isRight(part)) break;
+    const seen = await seeFile(part);
+    await rm(part, { force: true });
+    await rm(note, { force: true });
+    // What was there before may have been damaged on this disk: one try from byte 0, then it is the source that is wrong.
+    if (resumedFrom === 0 || !mayRestart) {
+      throw new SlipwayError("upgrade_verification_failed", `${artifact.name} has SHA-256 ${seen?.sha256 ?? "-"}; signed was ${artifact.sha256}`, {
+        detail: "hash_mismatch",
+      });
+    }
+    mayRestart = false;
+    machine.observe({ event: "warning", text: `the resumed download of ${artifact.name} has the wrong hash; it starts again from 0` });
+  }
+  await rename(part, whole);
+  await rm(note, { force: true });
+  await syncDirectory(staging);
+  machine.observe({ event: "step", step: "download", text: `${artifact.name} is complete` });
+}
+
+async function readNote(path: string): Promise<PartValidator | undefined> {
+  const bytes = await readPrivateFile(path, 4096);
+  if (bytes === undefined) return undefined;
+  try {
+    return partNoteSchema.parse(JSON.parse(bytes.toString("utf8")));
+  } catch {
+    return undefined; // without a note the download starts from 0, which is always safe
+  }
+}
+
+/**
+ * Row 4: everything again from the staging folder, on a descriptor that stays open until the files are placed. Works offline.
+ * Throws `upgrade_verification_failed`, or `unavailable` where the staging folder lost a file.
+ */
+export async function holdArtifact(work: Work): Promise<HeldArtifact> {
+  const { directory, journal, installation, machine } = work;
+  const transaction = journal.current();
+  const staging = directory.staging(transaction.id);
+  const lost = (name: string): SlipwayError =>
+    new SlipwayError("unavailable", `${join(staging, name)} is gone`, { detail: "staging_lost", hint: "`slipway upgrade resume` fetches it again" });
+  const read = async (name: string, limit: number): Promise<Uint8Array | undefined> => readPrivateFile(join(staging, name), limit);
+  const sums = await read(names.sums, sumsSizeLimit);
+  const manifest = await read(names.manifest, manifestSizeLimit);
+  if (sums === undefined) throw lost(names.sums);
+  if (manifest === undefined) throw lost(names.manifest);
+  const files: ReleaseFiles = {
+    sums,
+    manifest,
+    minisign: await read(names.minisign, signatureLimitBytes),
+    openpgp: await read(names.openpgp, signatureLimitBytes),
+  };
+  const policy = await readTrustPolicy(installation);
+  const description = await proveDescription({ files, installation, policy, version: parseVersion(transaction.to.version), now: machine.clock.now() });
+  const handle = await openRegular(join(staging, names.artifact));
+  if (handle === undefined) throw lost(names.artifact);
+  try {
+    const { sha256, size } = await hashHandle(handle);
+    const artifact = requireArtifact(description, { name: transaction.to.target ?? "", digest: digestFromHex(sha256), size });
+    if (artifact.sha256 !== transaction.to.sha256) {
+      throw new SlipwayError("upgrade_verification_failed", `the journal is about another ${artifact.name} than the one that was signed`, {
+        detail: "hash_mismatch",
+      });
+    }
+    return { handle, artifact };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+export const newTransactionId = (): string => randomBytes(12).toString("hex");

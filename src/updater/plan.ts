@@ -1,0 +1,170 @@
+/** Decides, without doing anything: which release is offered, which artifact of it fits, and what an upgrade would do. */
+import { SlipwayError } from "../model/errors.ts";
+import type { Manifest, ManifestArtifact } from "../model/manifest.ts";
+import { formatTarget } from "../model/target.ts";
+import { compareVersions, isStable, tryParseVersion, type Version } from "../model/version.ts";
+import type { ReleaseDescription } from "../trust/verify-release.ts";
+import type { Installation } from "./installation.ts";
+import type { InstalledState } from "./installed-state.ts";
+import type { ReleaseIndex } from "./release-source.ts";
+import type { FileTable } from "./transaction.ts";
+
+export type Offer =
+  | { readonly kind: "upgrade"; readonly version: Version; readonly skipped: readonly Skipped[] }
+  | { readonly kind: "none"; readonly reason: "up_to_date" | "source_is_older" | "no_release"; readonly skipped: readonly Skipped[] };
+
+/** A release that is newer but not offered. */
+export type Skipped = { readonly version: string; readonly reason: "preview" | "blocked" | "other_channel" };
+
+export type Choice = {
+  readonly index: ReleaseIndex;
+  readonly channel: string;
+  readonly installed: Version | undefined;
+  readonly blocked: InstalledState["blocked"];
+  /** A version that the operator named: a preview may be asked for, nothing else is relaxed. */
+  readonly requested?: Version | undefined;
+};
+
+/**
+ * The release to install. SemVer order decides, not the source's word for "latest"; a preview is never offered on stable (K1).
+ * Throws `downgrade_refused`, `version_blocked`, `version_not_found`, `gone` for a version that was named.
+ */
+export function chooseRelease(choice: Choice): Offer {
+  const { index, channel, installed, blocked, requested } = choice;
+  const isBlocked = (version: Version): boolean => blocked.some((entry) => entry.version === version);
+  const isNewer = (version: Version): boolean => installed === undefined || compareVersions(version, installed) > 0;
+  const releases = index.releases.flatMap((release) => {
+    const version = tryParseVersion(release.version);
+    return version === undefined || release.state !== "published" ? [] : [{ version, channel: release.channel }];
+  });
+  if (requested !== undefined) {
+    if (installed !== undefined && compareVersions(requested, installed) === 0) return { kind: "none", reason: "up_to_date", skipped: [] };
+    if (!isNewer(requested)) throw new SlipwayError("downgrade_refused", `${requested} is older than ${installed ?? ""}, which is installed`);
+    if (isBlocked(requested)) {
+      const reason = blocked.find((entry) => entry.version === requested)?.reason ?? "";
+      throw new SlipwayError("version_blocked", `${requested} failed on this machine before: ${reason}`);
+    }
+    if (!releases.some((release) => release.version === requested)) {
+      const retired = index.retired.find((entry) => entry.version === requested);
+      if (retired === undefined) throw new SlipwayError("version_not_found", `${index.product} ${requested} is not offered`);
+      const instead = retired.replacement === undefined ? "" : `; its replacement is ${retired.replacement}`;
+      throw new SlipwayError("gone", `${index.product} ${requested} left retention${instead}`);
+    }
+    return { kind: "upgrade", version: requested, skipped: [] };
+  }
+  const skipped: Skipped[] = [];
+  let best: Version | undefined;
+  for (const release of releases) {
+    const { version } = release;
+    const why = isBlocked(version)
+      ? "blocked"
+      : release.channel !== channel
+        ? "other_channel"
+        : channel === "stable" && !isStable(version)
+          ? "preview"
+          : undefined;
+    if (why !== undefined) {
+      if (isNewer(version)) skipped.push({ version, reason: why });
+    } else if (best === undefined || compareVersions(version, best) > 0) best = version;
+  }
+  if (best === undefined) return { kind: "none", reason: "no_release", skipped };
+  if (isNewer(best)) return { kind: "upgrade", version: best, skipped };
+  const isEqual = installed !== undefined && compareVersions(best, installed) === 0;
+  return { kind: "none", reason: isEqual || skipped.some((entry) => entry.reason === "blocked") ? "up_to_date" : "source_is_older", skipped };
+}
+
+/** Throws `metadata_rollback` where a release is older, in the vendor's own order, than one that this machine has already seen. */
+export function requireProgress(description: ReleaseDescription, state: InstalledState): void {
+  const seen = state.highWater;
+  if (seen !== undefined && description.sequence < seen.seq) {
+    throw new SlipwayError(
+      "metadata_rollback",
+      `${description.version} has sequence ${description.sequence}; this machine has seen ${seen.seq} (${seen.version}), which was made later`,
+    );
+  }
+}
+
+/** The artifact for this machine; throws `installation_invalid` where several fit and `version_not_found` where none does. */
+export function chooseArtifact(manifest: Manifest, installation: Installation): ManifestArtifact {
+  const { target, artifact: wish, strategy } = installation;
+  const preferred = strategy === "versions" ? (["archive", "binary"] as const) : (["binary", "archive"] as const);
+  const kinds = wish.kind === undefined ? preferred : [wish.kind];
+  for (const kind of kinds) {
+    const fitting = manifest.artifacts.filter(
+      (artifact) =>
+        artifact.kind === kind &&
+        artifact.os === target.os &&
+        artifact.arch === target.arch &&
+        (kind === "binary" || /\.(tar|tgz|tar\.(gz|zst|xz))$/.test(artifact.name)) &&
+        (wish.name_contains === undefined || artifact.name.includes(wish.name_contains)),
+    );
+    const [only, ...others] = fitting;
+    if (only === undefined) continue;
+    if (others.length > 0) {
+      throw new SlipwayError("installation_invalid", `several artifacts fit: ${fitting.map(({ name }) => name).join(", ")}`, {
+        place: installation.place,
+        hint: "name one of them with artifact: { name_contains: … }",
+      });
+    }
+    return only;
+  }
+  throw new SlipwayError("version_not_found", `${manifest.product} ${manifest.version} has no ${kinds.join(" and no ")} for ${formatTarget(target)}`);
+}
+
+export type UpgradePlan = {
+  readonly product: string;
+  readonly strategy: Installation["strategy"];
+  readonly root: string;
+  readonly from: string | null;
+  readonly to: string;
+  readonly sequence: number;
+  readonly artifact: { readonly name: string; readonly size: number; readonly sha256: string };
+  readonly signatures: readonly { readonly kind: string; readonly keyId: string }[];
+  readonly files: { readonly added: readonly string[]; readonly changed: readonly string[]; readonly removed: readonly string[]; readonly unchanged: number };
+  readonly backup: readonly string[];
+  readonly steps: readonly string[];
+};
+
+/** What an upgrade would do, in the order in which it would do it. */
+export function describePlan(options: {
+  readonly installation: Installation;
+  readonly live: { readonly version: string | undefined; readonly files: FileTable };
+  readonly description: ReleaseDescription;
+  readonly artifact: ManifestArtifact;
+  readonly files: FileTable;
+}): UpgradePlan {
+  const { installation, live, description, artifact, files } = options;
+  const paths = Object.keys(files);
+  const { health, service, strategy, backup } = installation;
+  const stop = service === undefined ? [] : ["stop the service"];
+  const start = service === undefined ? [] : ["start the service"];
+  return {
+    product: installation.product,
+    strategy,
+    root: installation.root,
+    from: live.version ?? null,
+    to: description.version,
+    sequence: description.sequence,
+    artifact: { name: artifact.name, size: artifact.size, sha256: artifact.sha256 },
+    signatures: description.signatures,
+    files: {
+      added: paths.filter((path) => live.files[path] === undefined),
+      changed: paths.filter((path) => live.files[path] !== undefined && live.files[path].sha256 !== files[path]?.sha256),
+      removed: Object.keys(live.files).filter((path) => files[path] === undefined),
+      unchanged: paths.filter((path) => live.files[path]?.sha256 === files[path]?.sha256).length,
+    },
+    backup: backup.paths,
+    steps: [
+      `download ${artifact.name} (${artifact.size} bytes)`,
+      `verify the signature over the sums (${description.signatures.map(({ kind }) => kind).join(", ")}), then the SHA-256 of the artifact`,
+      ...(strategy === "inplace" && live.version !== undefined ? [`keep a copy of ${Object.keys(live.files).length} files of ${live.version}`] : []),
+      ...backup.paths.map((path) => `back up ${path}`),
+      strategy === "versions" ? `unpack into versions/${description.version}` : `put ${paths.length} new files beside the live ones`,
+      ...stop,
+      strategy === "versions" ? `lead current to versions/${description.version}` : `rename ${paths.length} files over the live ones`,
+      ...start,
+      `wait at most ${health.deadline_seconds} s until ${health.checks.length} checks are good ${health.consecutive} times in a row and report ${description.version}, then watch for ${health.bake_seconds} s`,
+      live.version === undefined ? "keep it, or take it away again" : `keep it, or go back to ${live.version} and prove that it is healthy`,
+    ],
+  };
+}

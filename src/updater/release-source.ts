@@ -1,0 +1,122 @@
+/** Where releases come from: the vendor's server and its mirrors, over HTTP, behind the access pair. Nothing that comes from here is believed yet. */
+import { z } from "zod";
+import { displayUrl, fetchBounded, type Remote, requestedDelayMs } from "../io/download.ts";
+import { asSlipwayError, SlipwayError } from "../model/errors.ts";
+import { manifestName, manifestSizeLimit } from "../model/manifest.ts";
+import type { Version } from "../model/version.ts";
+import { sumsSizeLimit } from "../trust/checksums.ts";
+import { minisigSizeLimit } from "../trust/minisign.ts";
+import { openpgpSignatureSizeLimit } from "../trust/openpgp-verify.ts";
+import { signatureSuffixes } from "../trust/release-signature.ts";
+import { type Installation, readCredentials, type Source } from "./installation.ts";
+import type { Machine } from "./machine.ts";
+
+const indexLimitBytes = 4 * 1024 * 1024;
+const delaysMs = [5_000, 15_000, 45_000] as const;
+
+const indexSchema = z.object({
+  schema: z.literal(1),
+  product: z.string(),
+  channels: z.record(z.string(), z.string()).default({}),
+  releases: z
+    .array(z.object({ version: z.string(), channel: z.string(), sequence: z.int().nonnegative(), publishedAt: z.string().optional(), state: z.string() }))
+    .max(10_000),
+  retired: z
+    .array(z.object({ version: z.string(), replacement: z.string().optional() }))
+    .max(10_000)
+    .default([]),
+});
+
+export type ReleaseIndex = z.infer<typeof indexSchema>;
+
+/** The bytes of a release's description; a signature that is not there is undefined. */
+export type ReleaseFiles = {
+  readonly sums: Uint8Array;
+  readonly manifest: Uint8Array;
+  readonly minisign: Uint8Array | undefined;
+  readonly openpgp: Uint8Array | undefined;
+};
+
+export type ReleaseSource = {
+  readonly index: (signal: AbortSignal) => Promise<ReleaseIndex>;
+  readonly files: (version: Version, signal: AbortSignal) => Promise<ReleaseFiles>;
+  /** Runs `download` against one source after the other until one succeeds or fails for good. */
+  readonly artifact: <T>(
+    at: { readonly version: Version; readonly name: string; readonly signal: AbortSignal },
+    download: (remote: Remote) => Promise<T>,
+  ) => Promise<T>;
+  /** Of the first source, without credentials. */
+  readonly displayUrl: string;
+};
+
+export function releaseSource(installation: Installation, machine: Machine): ReleaseSource {
+  const sources: readonly Source[] = [installation.source, ...installation.source.mirrors];
+
+  const remoteOf = async (source: Source, segments: readonly string[], signal: AbortSignal): Promise<Remote> => {
+    const base = source.url.endsWith("/") ? source.url : `${source.url}/`;
+    const credentials = await readCredentials(source, installation, machine.env);
+    const url = new URL(["releases", installation.product, ...segments].map(encodeURIComponent).join("/"), base);
+    return { fetch: machine.fetch, url, signal, ...(credentials === undefined ? {} : { credentials }) };
+  };
+
+  /** All sources in order, then a pause, then again: only for failures that may pass. The last failure is thrown. */
+  const withSources = async <T>(what: string, segments: readonly string[], signal: AbortSignal, attempt: (remote: Remote) => Promise<T>): Promise<T> => {
+    for (let round = 0; ; round += 1) {
+      let failure: SlipwayError | undefined;
+      for (const source of sources) {
+        try {
+          return await attempt(await remoteOf(source, segments, signal));
+        } catch (error) {
+          failure ??= asSlipwayError(error); // the first source's answer is the one that decides and is reported
+        }
+        if (signal.aborted) throw failure;
+      }
+      const base = delaysMs[round];
+      if (failure === undefined || !failure.isRetryable || base === undefined) throw failure ?? new SlipwayError("internal", "no source was asked");
+      const delayMs = requestedDelayMs(failure) ?? Math.round(base * (0.8 + 0.4 * machine.random()));
+      machine.observe({ event: "retry", what, code: failure.detail ?? failure.code, message: failure.message, delayMs });
+      await machine.sleep(delayMs, signal).catch(() => {
+        throw new SlipwayError("interrupted", `${what}: interrupted while waiting to try again`);
+      });
+    }
+  };
+
+  const file = (version: Version, name: string, limit: number, signal: AbortSignal): Promise<Uint8Array> =>
+    withSources(name, [version, name], signal, (remote) => fetchBounded(remote, limit));
+
+  const optionalFile = async (version: Version, name: string, limit: number, signal: AbortSignal): Promise<Uint8Array | undefined> => {
+    try {
+      return await file(version, name, limit, signal);
+    } catch (error) {
+      if (error instanceof SlipwayError && error.code === "not_found") return undefined; // the trust policy says whether it must be there
+      throw error;
+    }
+  };
+
+  return {
+    displayUrl: displayUrl(new URL(installation.source.url)),
+    index: async (signal) => {
+      const bytes = await withSources("index.json", ["index.json"], signal, (remote) => fetchBounded(remote, indexLimitBytes));
+      let value: unknown;
+      try {
+        value = JSON.parse(bytes.toString("utf8"));
+      } catch (error) {
+        throw new SlipwayError("server_error", "the release index is not JSON", { cause: error });
+      }
+      const parsed = indexSchema.safeParse(value);
+      if (!parsed.success) throw new SlipwayError("server_error", `the release index cannot be read: ${z.prettifyError(parsed.error).split("\n")[0] ?? ""}`);
+      if (parsed.data.product !== installation.product) throw new SlipwayError("server_error", `the release index is of another product`);
+      return parsed.data;
+    },
+    files: async (version, signal) => {
+      const name = installation.source.sums;
+      const sums = await file(version, name, sumsSizeLimit, signal);
+      const minisign = await optionalFile(version, `${name}${signatureSuffixes.minisign}`, minisigSizeLimit, signal);
+      const openpgp = await optionalFile(version, `${name}${signatureSuffixes.openpgp}`, openpgpSignatureSizeLimit, signal);
+      const manifest = await optionalFile(version, manifestName, manifestSizeLimit, signal);
+      if (manifest === undefined) throw new SlipwayError("upgrade_verification_failed", `${manifestName} is not there`, { detail: "sums_entry_missing" });
+      return { sums, manifest, minisign, openpgp };
+    },
+    artifact: (at, download) => withSources(at.name, [at.version, at.name], at.signal, download),
+  };
+}

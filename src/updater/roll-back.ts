@@ -1,0 +1,130 @@
+/**
+ * Rows R1 to R3: the previous version and its state back, proven by the same gate. Every part looks at what is there first, so a rollback
+ * that was cut goes on where it was.
+ */
+import { asSlipwayError, SlipwayError } from "../model/errors.ts";
+import { backupPath, createBackup, newBackupId } from "./backup.ts";
+import { finish } from "./finish.ts";
+import { passHealthGate } from "./health.ts";
+import { emptyState, type InstalledState, readState, writeState } from "./installed-state.ts";
+import { restoreBackup } from "./restore.ts";
+import type { Transaction } from "./transaction.ts";
+import { nowMs, recordError, type Work } from "./work.ts";
+
+/** Step rollback; the transaction is `failed` afterwards, with its verdict. Throws only where the journal itself cannot be written. */
+export async function rollBack(work: Work): Promise<void> {
+  const { journal, directory, installation } = work;
+  let state: InstalledState;
+  try {
+    await goBack(work);
+    state = await readState(directory.state, installation.product);
+  } catch (error) {
+    const failure = asSlipwayError(error);
+    const { lastError } = journal.current();
+    await journal.advance({
+      phase: "failed",
+      retryable: false,
+      rollbackFailed: true,
+      lastError: recordError(
+        failure.code === "rollback_failed" ? failure : new SlipwayError("rollback_failed", failure.message, { detail: failure.detail ?? failure.code }),
+        nowMs(work),
+      ),
+      ...(lastError === undefined ? {} : { trialError: lastError }),
+    });
+    await finish(work, emptyState(installation.product)); // keeps everything where it is
+    return;
+  }
+  const transaction = journal.current();
+  const next = afterRollback(state, transaction, nowMs(work));
+  await writeState(directory.state, next);
+  work.machine.observe({ event: "step", step: "rollback", text: `${transaction.to.version} will not be offered again` });
+  await journal.advance({
+    phase: "failed",
+    retryable: transaction.rollbackReason === "approval",
+    rolledBack: true,
+    timings: { ...transaction.timings, healthyAt: nowMs(work) },
+  });
+  await finish(work, next);
+}
+
+/** The version that failed is not offered again; after an operator's rollback the previous version is what is installed. */
+function afterRollback(state: InstalledState, transaction: Transaction, now: number): InstalledState {
+  const { from, to, rollbackReason, lastError, safetyBackup } = transaction;
+  const reason = rollbackReason === "operator" ? "an operator rolled it back" : (lastError?.message ?? "it was rolled back");
+  const blocked =
+    rollbackReason === "approval" || state.blocked.some((entry) => entry.version === to.version)
+      ? state.blocked
+      : [...state.blocked, { version: to.version, reason, at: now, transaction: transaction.id }];
+  if (rollbackReason !== "operator" || from.version === undefined) return { ...state, blocked };
+  return {
+    ...state,
+    blocked,
+    installed: { version: from.version, seq: from.seq ?? 0, files: from.files, at: now, ...(from.ref === undefined ? {} : { ref: from.ref }) },
+    previous: state.previous.filter((entry) => entry.version !== from.version),
+    safetyBackups: safetyBackup?.done === true ? [...new Set([...state.safetyBackups, safetyBackup.id])] : state.safetyBackups,
+  };
+}
+
+async function goBack(work: Work): Promise<void> {
+  const { journal, service, strategy, installation, machine } = work;
+  const begun = journal.current();
+  if (begun.timings.stoppedAt === undefined) await journal.advance({ timings: { ...begun.timings, stoppedAt: nowMs(work) } });
+  try {
+    await service.stop();
+  } catch (error) {
+    // A version that crashed may have nothing left to stop; what still runs will fail the gate, which asks for the old version.
+    machine.observe({ event: "warning", text: `stop: ${error instanceof Error ? error.message : String(error)}` });
+  }
+  await keepPresentState(work);
+  await strategy.switchBack(journal.current());
+  await restoreState(work);
+  const { from } = journal.current();
+  if (from.version === undefined) return; // nothing was installed before, and nothing is now
+  await service.start();
+  const verdict = await passHealthGate({ installation, machine, service, version: from.version });
+  if (!verdict.isHealthy)
+    throw new SlipwayError("rollback_failed", `${from.version} runs again but is not healthy: ${verdict.text}`, { detail: "old_unhealthy" });
+}
+
+/** Before an operator's rollback: the state as the newer version left it, so that going back loses nothing for good. */
+async function keepPresentState(work: Work): Promise<void> {
+  const { journal, installation, directory, machine } = work;
+  const transaction = journal.current();
+  const { paths } = installation.backup;
+  if (transaction.rollbackReason !== "operator" || !isRestoreWanted(transaction) || paths.length === 0 || transaction.safetyBackup?.done === true) return;
+  const id = newBackupId();
+  const { sha256, bytes } = await createBackup({
+    product: installation.product,
+    version: transaction.to.version,
+    reason: `pre-rollback ${transaction.to.version} -> ${transaction.from.version ?? "none"}`,
+    paths,
+    folder: directory.backups,
+    id,
+    now: machine.clock.now(),
+    onWarning: (text) => machine.observe({ event: "warning", text }),
+  });
+  await journal.advance({ safetyBackup: { id, required: true, done: true, sha256 } });
+  machine.observe({ event: "step", step: "backup", text: `the present state is kept: ${bytes} bytes in ${backupPath(directory.backups, id)}` });
+}
+
+/** Does the old version need its own state? Only if the new one ever ran on it, or the operator says so. */
+function isRestoreWanted(transaction: Transaction): boolean {
+  const { backup, trial } = transaction;
+  if (backup?.done !== true || backup.sha256 === undefined) return false;
+  return transaction.restoreState ?? (trial !== undefined && trial.triesLeft < trial.tries);
+}
+
+async function restoreState(work: Work): Promise<void> {
+  const { journal, directory, installation, machine } = work;
+  const transaction = journal.current();
+  const { backup } = transaction;
+  if (!isRestoreWanted(transaction) || backup?.sha256 === undefined || backup.restored === true) return;
+  await restoreBackup({
+    path: backupPath(directory.backups, backup.id),
+    id: backup.id,
+    sha256: backup.sha256,
+    product: installation.product,
+    onStep: (text) => machine.observe({ event: "step", step: "restore", text }),
+  });
+  await journal.advance({ backup: { ...backup, restored: true } });
+}
