@@ -209,8 +209,8 @@ async function writeInstallation(server: string, pair: { readonly id: string; re
   const machine = folders.machine;
   await mkdir(join(machine, "data"), { recursive: true });
   await writeFile(join(machine, "secret"), pair.secret, { mode: 0o600 });
-  const minisign = (await slipway(folders.vendor, ["keys", "export", "demo-updates"])).json.at(-1) as { public: string };
-  const key = minisign.public.trim().split("\n").at(-1) ?? "";
+  const minisign = (await slipway(folders.vendor, ["keys", "export", "demo-updates"])).json.at(-1) as { text: string };
+  const key = minisign.text.trim().split("\n").at(-1) ?? "";
   await writeFile(join(machine, "start.sh"), startScript(machine, servicePort), { mode: 0o755 });
   await writeFile(join(machine, "stop.sh"), stopScript(machine), { mode: 0o755 });
   await writeFile(
@@ -233,12 +233,13 @@ service:
   start: [sh, ${join(machine, "start.sh")}]
   stop: [sh, ${join(machine, "stop.sh")}]
 health:
-  deadline: 10s
+  deadline_seconds: 10
+  interval_seconds: 0.2
   consecutive: 2
-  bake: 1s
+  bake_seconds: 1
   checks:
     - http: { url: "http://127.0.0.1:${servicePort}/" }
-    - command: { argv: [${join(machine, "app", "current", "esbuild")}, --version], version: "^(\\\\S+)$" }
+    - command: { argv: ["${join(machine, "app", "current", "esbuild")}", "--version"], version: "^([0-9.]+)$" }
 `,
   );
 }

@@ -68,7 +68,13 @@ function secretRow(input: { readonly id: string; readonly generation: number; re
  */
 export async function issueAccessKey(
   store: Store,
-  input: { readonly customer: string; readonly product: string; readonly expiresAt?: Date | undefined; readonly kek: KeyEncryptionKey; readonly actor: AuditActor },
+  input: {
+    readonly customer: string;
+    readonly product: string;
+    readonly expiresAt?: Date | undefined;
+    readonly kek: KeyEncryptionKey;
+    readonly actor: AuditActor;
+  },
 ): Promise<AccessPair> {
   const customer = await requireCustomer(store, input.customer);
   const product = await store.db.selectFrom("products").select(["id", "name"]).where("name", "=", input.product).executeTakeFirst();
@@ -158,7 +164,10 @@ export async function rotateAccessKey(
  * Ends the key for good: at once on this server, within a second on others. A key that was revoked before stays so.
  * Throws `not_found`.
  */
-export async function revokeAccessKey(store: Store, input: { readonly id: string; readonly reason?: string | undefined; readonly actor: AuditActor }): Promise<void> {
+export async function revokeAccessKey(
+  store: Store,
+  input: { readonly id: string; readonly reason?: string | undefined; readonly actor: AuditActor },
+): Promise<void> {
   await store.db.transaction().execute(async (transaction) => {
     const { numUpdatedRows } = await transaction
       .updateTable("access_keys")
@@ -189,7 +198,13 @@ export async function revokeAccessKey(store: Store, input: { readonly id: string
 /** A customer's keys, newest first, without secrets. Throws `not_found` for an unknown customer. */
 export async function listAccessKeys(store: Store, customerName: string): Promise<readonly AccessKey[]> {
   const customer = await requireCustomer(store, customerName);
-  const keys = await store.db.selectFrom("access_keys").selectAll().where("customer_id", "=", customer.id).orderBy("created_at", "desc").orderBy("id").execute();
+  const keys = await store.db
+    .selectFrom("access_keys")
+    .selectAll()
+    .where("customer_id", "=", customer.id)
+    .orderBy("created_at", "desc")
+    .orderBy("id")
+    .execute();
   const ids = keys.map((key) => key.id);
   if (ids.length === 0) return [];
   const secrets = await store.db

@@ -20,7 +20,7 @@ export type AuditQuery = {
   readonly after?: string | undefined;
 };
 
-export type AuditPage = { readonly events: readonly RecordedEvent[]; /** Undefined on the last page. */ readonly next: string | undefined };
+export type AuditPage = { readonly events: readonly RecordedEvent[] /** Undefined on the last page. */; readonly next: string | undefined };
 
 export type AuditTrail = {
   /** Resolves when the event is on the disk; rejects when it could not be written, and then the request must fail too. */
@@ -70,7 +70,11 @@ export function openAuditTrail(store: Store): AuditTrail {
 
   async function list(query: AuditQuery): Promise<AuditPage> {
     const limit = Math.min(Math.max(1, query.limit ?? defaultPage), pageLimit);
-    let select = store.db.selectFrom("audit_events").selectAll().orderBy("id", "desc").limit(limit + 1);
+    let select = store.db
+      .selectFrom("audit_events")
+      .selectAll()
+      .orderBy("id", "desc")
+      .limit(limit + 1);
     if (query.product !== undefined) select = select.where("product", "=", query.product);
     if (query.customer !== undefined) select = select.where("customer", "=", query.customer);
     if (query.action !== undefined) select = select.where("action", "=", query.action);

@@ -36,9 +36,9 @@ const longestDelayMs = 10_000;
 /** Publishing a large release reads all of it again on the server. */
 const answerTimeoutMs = 280_000;
 
-/** Throws `unauthorized` where there is no token, `usage` for an address that is none. */
-export async function openApi(invocation: Pick<Invocation, "options" | "env" | "signal">): Promise<ApiClient> {
-  const server = serverAddress(textOption(invocation.options, "server") ?? "http://127.0.0.1:8420");
+/** `fallback` is the recipe's `publish.server`. Throws `unauthorized` where there is no token, `usage` for an address that is none. */
+export async function openApi(invocation: Pick<Invocation, "options" | "env" | "signal">, fallback?: string): Promise<ApiClient> {
+  const server = serverAddress(textOption(invocation.options, "server") ?? fallback ?? "http://127.0.0.1:8420");
   const token = await readToken(invocation);
   const { signal } = invocation;
   const send = async (path: string, init: RequestInit): Promise<Response> => {

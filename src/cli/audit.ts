@@ -59,7 +59,7 @@ async function newest(api: ApiClient, invocation: Invocation, limit: number): Pr
     events.push(...got.events);
     after = got.next ?? undefined;
   } while (after !== undefined && events.length < limit);
-  return events.reverse();
+  return events.toReversed();
 }
 
 /** What came after `last`, oldest first: pages backwards until it meets it. Ids grow with time. */
@@ -71,7 +71,7 @@ async function since(api: ApiClient, invocation: Invocation, last: string): Prom
     const fresh = got.events.filter((event) => event.id > last);
     events.push(...fresh);
     after = got.next ?? undefined;
-    if (fresh.length < got.events.length || after === undefined) return events.reverse();
+    if (fresh.length < got.events.length || after === undefined) return events.toReversed();
   }
 }
 

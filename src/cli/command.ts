@@ -39,6 +39,8 @@ export type Invocation = {
   readonly signal: AbortSignal;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Slipway's own. */
+  readonly version: string;
 };
 
 /** Returns the exit code, 0 where it returns nothing. Failures are thrown as SlipwayError and printed by main.ts. */

@@ -1,4 +1,5 @@
 /** The table of all commands: help, completion, the reference in docs/ and the tests derive from it. */
+import { settingKeys, settingName, settingRow } from "../config/settings.ts";
 import type { CommandRow, OptionRow } from "./command.ts";
 
 export const commandGroups = ["Build", "Sign", "Serve and publish", "Customers", "Upgrade", "Tool"] as const;
@@ -12,7 +13,28 @@ const planOptions: readonly OptionRow[] = [
   { flags: "--unsigned", text: "make no signatures, for a preview without the release keys" },
 ];
 
-const installationOption = { flags: "--installation <file>", text: "installation file; by default slipway-installation.yaml here, then in /etc/slipway" } as const;
+/** Every word that talks to a server as its vendor. The token itself is never a flag: other users of the machine can read those. */
+const serverOptions: readonly OptionRow[] = [
+  { flags: "--server <url>", text: "address of the server; http://127.0.0.1:8420 by default", env: "SLIPWAY_SERVER" },
+  { flags: "--token-file <file>", text: "file with the admin token; the variable SLIPWAY_TOKEN holds the token itself", env: "SLIPWAY_TOKEN_FILE" },
+];
+
+const productOption: OptionRow = { flags: "--product <name>", text: "by default the recipe's, else the only one on the server" };
+const recipeOption: OptionRow = { flags: "--recipe <file>", text: "the recipe; by default slipway.yaml in this folder, where there is one" };
+const versionArgument = { name: "version", text: "as v1.4.2" } as const;
+
+/** The environment and the file are read by the server itself (config/load.ts), so that a flag wins over both. */
+const settingOptions: readonly OptionRow[] = settingKeys
+  .filter((key) => settingRow(key).isSecret !== true)
+  .map((key) => {
+    const row = settingRow(key);
+    return { flags: `--${settingName(key)} <${row.value}>`, text: row.default === "" ? row.text : `${row.text}; ${row.default} by default` };
+  });
+
+const installationOption = {
+  flags: "--installation <file>",
+  text: "installation file; by default slipway-installation.yaml here, then in /etc/slipway",
+} as const;
 
 export const commands: readonly (CommandRow & { readonly group: CommandGroup })[] = [
   {
@@ -202,6 +224,187 @@ export const commands: readonly (CommandRow & { readonly group: CommandGroup })[
     options: [installationOption],
     examples: ["slipway upgrade history"],
     load: async () => ({ run: (await import("./upgrade.ts")).runHistory }),
+  },
+  {
+    group: "Serve and publish",
+    name: "serve",
+    summary: "Run the server: repositories, downloads, access pairs, audit trail, API",
+    description:
+      "Starts with no setting at all: an embedded database and blobs in the data folder, a repository key made on first start. Settings come from flags, SLIPWAY_… variables, slipway-server.yaml in the data folder, in this order; secrets have no flag. Logs are JSON lines on stderr. SIGTERM lets running downloads end.",
+    options: [{ flags: "--config <file>", text: "settings file; by default slipway-server.yaml in the data folder", env: "SLIPWAY_CONFIG" }, ...settingOptions],
+    examples: ["slipway serve", "slipway serve --listen 0.0.0.0:8420 --public-url https://packages.acme.example"],
+    load: () => import("./serve.ts"),
+  },
+  {
+    group: "Serve and publish",
+    name: "product add",
+    summary: "Make a product on the server, and register its public release keys",
+    description: "`slipway publish` does both by itself; this is for replacing keys. A product that is there stays as it is.",
+    arguments: [{ name: "name", text: "name of the product" }],
+    options: [
+      { flags: "--release-key <files>", text: "public keys, comma-separated: OpenPGP or minisign files; they replace those of their kind" },
+      ...serverOptions,
+    ],
+    examples: ["slipway product add coequal --release-key coequal.asc,coequal.minisign.pub"],
+    load: async () => ({ run: (await import("./product.ts")).runAdd }),
+  },
+  {
+    group: "Serve and publish",
+    name: "product list",
+    summary: "List the products on the server",
+    options: serverOptions,
+    examples: ["slipway product list"],
+    load: async () => ({ run: (await import("./product.ts")).runList }),
+  },
+  {
+    group: "Serve and publish",
+    name: "publish",
+    summary: "Upload a built release into a draft that no customer sees",
+    description:
+      "Checks the folder against its sums, makes the product and registers the public halves of the recipe's release keys where they are missing, sends the bytes that the server lacks. A killed upload goes on where it stopped when run again.",
+    arguments: [{ name: "directory", text: "the built release; by default the only one under dist/", isOptional: true }],
+    options: [
+      { flags: "--version <version>", text: "the release under dist/<version>" },
+      { flags: "--sums <file>", text: "name of the sums file; by default the recipe's, else SHA256SUMS" },
+      { flags: "--release-key <files>", text: "public release keys to register, comma-separated; by default the recipe's" },
+      { flags: "--passphrase-file <file>", text: "for a recipe that names a protected minisign key with env: or file:" },
+      recipeOption,
+      ...serverOptions,
+    ],
+    examples: ["slipway publish", "slipway publish dist/1.4.2 --server https://packages.acme.example --token-file admin-token"],
+    load: () => import("./publish.ts"),
+  },
+  {
+    group: "Serve and publish",
+    name: "release list",
+    summary: "List the releases of a product, drafts included",
+    options: [productOption, recipeOption, ...serverOptions],
+    examples: ["slipway release list --product coequal"],
+    load: async () => ({ run: (await import("./release.ts")).runList }),
+  },
+  {
+    group: "Serve and publish",
+    name: "release show",
+    summary: "Show one release with its artifacts",
+    arguments: [versionArgument],
+    options: [productOption, recipeOption, ...serverOptions],
+    examples: ["slipway release show v1.4.2"],
+    load: async () => ({ run: (await import("./release.ts")).runShow }),
+  },
+  {
+    group: "Serve and publish",
+    name: "release publish",
+    summary: "Verify a draft by re-download, then make it visible everywhere at once",
+    description:
+      "Every file comes back over HTTP and is compared with the sums, the sums with the registered release keys; then the server checks the same and switches one snapshot. Run again, it changes nothing.",
+    arguments: [versionArgument],
+    options: [
+      productOption,
+      { flags: "--sums <file>", text: "name of the sums file; by default the recipe's, else SHA256SUMS" },
+      recipeOption,
+      ...serverOptions,
+    ],
+    examples: ["slipway release publish v1.4.2"],
+    load: async () => ({ run: (await import("./release.ts")).runPublish }),
+  },
+  {
+    group: "Serve and publish",
+    name: "release withdraw",
+    summary: "Take a published release back; its address answers 410 and names a replacement",
+    arguments: [versionArgument],
+    options: [productOption, { flags: "--reason <text>", text: "for the audit trail" }, recipeOption, ...serverOptions],
+    examples: ['slipway release withdraw v1.4.2 --reason "loses sessions on restart"'],
+    load: async () => ({ run: (await import("./release.ts")).runWithdraw }),
+  },
+  {
+    group: "Serve and publish",
+    name: "release retain",
+    summary: "Print the retention plan, or apply it",
+    description:
+      "Without --apply nothing is done. The plan is named by its basis; --apply carries out exactly the plan that is printed, and with --basis only if it is still the one that you looked at.",
+    options: [
+      productOption,
+      { flags: "--dry-run", text: "print the plan only (the default)" },
+      { flags: "--apply", text: "retire what the plan lists" },
+      { flags: "--basis <hex>", text: "refuse unless the plan of now has this basis" },
+      recipeOption,
+      ...serverOptions,
+    ],
+    examples: ["slipway release retain --dry-run", "slipway release retain --apply"],
+    load: async () => ({ run: (await import("./release.ts")).runRetain }),
+  },
+  {
+    group: "Customers",
+    name: "customer add",
+    summary: "Add a customer",
+    arguments: [{ name: "name", text: "lower-case letters, digits and dashes" }],
+    options: serverOptions,
+    examples: ["slipway customer add acme"],
+    load: async () => ({ run: (await import("./customer.ts")).runAdd }),
+  },
+  {
+    group: "Customers",
+    name: "customer list",
+    summary: "List the customers",
+    options: serverOptions,
+    examples: ["slipway customer list"],
+    load: async () => ({ run: (await import("./customer.ts")).runList }),
+  },
+  {
+    group: "Customers",
+    name: "key issue",
+    summary: "Issue an access pair and print it once, with the customer's set-up",
+    arguments: [{ name: "customer", text: "who gets it" }],
+    options: [
+      { flags: "--product <name>", text: "the product that it may read", isRequired: true },
+      { flags: "--channel <name>", text: "the channel in the set-up text; stable by default" },
+      { flags: "--expires <days>", text: "the pair ends after so many days" },
+      ...serverOptions,
+    ],
+    examples: ["slipway key issue acme --product coequal"],
+    load: async () => ({ run: (await import("./key.ts")).runIssue }),
+  },
+  {
+    group: "Customers",
+    name: "key list",
+    summary: "List a customer's access keys, without secrets",
+    arguments: [{ name: "customer", text: "whose keys" }],
+    options: serverOptions,
+    examples: ["slipway key list acme"],
+    load: async () => ({ run: (await import("./key.ts")).runList }),
+  },
+  {
+    group: "Customers",
+    name: "key rotate",
+    summary: "Give a key a second secret; the old one works on for a while",
+    arguments: [{ name: "key", text: "key id" }],
+    options: [{ flags: "--overlap <hours>", text: "how long the old secret lives on; 72 by default" }, ...serverOptions],
+    examples: ["slipway key rotate SLKABCDEFGHIJKLMNOPQRST --overlap 24"],
+    load: async () => ({ run: (await import("./key.ts")).runRotate }),
+  },
+  {
+    group: "Customers",
+    name: "key revoke",
+    summary: "End a key for good, at once",
+    arguments: [{ name: "key", text: "key id" }],
+    options: [{ flags: "--reason <text>", text: "for the audit trail" }, ...serverOptions],
+    examples: ["slipway key revoke SLKABCDEFGHIJKLMNOPQRST"],
+    load: async () => ({ run: (await import("./key.ts")).runRevoke }),
+  },
+  {
+    group: "Customers",
+    name: "audit",
+    summary: "Print the audit trail: who did and downloaded what, when, with which result",
+    options: [
+      { flags: "--product <name>", text: "only of this product" },
+      { flags: "--customer <name>", text: "only of this customer" },
+      { flags: "--action <action>", text: "only these, as download, login-failed, release.publish" },
+      { flags: "--limit <count>", text: "the newest so many; 100 by default" },
+      { flags: "--follow", text: "go on printing new events until Ctrl-C" },
+      ...serverOptions,
+    ],
+    examples: ["slipway audit --product coequal --limit 20", "slipway audit --follow --json"],
+    load: () => import("./audit.ts"),
   },
   {
     group: "Tool",

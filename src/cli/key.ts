@@ -42,7 +42,7 @@ export const runRotate: CommandRun = async (invocation) => {
   const pair = await api.call({
     method: "POST",
     path: ["keys", args[0] ?? "", "rotate"],
-    body: { ...(overlapHours === undefined ? {} : { overlapHours }) },
+    body: overlapHours === undefined ? {} : { overlapHours },
     schema: accessPairSchema,
     isRepeatable: false,
   });
@@ -59,7 +59,7 @@ export const runRevoke: CommandRun = async (invocation) => {
   const revoked = await api.call({
     method: "POST",
     path: ["keys", args[0] ?? "", "revoke"],
-    body: { ...(reason === undefined ? {} : { reason }) },
+    body: reason === undefined ? {} : { reason },
     schema: z.object({ id: z.string(), state: z.literal("revoked") }),
   });
   output.result(revoked);
@@ -106,7 +106,7 @@ function setupTexts(place: SetupPlace, pair: SetupPair): Readonly<Record<string,
   const query = channel === "stable" ? "" : `?channel=${channel}`;
   return {
     "apt (Debian, Ubuntu): curl asks for the secret":
-      `${intoFile(`/etc/apt/auth.conf.d/${product}.conf`, aptAuth(place, pair))}` +
+      intoFile(`/etc/apt/auth.conf.d/${product}.conf`, aptAuth(place, pair)) +
       `curl -fsS -u ${pair.keyId} '${baseUrl}/setup/${product}/${product}.sources${query}' | sudo tee /etc/apt/sources.list.d/${product}.sources >/dev/null\n` +
       `sudo apt-get update && sudo apt-get install ${product}\n`,
     "dnf (Fedora, RHEL and kin)": `${intoFile(`/etc/yum.repos.d/${product}.repo`, yumRepo(place, pair))}sudo dnf install ${product}\n`,

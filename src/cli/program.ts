@@ -38,7 +38,7 @@ export function createProgram(version: string, signal: AbortSignal, outcome: Out
         const args = command.args;
         const { run } = await row.load();
         const output = createOutput(options["json"] === true);
-        outcome.exitCode = (await run({ args, options, output, signal, cwd: process.cwd(), env: process.env })) ?? 0;
+        outcome.exitCode = (await run({ args, options, output, signal, cwd: process.cwd(), env: process.env, version })) ?? 0;
         void values;
       });
     }

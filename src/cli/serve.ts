@@ -1,16 +1,14 @@
 /** `slipway serve`: starts the server, says where it is and where the first admin token lies, and stops it at a signal. */
 import { once } from "node:events";
-import packageFile from "../../package.json" with { type: "json" };
 import { loadSettings } from "../config/load.ts";
 import { systemClock } from "../io/clock.ts";
 import { createLog } from "../server/log.ts";
 import { createServer } from "../server/server.ts";
 import { type CommandRun, textOption } from "./command.ts";
 
-export const run: CommandRun = async ({ options, env, output, signal }) => {
+export const run: CommandRun = async ({ options, env, output, signal, version }) => {
   const settings = await loadSettings({ flags: options, env, configFile: textOption(options, "config") });
   const log = createLog(settings.logLevel);
-  const { version } = packageFile;
   const server = await createServer({ settings, version, clock: systemClock, log });
   try {
     const address = await server.listen();

@@ -5,7 +5,7 @@
  * because dpkg 1.21 stops after the first one. Node's zstd stream appends an empty second frame when `end` comes while a write is
  * still queued (nodejs/node#66078), so each write is awaited before the next and before `end`; its `nbWorkers` is broken and unused.
  */
-import { constants, createGzip, createZstdCompress, gzipSync, type Gzip, type ZstdCompress } from "node:zlib";
+import { constants, createGzip, createZstdCompress, type Gzip, gzipSync, type ZstdCompress } from "node:zlib";
 import { SlipwayError } from "../model/errors.ts";
 import type { ByteSink, Compressor, MakeXzCompressor, PackageCompression } from "./package.ts";
 

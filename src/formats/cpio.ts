@@ -1,8 +1,9 @@
 /** The "newc" cpio of an rpm's payload (cpio(5)): ASCII headers of 110 bytes, names and contents padded to four. */
+
+import type { Hash } from "node:crypto";
 import { SlipwayError } from "../model/errors.ts";
 import { pour } from "./byte-source.ts";
 import type { ByteSink, ByteSource } from "./package.ts";
-import type { Hash } from "node:crypto";
 
 /** The size field has eight hex digits; larger files would need rpm's own "stripped" format. */
 export const cpioSizeLimit = 0xffffffff;

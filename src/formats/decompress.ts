@@ -1,5 +1,5 @@
 /** Decompression with a limit on what comes out: a few kilobytes from outside must not become gigabytes. */
-import { Readable, pipeline } from "node:stream";
+import { pipeline, Readable } from "node:stream";
 import { ReadableStream } from "node:stream/web";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import xzDecompress from "xz-decompress";

@@ -45,7 +45,11 @@ export function undeclaredParents(entries: readonly PackageEntry[]): readonly st
 
 /** Line feeds and the like: no path or single-line field of a package may have them. */
 export function hasControlCharacter(text: string): boolean {
-  return Array.from(text, (character) => character.charCodeAt(0)).some((code) => code < 32 || code === 127);
+  for (let place = 0; place < text.length; place += 1) {
+    const code = text.charCodeAt(place);
+    if (code < 32 || code === 127) return true;
+  }
+  return false;
 }
 
 function isPackagePath(path: string): boolean {

@@ -7,7 +7,7 @@
 import { z } from "zod";
 import { type Digest, isDigest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { type OciDocument, ociDocument, ociMediaTypes, type OciPlatform, parseOciJson, sortedMap } from "./oci-descriptor.ts";
+import { type OciDocument, type OciPlatform, ociDocument, ociMediaTypes, parseOciJson, sortedMap } from "./oci-descriptor.ts";
 
 /** How a container of the image runs; what is absent is the base's, or the engine's default. */
 export type OciRuntime = {

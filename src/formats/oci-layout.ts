@@ -11,7 +11,7 @@ import { type Digest, digestFromHex, digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { decompress } from "./decompress.ts";
 import { type OciImageConfig, parseOciConfig } from "./oci-config.ts";
-import { dockerMediaTypes, isSamePlatform, type OciDescriptor, ociDocumentLimit, ociMediaTypes, type OciPlatform, parseOciJson } from "./oci-descriptor.ts";
+import { dockerMediaTypes, isSamePlatform, type OciDescriptor, type OciPlatform, ociDocumentLimit, ociMediaTypes, parseOciJson } from "./oci-descriptor.ts";
 import { isIndexType, isManifestType, layerCodec, type OciIndex, type OciManifest, parseOciManifest, renderOciIndex } from "./oci-manifest.ts";
 
 export const layoutFileName = "oci-layout";
@@ -158,7 +158,7 @@ export async function readOciBlob(source: OciLayoutSource, descriptor: OciDescri
     throw new SlipwayError("format_limit", `${descriptor.mediaType} ${descriptor.digest} has ${descriptor.size} bytes; the limit is ${ociDocumentLimit}`);
   }
   const pieces: Uint8Array[] = [];
-  for await (const piece of verifiedBlob(source.open(blobPath(descriptor.digest)), descriptor)) pieces.push(Uint8Array.from(piece));
+  for await (const piece of verifiedBlob(source.open(blobPath(descriptor.digest)), descriptor)) pieces.push(Buffer.from(piece));
   return Buffer.concat(pieces);
 }
 
@@ -168,7 +168,7 @@ async function readBounded(source: OciLayoutSource, path: string): Promise<Buffe
   for await (const piece of source.open(path)) {
     size += piece.length;
     if (size > ociDocumentLimit) throw new SlipwayError("format_limit", `${path} has more than ${ociDocumentLimit} bytes`);
-    pieces.push(Uint8Array.from(piece));
+    pieces.push(Buffer.from(piece));
   }
   return Buffer.concat(pieces, size);
 }

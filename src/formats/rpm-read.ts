@@ -7,7 +7,7 @@ import { createHash, hash } from "node:crypto";
 import { SlipwayError } from "../model/errors.ts";
 import { type ByteReader, createByteReader } from "./byte-reader.ts";
 import type { ByteSource } from "./package.ts";
-import { parseRpmHeader, parseRpmIntro, rpmHeaderIntroSize, type RpmHeader } from "./rpm-header.ts";
+import { parseRpmHeader, parseRpmIntro, type RpmHeader, rpmHeaderIntroSize } from "./rpm-header.ts";
 import { rpmFileFlag, rpmHashSha256, rpmSense, rpmSignatureTag, rpmTag } from "./rpm-tags.ts";
 
 /** A comparison as primary.xml spells it. */

@@ -1,6 +1,6 @@
 /** The dependency tags of an rpm: what the spec says, and what rpm itself demands of a package that uses its features. */
 import { architectures } from "../model/target.ts";
-import { rpmDependency, type RpmRelation } from "./dependency.ts";
+import { type RpmRelation, rpmDependency } from "./dependency.ts";
 import type { DependencyKind, PackageCompression, PackageSpec, ScriptName } from "./package.ts";
 import { scriptInterpreter } from "./package-script.ts";
 import type { RpmValue } from "./rpm-header.ts";

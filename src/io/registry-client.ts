@@ -238,7 +238,7 @@ async function* chunksOf(bytes: AsyncIterable<Uint8Array>, chunkBytes: number): 
   for await (const piece of bytes) {
     for (let offset = 0; offset < piece.length; ) {
       const part = piece.subarray(offset, offset + chunkBytes - size);
-      held.push(Uint8Array.from(part)); // a copy: the source may reuse its buffer
+      held.push(Buffer.from(part)); // a copy: the source may reuse its buffer
       size += part.length;
       offset += part.length;
       if (size === chunkBytes) {

@@ -137,7 +137,7 @@ async function* watchedBody(body: RegistryBody, watch: BodyWatch): AsyncGenerato
     left -= piece.length;
     if (left < 0) break;
     watch.onPiece();
-    yield Uint8Array.from(piece); // a copy: fetch holds pieces longer than the source keeps its buffer
+    yield Buffer.from(piece); // a copy: fetch holds pieces longer than the source keeps its buffer
   }
   if (left !== 0) throw new SlipwayError("source_unusable", `a blob of ${body.size} bytes changed while it was sent`);
   watch.onEnd();

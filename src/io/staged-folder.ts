@@ -1,6 +1,6 @@
 /** A folder that appears whole under its name, or not at all. */
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, readdir, rename, rm } from "node:fs/promises";
+import { chmod, mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { syncDirectory } from "./atomic-file.ts";
 
@@ -21,7 +21,7 @@ export type StagedFolder = {
  * Leftovers of killed processes are removed on the way.
  */
 export async function stageFolder(parent: string, name: string): Promise<StagedFolder> {
-  await mkdir(parent, { recursive: true });
+  const made = await mkdir(parent, { recursive: true });
   await removeLeftovers(parent, name);
   const root = join(parent, `.${name}.tmp-${process.pid}-${randomBytes(4).toString("hex")}`);
   const files = join(root, "files");
@@ -44,8 +44,21 @@ export async function stageFolder(parent: string, name: string): Promise<StagedF
       await syncDirectory(parent);
       await rm(root, { recursive: true, force: true });
     },
-    discard: () => rm(root, { recursive: true, force: true }),
+    discard: async () => {
+      await rm(root, { recursive: true, force: true });
+      if (made !== undefined) await removeEmpty(parent);
+    },
   };
+}
+
+/** A parent that was made for nothing goes again; one that holds something stays. */
+async function removeEmpty(folder: string): Promise<void> {
+  try {
+    await rmdir(folder);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "ENOTEMPTY" && code !== "EEXIST" && code !== "ENOENT") throw error;
+  }
 }
 
 async function removeLeftovers(parent: string, name: string): Promise<void> {

@@ -32,13 +32,16 @@ function reading<From, To>(read: (value: From) => To) {
   };
 }
 
-/** One line without control characters: it becomes a field of deb's control file, where a line break would begin another field. */
+/**
+ * One line without control characters: it becomes a field of deb's control file, where a line break would begin another field.
+ * `abort`, because the checks of the whole object must not see a text that was refused and so never became a template.
+ */
 const line = (limit: number) =>
   z
     .string()
-    .min(1, "must not be empty")
-    .max(limit, `is longer than ${limit} characters`)
-    .regex(/^[^\p{Cc}]*$/u, "must be one line");
+    .min(1, { error: "must not be empty", abort: true })
+    .max(limit, { error: `is longer than ${limit} characters`, abort: true })
+    .regex(/^[^\p{Cc}]*$/u, { error: "must be one line", abort: true });
 
 const releaseWords: readonly Placeholder[] = ["name", "version", "tag"];
 const targetWords: readonly Placeholder[] = [...releaseWords, "os", "arch"];

@@ -1,5 +1,5 @@
 /** Reads `slipway.yaml`: text in, a checked recipe out, or every problem in it with file, line and column. */
-import { isAlias, isScalar, LineCounter, parseDocument, visit, type Document } from "yaml";
+import { type Document, isCollection, isScalar, LineCounter, parseDocument, visit } from "yaml";
 import { RecipeError, type RecipeProblem } from "./recipe-error.ts";
 import { type LocatedDocument, placeAt, placeOf, problemsOf, type RecipePath } from "./recipe-problems.ts";
 import { type RecipeBody, recipeSchema } from "./recipe-schema.ts";
@@ -47,8 +47,10 @@ function syntaxProblems(located: LocatedDocument): readonly RecipeProblem[] {
   ];
   visit(document, {
     Alias: (_, node) => {
-      if (isAlias(node))
-        problems.push({ place: placeAt(located, node.range?.[0] ?? 0), message: `*${node.source}: aliases are not part of a recipe; write the value out` });
+      problems.push({ place: placeAt(located, node.range?.[0] ?? 0), message: `*${node.source}: aliases are not part of a recipe; write the value out` });
+    },
+    Pair: (_, { key }) => {
+      if (isCollection(key)) problems.push({ place: placeAt(located, key.range?.[0] ?? 0), message: "a key must be a text, not keys or a list" });
     },
   });
   return problems;

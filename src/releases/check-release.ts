@@ -28,7 +28,10 @@ const incomplete = (message: string, detail: string): SlipwayError => new Slipwa
  * `digest_mismatch`, `manifest_missing`, `manifest_mismatch`, `blob_damaged`), `sums_invalid`, and for a product with release keys
  * `signature_invalid` for a release that is not signed by them. Changes nothing.
  */
-export async function checkRelease(store: Store, input: { readonly release: ReleaseWithArtifacts; readonly sums: Digest; readonly keys: ReleaseKeys }): Promise<Manifest> {
+export async function checkRelease(
+  store: Store,
+  input: { readonly release: ReleaseWithArtifacts; readonly sums: Digest; readonly keys: ReleaseKeys },
+): Promise<Manifest> {
   const { release } = input;
   const sumsArtifact = release.artifacts.find((artifact) => artifact.digest === input.sums);
   if (sumsArtifact === undefined) throw incomplete(`no attached artifact has the digest ${input.sums} of the sums file`, "sums_missing");
@@ -52,7 +55,12 @@ function checkSums(release: ReleaseWithArtifacts, sumsArtifact: Artifact, sums: 
   }
   const exempt = new Set([sumsArtifact.name, ...signatureEndings.map((ending) => `${sumsArtifact.name}${ending}`)]);
   for (const name of attached.keys()) {
-    if (!sums.has(name) && !exempt.has(name)) throw incomplete(`${name} is attached but not listed in ${sumsArtifact.name}`, "not_listed");
+    if (!sums.has(name) && !exempt.has(name)) {
+      throw new SlipwayError("release_incomplete", `${name} is attached but not listed in ${sumsArtifact.name}`, {
+        detail: "not_listed",
+        hint: "discard the draft and run `slipway publish` again: bytes that are uploaded are not sent twice",
+      });
+    }
   }
 }
 

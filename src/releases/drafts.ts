@@ -1,4 +1,5 @@
 /** Drafts: a release being put together, readable by nobody but the vendor; every step may be repeated. */
+import type { Transaction } from "kysely";
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { parseFileName, parseWord } from "../model/names.ts";
@@ -6,7 +7,7 @@ import { isStable, parseVersion } from "../model/version.ts";
 import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
 import { isUniqueViolation } from "../store/database.ts";
 import { newId } from "../store/id.ts";
-import type { ReleaseTable } from "../store/schema.ts";
+import type { Database, ReleaseTable } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 import { describePackage } from "./describe-package.ts";
 import { type Product, requireProduct } from "./products.ts";
@@ -79,7 +80,14 @@ export type Attached = { readonly outcome: "attached" | "replaced" | "unchanged"
  */
 export async function attachArtifact(
   store: Store,
-  input: { readonly product: string; readonly version: string; readonly name: string; readonly digest: Digest; readonly size: number; readonly actor: AuditActor },
+  input: {
+    readonly product: string;
+    readonly version: string;
+    readonly name: string;
+    readonly digest: Digest;
+    readonly size: number;
+    readonly actor: AuditActor;
+  },
 ): Promise<Attached> {
   const name = parseFileName(input.name);
   const product = await requireProduct(store, input.product);
@@ -90,7 +98,14 @@ export async function attachArtifact(
   const blob = await store.blobs.stat(input.digest);
   if (blob === undefined) throw new SlipwayError("release_incomplete", `the bytes of ${name} (${input.digest}) are not uploaded`);
   if (blob.size !== input.size) throw new SlipwayError("upload_invalid", `${name} has ${blob.size} bytes; announced were ${input.size}`);
-  const described = await describePackage({ name, channel: release.channel, digest: input.digest, size: input.size, now: store.clock.now(), blobs: store.blobs });
+  const described = await describePackage({
+    name,
+    channel: release.channel,
+    digest: input.digest,
+    size: input.size,
+    now: store.clock.now(),
+    blobs: store.blobs,
+  });
   if (described !== undefined) await requireFreePath(store, { product, releaseId: release.id, path: described.path });
   const row = {
     digest: input.digest,
@@ -100,13 +115,7 @@ export async function attachArtifact(
     created_at: store.clock.now().getTime(),
   };
   await store.db.transaction().execute(async (transaction) => {
-    // Touches the draft's row first: a publish that switches at this moment waits or makes this fail, on either database.
-    const { numUpdatedRows } = await transaction
-      .updateTable("releases")
-      .set({ channel: release.channel })
-      .where("id", "=", release.id)
-      .where("state", "=", "draft")
-      .executeTakeFirst();
+    const { numUpdatedRows } = await lockDraft(transaction, release);
     if (numUpdatedRows !== 1n) throw published(product, release, `${name} cannot change`);
     await transaction
       .insertInto("artifacts")
@@ -131,11 +140,39 @@ export async function attachArtifact(
   return { outcome: present === undefined ? "attached" : "replaced", kind: row.kind };
 }
 
+/**
+ * Removes a draft with its list of artifacts: the way back when it holds a file that the release does not have any more. The uploaded bytes
+ * stay for two days, so that putting it together again costs no upload. Throws `not_found`, and `immutable` for what was ever published.
+ */
+export async function discardDraft(store: Store, input: { readonly product: string; readonly version: string; readonly actor: AuditActor }): Promise<void> {
+  const product = await requireProduct(store, input.product);
+  const release = await requireRelease(store, product, input.version);
+  requireDraft(release, "it cannot be discarded");
+  await store.db.transaction().execute(async (transaction) => {
+    const { numUpdatedRows } = await lockDraft(transaction, release);
+    if (numUpdatedRows !== 1n) throw published(product, release, "it cannot be discarded");
+    await transaction.deleteFrom("artifacts").where("release_id", "=", release.id).execute();
+    await transaction.deleteFrom("releases").where("id", "=", release.id).execute();
+    await appendAuditEvent(transaction, store, {
+      actor: input.actor,
+      action: "release.discard",
+      result: "complete",
+      product: product.name,
+      version: release.version,
+    });
+  });
+}
+
+/** Touches the draft's row: a publish that switches at this moment waits, or has switched already and no row is updated; on either database. */
+async function lockDraft(transaction: Transaction<Database>, release: Release) {
+  return transaction.updateTable("releases").set({ channel: release.channel }).where("id", "=", release.id).where("state", "=", "draft").executeTakeFirst();
+}
+
 function published(product: Product, release: Release, what: string): SlipwayError {
   return new SlipwayError("immutable", `${product.name} ${release.version} is published: ${what}`);
 }
 
-export function requireDraft(release: Release, what: string): void {
+function requireDraft(release: Release, what: string): void {
   if (release.state !== "draft") throw new SlipwayError("immutable", `${release.product} ${release.version} is ${release.state}: ${what}`);
 }
 

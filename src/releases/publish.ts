@@ -17,11 +17,11 @@ import type { Store } from "../store/store.ts";
 import { checkRelease } from "./check-release.ts";
 import { parseDescribedPackage } from "./describe-package.ts";
 import { type Product, readReleaseKeys, requireProduct } from "./products.ts";
-import { findRelease, listReleases, type Release, readRelease, type ReleaseWithArtifacts, requireRelease } from "./releases.ts";
+import { allReleases, findRelease, type Release, readRelease, type ReleaseWithArtifacts, requireRelease } from "./releases.ts";
 import type { RepositoryKey } from "./repository-key.ts";
 import { type ListedPackage, type SnapshotChange, switchSnapshot } from "./snapshot.ts";
 
-export type Publication = { readonly release: Release; /** False where it was published before. */ readonly isNew: boolean };
+export type Publication = { readonly release: Release /** False where it was published before. */; readonly isNew: boolean };
 
 /**
  * Publishes the draft. `sums` is the digest of its sums file; `keep`, from the recipe, becomes the product's retention.
@@ -79,7 +79,7 @@ export async function listPackages(store: Store, release: Release): Promise<read
 }
 
 async function publicationOf(store: Store, product: Product, published: Release): Promise<SnapshotChange> {
-  const others = (await listReleases(store, product.name)).filter((other) => other.id !== published.id);
+  const others = (await allReleases(store, product)).filter((other) => other.id !== published.id);
   return { add: await listPackages(store, published), remove: [], releases: [...others, published] };
 }
 
@@ -102,7 +102,8 @@ async function applyPublication(store: Store, transaction: Transaction<Database>
     .executeTakeFirst();
   // The row is ours until the commit: whoever attaches an artifact now waits. What was attached after the check must not slip through.
   const artifacts = await transaction.selectFrom("artifacts").selectAll().where("release_id", "=", draft.id).execute();
-  const isAsChecked = artifacts.length === draft.artifacts.length && draft.artifacts.every((one) => artifacts.some((row) => row.name === one.name && row.digest === one.digest));
+  const isAsChecked =
+    artifacts.length === draft.artifacts.length && draft.artifacts.every((one) => artifacts.some((row) => row.name === one.name && row.digest === one.digest));
   if (updated.numUpdatedRows !== 1n || !isAsChecked) {
     throw new SlipwayError("conflict", `${product.name} ${draft.version} changed while it was published`, { hint: "publish it again" });
   }

@@ -1,7 +1,7 @@
 /** Signs the indexes of products again before they expire, so that clients can tell a quiet vendor from a frozen mirror. */
 import type { Store } from "../store/store.ts";
 import { type Product, listProducts } from "./products.ts";
-import { listReleases } from "./releases.ts";
+import { allReleases } from "./releases.ts";
 import type { RepositoryKey } from "./repository-key.ts";
 import { readHead, switchSnapshot } from "./snapshot.ts";
 
@@ -14,7 +14,7 @@ export async function refreshSnapshot(store: Store, input: { readonly product: P
     ...input,
     decide: async () => {
       if ((await readHead(store, input.product)).snapshot === undefined) return undefined;
-      return { change: { add: [], remove: [], releases: await listReleases(store, input.product.name) }, apply: () => Promise.resolve() };
+      return { change: { add: [], remove: [], releases: await allReleases(store, input.product) }, apply: () => Promise.resolve() };
     },
   });
 }

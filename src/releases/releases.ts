@@ -49,11 +49,16 @@ export function releaseOf(product: Product, row: ReleaseTable): Release {
   };
 }
 
+/** Every release of the product, in no order. */
+export async function allReleases(store: Store, product: Product): Promise<readonly Release[]> {
+  const rows = await store.db.selectFrom("releases").selectAll().where("product_id", "=", product.id).execute();
+  return rows.map((row) => releaseOf(product, row));
+}
+
 /** Newest version first, every state. Throws `not_found` for an unknown product. */
 export async function listReleases(store: Store, productName: string): Promise<readonly Release[]> {
-  const product = await requireProduct(store, productName);
-  const rows = await store.db.selectFrom("releases").selectAll().where("product_id", "=", product.id).execute();
-  return rows.map((row) => releaseOf(product, row)).sort((left, right) => compareVersions(right.version, left.version));
+  const releases = await allReleases(store, await requireProduct(store, productName));
+  return releases.toSorted((left, right) => compareVersions(right.version, left.version));
 }
 
 export async function findRelease(store: Store, product: Product, version: Version): Promise<Release | undefined> {

@@ -10,6 +10,7 @@ import type { Digest } from "../model/digest.ts";
 import { newestStable, type Version } from "../model/version.ts";
 import { cacheLifeMs } from "../store/changes.ts";
 import type { Store } from "../store/store.ts";
+import { createLeases, isOpener, type Leases } from "./lease.ts";
 import { mediaTypeOf } from "./media-type.ts";
 
 /** The first path segment of the URL; `path` is what follows the product. */
@@ -38,12 +39,18 @@ export type ResolvedGone = {
 
 export type Resolution = ResolvedFile | ResolvedGone | { readonly kind: "absent" };
 
+export type DownloadRequest = {
+  readonly product: string;
+  readonly tree: DownloadTree;
+  /** Decoded, without leading slash: `latest/coequal-latest-linux-amd64`, `dists/stable/InRelease`, `pool/main/c/…`. */
+  readonly path: string;
+  /** One machine of one credential (key id and address): holds its lease on a snapshot (lease.ts). Without it there are no leases. */
+  readonly reader?: string | undefined;
+};
+
 export type DownloadResolver = {
-  /**
-   * `path` is decoded, without leading slash: `latest/coequal-latest-linux-amd64`, `dists/stable/InRelease`, `pool/main/c/…`.
-   * Cheap: no database round trip while the head is a second old at most and the path was asked for before.
-   */
-  resolve(request: { readonly product: string; readonly tree: DownloadTree; readonly path: string }): Promise<Resolution>;
+  /** Cheap: no database round trip while the head is a second old at most and the path was asked for before. */
+  resolve(request: DownloadRequest): Promise<Resolution>;
   close(): void;
 };
 
@@ -58,6 +65,7 @@ type View = { readonly head: Head; readonly files: ReadonlyMap<string, ResolvedF
 /** Close it to let go of the store's change events. */
 export function createDownloadResolver(store: Store): DownloadResolver {
   const views = new Map<string, { readonly checkedAt: number; readonly view: Promise<View | undefined> }>();
+  const leases = createLeases<View>();
   const onChange = (product: string): void => {
     views.delete(product);
   };
@@ -78,11 +86,11 @@ export function createDownloadResolver(store: Store): DownloadResolver {
   }
 
   return {
-    resolve: async ({ product, tree, path }) => {
+    resolve: async ({ product, tree, path, reader }) => {
       const view = await viewOf(product);
       if (view === undefined) return absent;
       const key = `${tree}/${path}`;
-      const file = view.files.get(key);
+      const file = leasedFile(leases, view, { product, tree, path, reader }) ?? view.files.get(key);
       if (file !== undefined) return file;
       const known = view.answers.get(key);
       if (known !== undefined) return known;
@@ -95,8 +103,20 @@ export function createDownloadResolver(store: Store): DownloadResolver {
     close: () => {
       store.changes.off("head", onChange);
       views.clear();
+      leases.clear();
     },
   };
+}
+
+/** A file of a package repository out of the snapshot that this reader started with; undefined where it holds no lease, or starts now. */
+function leasedFile(leases: Leases<View>, view: View, request: DownloadRequest): ResolvedFile | undefined {
+  const { product, tree, path, reader } = request;
+  if (reader === undefined || tree === "releases") return undefined;
+  // `dists/stable` of apt, `stable/repodata` of yum: one repository.
+  const place = `${product} ${tree} ${path.split("/", 2).join("/")}`;
+  if (!isOpener(path)) return leases.find(reader, place)?.files.get(`${tree}/${path}`);
+  leases.take(reader, place, view);
+  return undefined;
 }
 
 /** The view of the present head: the old one where the head did not move. Undefined for an unknown product. */
@@ -128,22 +148,25 @@ async function loadFiles(store: Store, head: Head): Promise<ReadonlyMap<string, 
       isImmutable: row.is_immutable === 1,
     });
   }
-  const published = await store.db
+  const releases = await store.db
     .selectFrom("releases")
-    .select(["id", "version", "published_at"])
+    .select(["id", "version", "state", "published_at", "ended_at"])
     .where("product_id", "=", head.productId)
-    .where("state", "=", "published")
+    .where("state", "!=", "draft")
     .execute();
-  const latest = newestStable(published.map((release) => release.version));
+  const published = releases.filter((candidate) => candidate.state === "published");
+  const latest = newestStable(published.map((candidate) => candidate.version));
   const release = published.find((candidate) => candidate.version === latest);
   if (release === undefined) return files;
   const artifacts = await store.db.selectFrom("artifacts").select(["name", "digest", "size"]).where("release_id", "=", release.id).execute();
+  // When the newest was withdrawn, the one before comes back with a new time: else If-Modified-Since would keep the withdrawn bytes.
+  const since = new Date(Math.max(release.published_at ?? 0, ...releases.map((one) => one.ended_at ?? 0)));
   for (const artifact of artifacts) {
     const file: ResolvedFile = {
       kind: "file",
       digest: artifact.digest,
       size: artifact.size,
-      modifiedAt: new Date(release.published_at ?? 0),
+      modifiedAt: since,
       mediaType: mediaTypeOf(artifact.name),
       isImmutable: false, // the next release takes the name over
       artifact: { version: release.version, name: artifact.name },

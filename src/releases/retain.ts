@@ -5,7 +5,7 @@ import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
 import type { Store } from "../store/store.ts";
 import { type Product, requireProduct } from "./products.ts";
 import { listPackages } from "./publish.ts";
-import { listReleases, type Release } from "./releases.ts";
+import { allReleases, type Release } from "./releases.ts";
 import type { RepositoryKey } from "./repository-key.ts";
 import { switchSnapshot } from "./snapshot.ts";
 import { quarantineUnreferenced } from "./sweep.ts";
@@ -63,7 +63,7 @@ export async function applyRetention(
       applied = plan;
       if (plan.retires.length === 0) return undefined;
       const endedAt = store.clock.now();
-      const all = await listReleases(store, product.name);
+      const all = await allReleases(store, product);
       const after = all.map((release): Release => {
         const leaving = plan.retires.find((one) => one.version === release.version);
         return leaving === undefined ? release : { ...release, state: "retired", endedAt, replacement: leaving.replacement };

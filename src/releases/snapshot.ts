@@ -11,11 +11,11 @@ import type { Transaction } from "kysely";
 import { z } from "zod";
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { type AptState, aptStateSchema, emptyApt, renderApt, updateApt } from "../repositories/apt.ts";
+import { type AptState, aptBlocks, aptStateSchema, emptyApt, renderApt, updateApt } from "../repositories/apt.ts";
 import type { NewBlock } from "../repositories/index-blocks.ts";
 import { releaseIndex } from "../repositories/release-index.ts";
 import { fileOfBytes, type OpenBlock, type RepositoryFile, readFileParts } from "../repositories/repository-file.ts";
-import { emptyYum, renderYum, updateYum, type YumState, yumStateSchema } from "../repositories/yum.ts";
+import { emptyYum, renderYum, updateYum, type YumState, yumBlocks, yumStateSchema } from "../repositories/yum.ts";
 import { newId } from "../store/id.ts";
 import type { Database, SnapshotFileTable, SnapshotTable } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
@@ -77,7 +77,7 @@ export async function prepareSnapshot(
   const id = newId(now);
   const old = await filesOfSnapshot(store, head.snapshot);
   const held = new Set(old.map((row) => row.digest));
-  const times = new Map(old.map((row) => [`${row.path} ${row.digest}`, row.modified_at]));
+  const oldByPath = new Map(old.map((row) => [row.path, row]));
   const rows: SnapshotFileTable[] = [];
   for (const file of files) {
     // Written again even where an old blob of the same bytes lies around: the sweep may be about to take that one.
@@ -93,8 +93,7 @@ export async function prepareSnapshot(
       size: file.size,
       media_type: file.contentType,
       is_immutable: file.isImmutable ? 1 : 0,
-      // A file that stands unchanged keeps its time: a client that asks If-Modified-Since must not fetch it again.
-      modified_at: times.get(`${file.path} ${file.digest}`) ?? now.getTime(),
+      modified_at: modifiedAt(file, oldByPath.get(file.path), now),
     });
     held.add(file.digest);
   }
@@ -121,14 +120,14 @@ function parseViews(snapshot: SnapshotTable | undefined): Views {
 }
 
 function blocksOf(views: Views): readonly Digest[] {
-  const indexes = [
-    ...Object.values(views.apt).flatMap((state) => Object.values(state.indexes)),
-    ...Object.values(views.yum).flatMap((state) => [state.primary, state.filelists, state.other]),
-  ];
-  return [...new Set(indexes.flatMap((index) => index.blocks.map((block) => block.digest)))];
+  return [...new Set([...Object.values(views.apt).flatMap(aptBlocks), ...Object.values(views.yum).flatMap(yumBlocks)])];
 }
 
-async function growViews(before: Views, change: SnapshotChange, openBlock: OpenBlock): Promise<{ readonly views: Views; readonly blocks: readonly NewBlock[] }> {
+async function growViews(
+  before: Views,
+  change: SnapshotChange,
+  openBlock: OpenBlock,
+): Promise<{ readonly views: Views; readonly blocks: readonly NewBlock[] }> {
   const apt: Record<string, AptState> = { ...before.apt };
   const yum: Record<string, YumState> = { ...before.yum };
   const blocks: NewBlock[] = [];
@@ -198,6 +197,16 @@ function indexFile(product: Product, releases: readonly Release[]): RepositoryFi
   return fileOfBytes("releases/index.json", Buffer.from(text), "application/json");
 }
 
+/**
+ * apt asks with If-Modified-Since alone, in whole seconds (RFC 9110 5.6.7). So what stands unchanged keeps its time, and what changed gets a
+ * later second than before, also when two publications fall into one second or the clock was set back: else a 304 would hide the change.
+ */
+function modifiedAt(file: RepositoryFile, old: { readonly digest: Digest; readonly modified_at: number } | undefined, now: Date): number {
+  if (old === undefined) return now.getTime();
+  if (old.digest === file.digest) return old.modified_at;
+  return Math.max(now.getTime(), (Math.floor(old.modified_at / 1000) + 1) * 1000);
+}
+
 async function filesOfSnapshot(store: Store, snapshot: SnapshotTable | undefined) {
   if (snapshot === undefined) return [];
   return store.db.selectFrom("snapshot_files").select(["path", "digest", "modified_at"]).where("snapshot_id", "=", snapshot.id).execute();
@@ -255,11 +264,11 @@ async function bringBack(store: Store, prepared: PreparedSnapshot): Promise<void
 /** Thrown inside a transaction to roll it back when the head moved; never leaves switchTo. */
 class HeadMoved extends Error {}
 
-const attemptLimit = 5;
+const attemptLimit = 10;
 
 /**
  * Prepares and switches until the head stood still in between. `decide` reads the present state and says what changes (undefined: nothing
- * to do); `apply` makes the same change to the releases inside the switch's transaction. Throws `conflict` after five lost races.
+ * to do); `apply` makes the same change to the releases inside the switch's transaction. Throws `conflict` after ten lost races.
  */
 export async function switchSnapshot(
   store: Store,
@@ -287,5 +296,5 @@ export async function switchSnapshot(
     store.changes.emit("head", input.product.name);
     return true;
   }
-  throw new SlipwayError("conflict", `${input.product.name} is being published by others; five attempts found its head moved`);
+  throw new SlipwayError("conflict", `${input.product.name} is being published by others; ten attempts found its head moved`);
 }

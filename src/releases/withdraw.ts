@@ -5,14 +5,20 @@ import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
 import type { Store } from "../store/store.ts";
 import { requireProduct } from "./products.ts";
 import { listPackages } from "./publish.ts";
-import { listReleases, type Release, requireRelease } from "./releases.ts";
+import { allReleases, type Release, requireRelease } from "./releases.ts";
 import type { RepositoryKey } from "./repository-key.ts";
 import { switchSnapshot } from "./snapshot.ts";
 
 /** Idempotent. Throws `not_found`, and `conflict` for a draft or a retired release. */
 export async function withdrawRelease(
   store: Store,
-  input: { readonly product: string; readonly version: string; readonly reason?: string | undefined; readonly repositoryKey: RepositoryKey; readonly actor: AuditActor },
+  input: {
+    readonly product: string;
+    readonly version: string;
+    readonly reason?: string | undefined;
+    readonly repositoryKey: RepositoryKey;
+    readonly actor: AuditActor;
+  },
 ): Promise<Release> {
   const product = await requireProduct(store, input.product);
   await switchSnapshot(store, {
@@ -22,7 +28,7 @@ export async function withdrawRelease(
       const release = await requireRelease(store, product, input.version);
       if (release.state === "withdrawn") return undefined;
       if (release.state !== "published") throw new SlipwayError("conflict", `${product.name} ${release.version} is ${release.state}, not published`);
-      const all = await listReleases(store, product.name);
+      const all = await allReleases(store, product);
       const staying = all.filter((other) => other.state === "published" && other.id !== release.id).map((other) => other.version);
       const endedAt = store.clock.now();
       const withdrawn: Release = { ...release, state: "withdrawn", endedAt, replacement: replacementFor(release.version, staying) };

@@ -93,7 +93,7 @@ export type IndexChange = { readonly add: readonly string[]; readonly remove?: r
 export type IndexUpdate = { readonly state: IndexState; readonly blocks: readonly NewBlock[] };
 
 /** One gzip member with nothing of this machine in it: no name, no time, "unknown" system (RFC 1952 2.3.1), so the bytes are the same everywhere. */
-export async function gzipMember(plain: Uint8Array): Promise<Uint8Array> {
+async function gzipMember(plain: Uint8Array): Promise<Uint8Array> {
   const bytes = await compressAsync(plain, { level: 9 });
   bytes[9] = 255;
   return bytes;

@@ -38,7 +38,8 @@ const segmentLimit = 256;
 /** Ready to listen, with no socket yet. */
 export async function buildApp(context: ServerContext): Promise<FastifyInstance> {
   const { settings, log } = context;
-  const loggerInstance: FastifyBaseLogger = log;
+  // fastify's own remarks ("Server listening") are not events of ours; what it reports as an error is one.
+  const loggerInstance: FastifyBaseLogger = log.child({ event: "framework_error" }, { level: log.level === "silent" ? "silent" : "error" });
   const bootId = randomBytes(4).toString("hex");
   let requestCount = 0;
   const app = fastify({

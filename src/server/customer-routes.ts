@@ -6,7 +6,7 @@ import { addCustomer, type Customer, listCustomers } from "../access/customers.t
 import { actorOf } from "../access/principal.ts";
 import { auditActions } from "../store/audit-events.ts";
 import { adminOf, type RouteRow, route } from "./route.ts";
-import { publicAddress } from "./setup-routes.ts";
+import { publicAddress } from "./public-address.ts";
 import { accessKeySchema, accessPairSchema, auditPageSchema, customerSchema, type WireAuditEvent } from "./wire.ts";
 
 const customerParams = z.object({ customer: z.string().max(64) });
@@ -94,7 +94,6 @@ export const customerRoutes: readonly RouteRow[] = [
     run: async (call) => {
       const { store, kek } = call.context;
       const expiresAt = call.body.expiresAt === undefined ? undefined : new Date(call.body.expiresAt);
-      call.reply.header("cache-control", "no-store");
       const pair = await issueAccessKey(store, { customer: call.params.customer, product: call.body.product, expiresAt, kek, actor: actorOf(adminOf(call)) });
       return { ...pair, address: publicAddress(call) };
     },
@@ -112,7 +111,6 @@ export const customerRoutes: readonly RouteRow[] = [
       const { store, kek } = call.context;
       const overlapMs = call.body?.overlapHours === undefined ? undefined : call.body.overlapHours * 3_600_000;
       const pair = await rotateAccessKey(store, { id: call.params.id, overlapMs, kek, actor: actorOf(adminOf(call)) });
-      call.reply.header("cache-control", "no-store");
       return { id: pair.id, secret: pair.secret, address: publicAddress(call), previousRetiresAt: pair.previousRetiresAt.toISOString() };
     },
   }),

@@ -42,6 +42,8 @@ export type Server = {
   readonly stop: () => Promise<void>;
 };
 
+const closeIdleEveryMs = 50;
+
 /** Opens the store, the keys and the services; makes what a first start needs. Listens only when told to. */
 export async function createServer(options: ServerOptions): Promise<Server> {
   const { settings, clock } = options;
@@ -112,9 +114,12 @@ async function closeApp(app: FastifyInstance, limitMs: number, log: Log): Promis
     log.warn({ event: "stop_forced", afterMs: limitMs });
     app.server.closeAllConnections();
   }, limitMs);
+  // A connection whose download ends now would wait for its next request; the promise to keep it alive was given before the stop.
+  const idle = setInterval(() => app.server.closeIdleConnections(), closeIdleEveryMs);
   try {
     await app.close();
   } finally {
     clearTimeout(timer);
+    clearInterval(idle);
   }
 }

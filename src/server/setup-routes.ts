@@ -9,6 +9,7 @@ import { exportPublicKeys } from "../trust/openpgp.ts";
 import { readCredentials } from "./caller.ts";
 import type { ServerContext } from "./context.ts";
 import { absent } from "./error-rim.ts";
+import { publicAddress } from "./public-address.ts";
 import { type Call, type RouteRow, route } from "./route.ts";
 import { sendBody } from "./send.ts";
 
@@ -65,15 +66,6 @@ async function sendKey(call: Call, name: { readonly product: string; readonly en
       bytes,
     },
   });
-}
-
-/** The address that customers use: the setting, else what this request was sent to. */
-export function publicAddress(call: Pick<Call, "context" | "request">): string {
-  if (call.context.settings.publicUrl !== "") return call.context.settings.publicUrl;
-  const host = call.request.host;
-  // The Host header is the caller's own word and ends up in the caller's own file; still, only a plain host may.
-  if (!/^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/.test(host)) throw absent();
-  return `${call.request.protocol}://${host}`;
 }
 
 const setupEndings = [".sources", ".conf", ".repo"] as const;

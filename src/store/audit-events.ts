@@ -15,6 +15,7 @@ export const auditActions = [
   "product.create",
   "release-keys.set",
   "release.draft",
+  "release.discard",
   "artifact.attach",
   "release.publish",
   "release.withdraw",
@@ -60,7 +61,10 @@ const pathLimit = 1024;
 /** Text from outside must not be able to fail the insert of a whole group: PostgreSQL takes neither NUL nor half a surrogate pair. */
 function cleanText(text: string | undefined, limit: number): string | null {
   if (text === undefined) return null;
-  return text.slice(0, limit).toWellFormed().replaceAll(/\p{Cc}/gu, " ");
+  return text
+    .slice(0, limit)
+    .toWellFormed()
+    .replaceAll(/\p{Cc}/gu, " ");
 }
 
 /** The event as a row, with its id; texts are cut and cleaned. */

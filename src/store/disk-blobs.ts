@@ -106,7 +106,8 @@ export async function openDiskBlobs(options: DiskBlobsOptions): Promise<BlobStor
     if (known?.offset === offset) return known.hash;
     const hash = createHash("sha256");
     if (offset > 0) {
-      for await (const piece of createReadStream(partPath(digest), { end: offset - 1, highWaterMark: readSizeBytes }) as AsyncIterable<Buffer>) hash.update(piece);
+      for await (const piece of createReadStream(partPath(digest), { end: offset - 1, highWaterMark: readSizeBytes }) as AsyncIterable<Buffer>)
+        hash.update(piece);
     }
     return hash;
   }
@@ -277,6 +278,7 @@ export async function openDiskBlobs(options: DiskBlobsOptions): Promise<BlobStor
   async function* list(): AsyncIterable<BlobStat> {
     for (const first of await readdir(join(folder, "sha256"))) {
       for (const name of await readdir(join(folder, "sha256", first))) {
+        if (!/^[0-9a-f]{64}$/.test(name)) continue; // not ours: an administrator's or a file system's
         const found = await statBlob(digestFromHex(name));
         if (found !== undefined) yield found;
       }

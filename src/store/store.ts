@@ -1,5 +1,5 @@
 /** The store: records in a database and bytes in blobs, opened together; on one machine with zero settings, or with a database URL. */
-import { chmod, mkdir } from "node:fs/promises";
+import { chmod, mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 import { type Kysely, sql } from "kysely";
 import type { Clock } from "../io/clock.ts";
@@ -37,7 +37,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
   await chmod(options.dataDir, 0o700); // it may have been there with other bits; it holds secrets
   const dialect: Dialect = options.databaseUrl === undefined ? "sqlite" : "postgres";
-  const db = options.databaseUrl === undefined ? await openSqlite(join(options.dataDir, "slipway.db")) : openPostgres(options.databaseUrl);
+  const db = options.databaseUrl === undefined ? await openOwnSqlite(join(options.dataDir, "slipway.db")) : openPostgres(options.databaseUrl);
   try {
     await migrate(db, dialect);
     const blobs = await openDiskBlobs({
@@ -60,4 +60,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     await db.destroy();
     throw error;
   }
+}
+
+/** SQLite gives its side files the mode of the database file, and a new one the umask's: it is made here first, for the owner alone. */
+async function openOwnSqlite(path: string): Promise<Kysely<Database>> {
+  const handle = await open(path, "a", 0o600);
+  await handle.close();
+  await chmod(path, 0o600);
+  return openSqlite(path);
 }

@@ -59,7 +59,10 @@ storeTest("C9 an issued pair authenticates its customer, reads its own product a
   await assert.rejects(issueAccessKey(store, { customer: "acme", product: "nothing", kek, actor }), failsWith("not_found"));
   await assert.rejects(addCustomer(store, { name: "acme", actor }), failsWith("conflict"));
   await assert.rejects(addCustomer(store, { name: "../acme", actor }), failsWith("name_invalid"));
-  assert.deepEqual((await listCustomers(store)).map((customer) => customer.name), ["acme"]);
+  assert.deepEqual(
+    (await listCustomers(store)).map((customer) => customer.name),
+    ["acme"],
+  );
   authenticator.close();
 });
 
@@ -90,7 +93,10 @@ storeTest("C9 rotation keeps two secrets alive for the overlap and never three",
   assert.equal(await who(authenticator, second, clock.now()), undefined, "the overlap is over");
   assert.equal(await who(authenticator, third, clock.now()), "acme");
   const [key] = await listAccessKeys(store, "acme");
-  assert.deepEqual(key?.secrets.map((secret) => secret.generation), [3, 2, 1]);
+  assert.deepEqual(
+    key?.secrets.map((secret) => secret.generation),
+    [3, 2, 1],
+  );
   assert.deepEqual(key?.products, ["coequal"]);
   await assert.rejects(rotateAccessKey(store, { id: "SLKAAAAAAAAAAAAAAAAAAAA", kek, actor }), failsWith("not_found"));
   authenticator.close();

@@ -61,7 +61,10 @@ storeTest("the trail pages newest first through everything, also what was record
     paths,
     Array.from({ length: count }, (_unused, index) => `/${count - 1 - index}`),
   );
-  assert.deepEqual((await trail.list({ customer: "umbrella" })).events.map((event) => event.path), ["/other"]);
+  assert.deepEqual(
+    (await trail.list({ customer: "umbrella" })).events.map((event) => event.path),
+    ["/other"],
+  );
   assert.deepEqual((await trail.list({ product: "none" })).events, []);
 });
 
@@ -71,13 +74,18 @@ storeTest("hostile text in one event neither fails nor changes the others of its
   await Promise.all(hostile.map((client) => trail.record({ ...download("/hostile"), client })));
   const { events } = await trail.list({});
   assert.equal(events.length, hostile.length);
-  assert.deepEqual(
-    events.map((event) => event.client).toReversed(),
-    [" ", "\ufffd", "a b [31m", "'); drop table audit_events; --", "x".repeat(256), '{"a":1}', "\\u0000"],
-  );
+  assert.deepEqual(events.map((event) => event.client).toReversed(), [
+    " ",
+    "\ufffd",
+    "a b [31m",
+    "'); drop table audit_events; --",
+    "x".repeat(256),
+    '{"a":1}',
+    "\\u0000",
+  ]);
 });
 
-const child = join(import.meta.dirname, "record-child.ts");
+const driver = join(import.meta.dirname, "record-driver.ts");
 
 for (const database of ["SQLite", "PostgreSQL"] as const) {
   test(`every acknowledged event is there after kill -9 (${database})`, async (t) => {
@@ -87,7 +95,7 @@ for (const database of ["SQLite", "PostgreSQL"] as const) {
     t.after(() => rm(dataDir, { recursive: true, force: true }));
     const acknowledged: string[] = [];
     for (let round = 0; round < 4; round += 1) {
-      const recorder = spawn(process.execPath, [child, dataDir, databaseUrl ?? "", String(round)], { stdio: ["ignore", "pipe", "inherit"] });
+      const recorder = spawn(process.execPath, [driver, dataDir, databaseUrl ?? "", String(round)], { stdio: ["ignore", "pipe", "inherit"] });
       let text = "";
       const enough = 50 + 70 * round;
       recorder.stdout.on("data", (piece: Buffer) => {

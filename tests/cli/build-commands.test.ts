@@ -1,9 +1,11 @@
 /** `slipway init | schema | plan | build` as a person and as a script run them: output, exit codes, and nothing written where nothing should be. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { parse } from "yaml";
@@ -24,6 +26,8 @@ const jsonLines = (text: string): readonly Record<string, unknown>[] =>
     .trimEnd()
     .split("\n")
     .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+const namesIn = (value: unknown): string[] => (Array.isArray(value) ? value.map(String) : []);
 
 test("init writes a recipe that plan accepts, and does not touch one that is there", async (t) => {
   const folder = await temporaryFolder(t);
@@ -65,7 +69,8 @@ test("plan prints every name and writes nothing; with --json it is one document"
   assert.match(text.stdout, /^acme_1\.4\.2_arm64\.deb +deb +linux\/arm64 +acme, acmed, packaging\/acme\.service, packaging\/acme\.yaml and \d+ more$/m);
   assert.doesNotMatch(text.stdout, /amd64/);
   const [document] = jsonLines((await slipway(folder, "plan", "--version", "1.4.2", "--json")).stdout);
-  assert.equal((document?.["artifacts"] as readonly unknown[]).length, 4 + 4 + 8);
+  assert.ok(Array.isArray(document?.["artifacts"]));
+  assert.equal(document["artifacts"].length, 4 + 4 + 8);
   assert.deepEqual(await readdir(folder), before);
 });
 
@@ -77,12 +82,12 @@ test("J8 build writes dist/<version>, with JSON lines where a script asks for th
   assert.deepEqual(
     lines
       .filter((line) => line["event"] === "artifact")
-      .map((line) => line["name"])
+      .map((line) => String(line["name"]))
       .sort(),
     ["acme-1.4.2-linux-amd64.tar.gz", "acme_1.4.2_amd64.deb"],
   );
   assert.equal(lines.filter((line) => line["event"] === "command").length, 2);
-  assert.deepEqual((await readdir(join(folder, "dist/1.4.2"))).sort(), [...(lines.at(-1)?.["files"] as string[])].sort());
+  assert.deepEqual((await readdir(join(folder, "dist/1.4.2"))).sort(), namesIn(lines.at(-1)?.["files"]).sort());
 });
 
 test("build --dry-run prints the plan and builds nothing; --out says where to build", async (t) => {
@@ -156,6 +161,26 @@ for (const { name, from, to, args, exitCode, says } of refusals) {
     assert.deepEqual(await readdir(join(folder, "dist")).catch(() => []), []);
   });
 }
+
+test("Ctrl-C during the build command exits 130, ends the command and leaves nothing", async (t) => {
+  const folder = await sampleProduct(t);
+  await writeFile(join(folder, "make.sh"), "echo $$ > pid; exec sleep 60\n");
+  const child = spawn(program, ["build", "--version", "1.4.2"], {
+    cwd: folder,
+    env: { PATH: process.env["PATH"] ?? "", HOME: folder, SOURCE_DATE_EPOCH: String(epochSeconds) },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
+  let said = "";
+  child.stderr.on("data", (piece: Buffer) => (said += piece.toString()));
+  while (!existsSync(join(folder, "pid")) && child.exitCode === null) await setTimeout(20);
+  child.kill("SIGINT");
+  assert.equal(await ended, 130, said);
+  assert.match(said, /error: stopped as asked/);
+  assert.ok(!existsSync(join(folder, "dist")));
+  const pid = Number(await readFile(join(folder, "pid"), "utf8"));
+  assert.throws(() => process.kill(pid, 0), { code: "ESRCH" });
+});
 
 test("with --json every problem of a recipe is in the error", async (t) => {
   const folder = await sampleProduct(t);

@@ -40,7 +40,10 @@ for (const compression of [gzip, zstd]) {
     await run("tar", "-C", folder, "-xf", path);
     assert.equal(await readFile(join(folder, "toy-v1.0.0/toy"), "utf8"), "binary".repeat(50_000));
     assert.deepEqual(files[1], { path: "toy-v1.0.0/bin/toy", sha256: sha256("binary".repeat(50_000)), mode: 0o755, size: 300_000 });
-    assert.deepEqual(files.map((one) => one.path), entries.filter((entry) => entry.kind === "file").map((entry) => entry.path));
+    assert.deepEqual(
+      files.map((one) => one.path),
+      entries.filter((entry) => entry.kind === "file").map((entry) => entry.path),
+    );
   });
 }
 
@@ -62,11 +65,23 @@ test("J6 unzip accepts the zip, with modes and the time in UTC, and the report n
 test("unsafe and repeated paths are refused by both writers, and links by zip", async () => {
   const file = (path: string): ArchiveEntry => ({ kind: "file", path, mode: 0o644, source: text("x") });
   for (const path of ["/etc/passwd", "../x", "a/../b", "a//b", "./a", "a/", "", "C:/x", "a\\b", "a\nb"]) {
-    await assert.rejects(writeTarArchive({ entries: [file(path)], compression: gzip, epochSeconds }, () => undefined), { code: "path_unsafe" });
-    await assert.rejects(writeZip({ entries: [file(path)], level: 6, epochSeconds }, () => undefined), { code: "path_unsafe" });
+    await assert.rejects(
+      writeTarArchive({ entries: [file(path)], compression: gzip, epochSeconds }, () => undefined),
+      { code: "path_unsafe" },
+    );
+    await assert.rejects(
+      writeZip({ entries: [file(path)], level: 6, epochSeconds }, () => undefined),
+      { code: "path_unsafe" },
+    );
   }
-  await assert.rejects(writeZip({ entries: [file("a"), file("a")], level: 6, epochSeconds }, () => undefined), { code: "path_unsafe" });
-  await assert.rejects(writeZip({ entries: [{ kind: "symlink", path: "a", target: "b" }], level: 6, epochSeconds }, () => undefined), { code: "recipe_invalid" });
+  await assert.rejects(
+    writeZip({ entries: [file("a"), file("a")], level: 6, epochSeconds }, () => undefined),
+    { code: "path_unsafe" },
+  );
+  await assert.rejects(
+    writeZip({ entries: [{ kind: "symlink", path: "a", target: "b" }], level: 6, epochSeconds }, () => undefined),
+    { code: "recipe_invalid" },
+  );
 });
 
 test("a source that changes, a source that fails and a sink that fails all end the zip with their own error", async () => {

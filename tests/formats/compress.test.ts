@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { test } from "node:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { createCompressor, gzipBytes } from "../../src/formats/compress.ts";
 import { decompress } from "../../src/formats/decompress.ts";
 import type { PackageCompression } from "../../src/formats/package.ts";
@@ -30,7 +30,7 @@ async function* cut(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array>
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
 
-const pieces = (bytes: Uint8Array, size: number): readonly Uint8Array[] =>
+const cutInto = (bytes: Uint8Array, size: number): readonly Uint8Array[] =>
   Array.from({ length: Math.ceil(bytes.length / size) }, (_, place) => bytes.subarray(place * size, (place + 1) * size));
 
 const plain = (bytes: Uint8Array, codec: PackageCompression["codec"], limitBytes = 1e9, pieceSize = 1000): Promise<Buffer> =>
@@ -45,11 +45,17 @@ const frames = (bytes: Uint8Array, size = 7): number => {
 /** Text-like bytes that compress somewhat. */
 const sample = Buffer.from(Array.from({ length: 900_001 }, (_, index) => 97 + ((index * index) % 23)));
 
-for (const compression of [gzip, { codec: "gzip", level: 1 }, zstd, { codec: "zstd", level: 12 }, { codec: "none", level: 0 }] satisfies readonly PackageCompression[]) {
+for (const compression of [
+  gzip,
+  { codec: "gzip", level: 1 },
+  zstd,
+  { codec: "zstd", level: 12 },
+  { codec: "none", level: 0 },
+] satisfies readonly PackageCompression[]) {
   test(`${compression.codec} ${compression.level}: any cut of the input gives the same bytes, which unpack to the input`, async () => {
     const whole = await compressed(compression, [sample]);
     assert.deepEqual(await plain(whole, compression.codec), sample);
-    for (const size of [1_000, 65_536, 262_144, 262_145]) assert.ok((await compressed(compression, pieces(sample, size))).equals(whole), `cut at ${size}`);
+    for (const size of [1_000, 65_536, 262_144, 262_145]) assert.ok((await compressed(compression, cutInto(sample, size))).equals(whole), `cut at ${size}`);
     const arbitrary = fc.array(fc.uint8Array({ maxLength: 600_000 }), { maxLength: 6 });
     await fc.assert(
       fc.asyncProperty(arbitrary, async (pieces) => {
@@ -101,7 +107,11 @@ test("xz is read, and written only by a compressor that is passed in", async (t)
 
 test("a bomb stops at the limit, and damage is told from a failing source", async () => {
   const zeros = Buffer.alloc(20_000_000);
-  for (const [codec, packed] of [["gzip", gzipSync(zeros)], ["zstd", zstdCompressSync(zeros)], ["none", zeros]] as const) {
+  for (const [codec, packed] of [
+    ["gzip", gzipSync(zeros)],
+    ["zstd", zstdCompressSync(zeros)],
+    ["none", zeros],
+  ] as const) {
     await assert.rejects(plain(packed, codec, 1_000_000), { code: "format_limit" });
     assert.equal((await plain(packed, codec, 20_000_000)).length, 20_000_000);
     if (codec === "none") continue;

@@ -4,16 +4,17 @@ import { execFileSync } from "node:child_process";
 import { chmod, lutimes, mkdir, readFile, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { readDeb } from "../../src/formats/deb-read.ts";
-import { debChangelog, debCopyright } from "../../src/formats/deb-docs.ts";
-import { undeclaredParents } from "../../src/formats/entry-path.ts";
 import { createCompressor } from "../../src/formats/compress.ts";
+import { writeDeb } from "../../src/formats/deb.ts";
+import { debChangelog, debCopyright } from "../../src/formats/deb-docs.ts";
+import { readDeb } from "../../src/formats/deb-read.ts";
+import { undeclaredParents } from "../../src/formats/entry-path.ts";
 import type { MakeXzCompressor, PackageCompression } from "../../src/formats/package.ts";
 import { requireCommand } from "../../src/io/command.ts";
 import { fileBytes } from "../../src/io/spool.ts";
 import { parseVersion } from "../../src/model/version.ts";
 import { needClient } from "../support/clients.ts";
-import { bytesOf, debFile, dependencies, file, gzip, loggingScripts, sampleEntries, sampleSpec, temporaryFolder, text, zstd } from "./sample.ts";
+import { bytesOf, debFile, dependencies, file, gzip, loggingScripts, sampleEntries, sampleSpec, spoolMaker, temporaryFolder, text, zstd } from "./sample.ts";
 
 const run = (...argv: readonly string[]): Promise<string> =>
   requireCommand(argv, { timeoutMs: 60_000, env: { PATH: process.env["PATH"] ?? "", TZ: "UTC", LC_ALL: "C.UTF-8" } });
@@ -198,8 +199,6 @@ test("entries that are not sorted, or lie below a file, are a bug and stop the w
 });
 
 test("a sink or spool that fails ends the writer with its own error", async (t) => {
-  const { writeDeb } = await import("../../src/formats/deb.ts");
-  const { spoolMaker } = await import("./sample.ts");
   const folder = await temporaryFolder(t);
   const full = new Error("no space");
   const fail = (): never => {

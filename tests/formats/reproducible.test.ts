@@ -10,11 +10,18 @@ const program = resolve(import.meta.dirname, "write-once.ts");
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** Runs the writers in a process of their own; the umask needs a shell. */
-async function write(folder: string, options: { umask: string; cwd: string; env: Readonly<Record<string, string>>; megabytes?: number }): Promise<Record<string, number>> {
+async function write(
+  folder: string,
+  options: { umask: string; cwd: string; env: Readonly<Record<string, string>>; megabytes?: number },
+): Promise<Record<string, number>> {
   await mkdir(folder, { recursive: true });
   const argv = [process.execPath, program, folder, ...(options.megabytes === undefined ? [] : [String(options.megabytes)])];
   const env = { PATH: process.env["PATH"] ?? "", ...options.env };
-  const printed = await requireCommand(["sh", "-c", `umask ${options.umask}; exec ${argv.map(quoted).join(" ")}`], { timeoutMs: 300_000, cwd: options.cwd, env });
+  const printed = await requireCommand(["sh", "-c", `umask ${options.umask}; exec ${argv.map(quoted).join(" ")}`], {
+    timeoutMs: 300_000,
+    cwd: options.cwd,
+    env,
+  });
   return JSON.parse(printed) as Record<string, number>;
 }
 

@@ -11,6 +11,7 @@ import { comparePaths } from "../../src/formats/entry-path.ts";
 import type { ByteSink, ConfigPolicy, FileEntry, MakeXzCompressor, PackageCompression, PackageEntry, PackageSpec } from "../../src/formats/package.ts";
 import { type RpmOutput, writeRpm } from "../../src/formats/rpm.ts";
 import { createSpool } from "../../src/io/spool.ts";
+import { SlipwayError } from "../../src/model/errors.ts";
 import { parseVersion } from "../../src/model/version.ts";
 
 export async function temporaryFolder(t: TestContext): Promise<string> {
@@ -56,6 +57,11 @@ const unsorted: readonly PackageEntry[] = [
   ...longPaths.map((path) => file(path, path)),
 ];
 export const sampleEntries = unsorted.toSorted((left, right) => comparePaths(left.path, right.path));
+
+/** The code of a failure; a failure without one (a bug) gives its own text, which no pattern of a test accepts. */
+export function codeOf(error: unknown): string {
+  return error instanceof SlipwayError ? error.code : String(error);
+}
 
 /** All bytes of a source. */
 export async function bytesOf(source: AsyncIterable<Uint8Array>): Promise<Buffer> {

@@ -24,7 +24,7 @@ const heads: readonly (readonly [name: string, hex: string, expected: ReturnType
   ["a Mach-O for arm64", "cffaedfe0c000001", { kind: "program", format: "Mach-O", systems: ["darwin"], arch: "arm64" }],
   ["a universal Mach-O", "cafebabe00000002", { kind: "program", format: "Mach-O", systems: ["darwin"], arch: undefined }],
   ["a Java class, which begins like a universal Mach-O", "cafebabe00000041", { kind: "other" }],
-  ["a big-endian ELF for s390x", `7f454c460202010000000000000000000002${"0016"}`, { kind: "program", format: "ELF", systems: ["linux"], arch: "s390x" }],
+  ["a big-endian ELF for s390x", "7f454c4602020100000000000000000000020016", { kind: "program", format: "ELF", systems: ["linux"], arch: "s390x" }],
   ["a script", "23212f62696e2f7368", { kind: "script" }],
   ["a text", "68656c6c6f", { kind: "other" }],
   ["nothing", "", { kind: "other" }],

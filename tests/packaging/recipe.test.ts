@@ -1,6 +1,7 @@
 /** Reading slipway.yaml: what is accepted, and that every mistake is named with its line and column. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import * as fc from "fast-check";
 import { loadRecipe, recipeSizeLimit } from "../../src/packaging/recipe.ts";
 import { RecipeError } from "../../src/packaging/recipe-error.ts";
 import { sampleRecipe } from "./fixture.ts";
@@ -53,6 +54,7 @@ const mistakes: readonly (readonly [name: string, from: string | RegExp, to: str
   ["a syntax error", "[deb, rpm]", "[deb, rpm", "slipway.yaml:14:3 Flow sequence in block collection"],
   ["two documents", "build:", "---\nbuild:", "slipway.yaml:6:1 Source contains multiple documents"],
   ["an alias", "name: acme", "name: *acme", "slipway.yaml:1:7 *acme: aliases are not part of a recipe; write the value out"],
+  ["a list as a key", "name: acme", "[name]: acme", "slipway.yaml:1:1 a key must be a text"],
   ["a foreign tag", "name: acme", "name: !secret acme", "slipway.yaml:1:7 Unresolved tag: !secret"],
   ["a reserved name", "name: acme", "name: apt", 'slipway.yaml:1:7 name: "apt" is reserved'],
   ["a second line in a field", "summary: Answers questions", 'summary: "Answers\\nDepends: evil"', "slipway.yaml:2:10 summary: must be one line"],
@@ -68,6 +70,7 @@ const mistakes: readonly (readonly [name: string, from: string | RegExp, to: str
     "slipway.yaml:9:33 binaries: unknown placeholder {arch:pacman}; only {arch:gnu|deb|rpm|apk}",
   ],
   ["a shell's sign", "sh make.sh", "cd x && sh make.sh", 'slipway.yaml:7:13 build.run: "&" needs a shell and there is none here'],
+  ["a tab in a command", "sh make.sh", "sh\tmake.sh", "slipway.yaml:7:8 build.run: must be one line"],
   ["an open quote", "sh make.sh", "sh 'make.sh", "slipway.yaml:7:11 build.run: the quote ' is never closed"],
   ["a command whose result goes nowhere", "{out}", "", "slipway.yaml:7:8 build.run: must say where the result goes"],
   ["neither command nor path", /  run: .*\n/, "", "slipway.yaml:7:3 build: needs run (a command) or prebuilt (a path)"],
@@ -166,4 +169,43 @@ test("an empty file, a text and a list are no recipe", () => {
 test("a recipe may be as large as the limit of its reader without taking long", () => {
   const text = `${sampleRecipe}# ${"x".repeat(recipeSizeLimit - sampleRecipe.length - 3)}\n`;
   assert.equal(loadRecipe(text, "slipway.yaml").name, "acme");
+});
+
+test("whatever is cut out of a recipe and put in instead, it loads or is refused with a place in the file", () => {
+  const pieces = [
+    "",
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    "- ",
+    "\n",
+    "\t",
+    "'",
+    '"',
+    "&a ",
+    "*a",
+    "!t ",
+    "| ",
+    "0x1f",
+    "~",
+    "null",
+    "{out}",
+    "{",
+    "\u0000",
+    "\u2028",
+    "😀",
+    "<<: ",
+    "? ",
+    "%YAML 1.1\n",
+  ];
+  const edit = fc.tuple(fc.nat(sampleRecipe.length), fc.nat(30), fc.constantFrom(...pieces));
+  fc.assert(
+    fc.property(fc.array(edit, { minLength: 1, maxLength: 3 }), (edits) => {
+      const text = edits.reduce((changed, [start, length, piece]) => changed.slice(0, start) + piece + changed.slice(start + length), sampleRecipe);
+      for (const problem of problemsOf(text)) assert.match(problem, /^slipway\.yaml:[1-9]\d*:[1-9]\d* ./u);
+    }),
+    { numRuns: 400 },
+  );
 });

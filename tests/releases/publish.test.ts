@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { appendFile } from "node:fs/promises";
 import { openAuditTrail } from "../../src/access/audit-trail.ts";
 import { type ErrorCode, SlipwayError } from "../../src/model/errors.ts";
-import { attachArtifact, createDraft } from "../../src/releases/drafts.ts";
+import { attachArtifact, createDraft, discardDraft } from "../../src/releases/drafts.ts";
 import { createProduct, requireProduct, setReleaseKeys } from "../../src/releases/products.ts";
 import { openRepositoryKey } from "../../src/releases/repository-key.ts";
 import { listReleases, readRelease } from "../../src/releases/releases.ts";
@@ -121,7 +121,10 @@ storeTest("publishing twice changes nothing, and a published version takes no ot
   await assert.rejects(createDraft(store, { product, version: "1.4.3-rc.1", channel: "stable", actor }), failsWith("version_invalid"));
   await assert.rejects(createDraft(store, { product, version: "latest", channel: "stable", actor }), failsWith("version_invalid"));
   const { events } = await openAuditTrail(store).list({ product, action: "release.publish" });
-  assert.deepEqual(events.map((event) => [event.version, event.actor.name]), [["1.4.2", "tests"]]);
+  assert.deepEqual(
+    events.map((event) => [event.version, event.actor.name]),
+    [["1.4.2", "tests"]],
+  );
 });
 
 storeTest("a draft may replace what it had, refuses what is no package, and takes no path for a name", async (_, { store }) => {
@@ -151,7 +154,12 @@ storeTest("C5 a release whose sums, manifest and artifacts do not agree is refus
   const key = await repositoryKey;
   await createProduct(store, { name: product, actor });
   const resolver = createDownloadResolver(store);
-  const refuses = async (version: string, detail: string, spoil: Parameters<typeof sampleRelease>[1], change?: (store: Store) => Promise<unknown>): Promise<void> => {
+  const refuses = async (
+    version: string,
+    detail: string,
+    spoil: Parameters<typeof sampleRelease>[1],
+    change?: (store: Store) => Promise<unknown>,
+  ): Promise<void> => {
     const release = await sampleRelease(version, spoil);
     await stage(store, release);
     await change?.(store);
@@ -195,9 +203,17 @@ storeTest("C14 a product with release keys takes no release that they did not si
   await assert.rejects(setReleaseKeys(store, { product, actor }), failsWith("key_missing"));
   await assert.rejects(setReleaseKeys(store, { product, actor, openpgp: "nonsense" }), failsWith("key_invalid"));
   await assert.rejects(setReleaseKeys(store, { product, actor, minisign: "nonsense" }), failsWith("key_invalid"));
-  await setReleaseKeys(store, { product, actor, openpgp: own.secretKey, ...(own.signer.publicKeys.minisign === undefined ? {} : { minisign: own.signer.publicKeys.minisign }) });
+  await setReleaseKeys(store, {
+    product,
+    actor,
+    openpgp: own.secretKey,
+    ...(own.signer.publicKeys.minisign === undefined ? {} : { minisign: own.signer.publicKeys.minisign }),
+  });
   const stored = await store.db.selectFrom("release_keys").select("text").execute();
-  assert.ok(stored.every((row) => !row.text.includes("PRIVATE KEY")), "a secret half that was sent by mistake is not kept");
+  assert.ok(
+    stored.every((row) => !row.text.includes("PRIVATE KEY")),
+    "a secret half that was sent by mistake is not kept",
+  );
 
   const unsigned = await sampleRelease("1.4.0");
   await stage(store, unsigned);
@@ -211,6 +227,40 @@ storeTest("C14 a product with release keys takes no release that they did not si
   const signed = await sampleRelease("1.4.3", { signer: own.signer });
   await stage(store, signed);
   assert.equal((await publish(store, signed, key)).isNew, true);
+});
+
+storeTest("a draft with a file too many is discarded and put together again; a published release is not", async (_, { store }) => {
+  const key = await repositoryKey;
+  const release = await sampleRelease("1.4.2");
+  await stage(store, release);
+  await attachBytes(store, "1.4.2", { name: "stowaway", bytes: Buffer.from("x") });
+  await discardDraft(store, { product, version: "1.4.2", actor });
+  await assert.rejects(discardDraft(store, { product, version: "1.4.2", actor }), failsWith("not_found"));
+  await stage(store, release);
+  assert.equal((await publish(store, release, key)).isNew, true);
+  await assert.rejects(discardDraft(store, { product, version: "1.4.2", actor }), failsWith("immutable"));
+});
+
+storeTest("an index that changes twice within one second has two times, and an unchanged one keeps its own", async (_, { store }) => {
+  const key = await repositoryKey;
+  const resolver = createDownloadResolver(store);
+  const timeOf = async (tree: DownloadTree, path: string): Promise<number> => {
+    const found = await resolver.resolve({ product, tree, path });
+    assert.ok(found.kind === "file", path);
+    return Math.floor(found.modifiedAt.getTime() / 1000);
+  };
+  const times: number[] = [];
+  for (const version of ["1.4.1", "1.4.2", "1.5.0-rc.1"]) {
+    const release = await sampleRelease(version);
+    await stage(store, release);
+    await publish(store, release, key); // the clock stands still
+    times.push(await timeOf("apt", "dists/stable/main/binary-amd64/Packages.gz"));
+  }
+  assert.deepEqual(times, [times[0], (times[0] ?? 0) + 1, (times[0] ?? 0) + 1], "the preview does not touch the stable channel's packages");
+  const before = await timeOf("releases", "latest/SHA256SUMS");
+  await withdrawRelease(store, { product, version: "1.4.2", repositoryKey: key, actor });
+  assert.ok((await timeOf("releases", "latest/SHA256SUMS")) >= before, "older bytes do not come with an older time");
+  resolver.close();
 });
 
 storeTest("a withdrawn release leaves every index and answers gone with its replacement; its number is used up", async (_, { store }) => {
@@ -234,7 +284,10 @@ storeTest("a withdrawn release leaves every index and answers gone with its repl
   assert.ok(latest.kind === "file" && latest.artifact?.version === "1.4.1");
   await assert.rejects(createDraft(store, { product, version: "1.4.2", channel: "stable", actor }), failsWith("immutable"));
   const { events } = await openAuditTrail(store).list({ action: "release.withdraw" });
-  assert.deepEqual(events.map((event) => [event.version, event.detail]), [["1.4.2", "data loss"]]);
+  assert.deepEqual(
+    events.map((event) => [event.version, event.detail]),
+    [["1.4.2", "data loss"]],
+  );
   resolver.close();
 });
 
@@ -248,9 +301,46 @@ storeTest("two releases published at the same moment are both there, each switch
   const outcomes = await Promise.all([...releases, first].map((release) => publish(store, release, key)));
   assert.equal(outcomes.filter((outcome) => outcome.isNew).length, 3);
   assert.equal((await readHead(store, await requireProduct(store, product))).revision, 3);
-  const index = JSON.parse(await textOf(store, await resolver.resolve({ product, tree: "releases", path: "index.json" }))) as { releases: { version: string }[] };
-  assert.deepEqual(index.releases.map((release) => release.version), ["1.4.3", "1.4.2", "1.4.1"]);
+  const index = JSON.parse(await textOf(store, await resolver.resolve({ product, tree: "releases", path: "index.json" }))) as {
+    releases: { version: string }[];
+  };
+  assert.deepEqual(
+    index.releases.map((release) => release.version),
+    ["1.4.3", "1.4.2", "1.4.1"],
+  );
   for (const release of releases) assert.deepEqual(new Set(await kinds(resolver, pathsOf(release.version))), new Set(["file"]));
+  resolver.close();
+});
+
+storeTest("a client that read repomd.xml or Release before a publication gets the signature that belongs to it", async (_, { store }) => {
+  const key = await repositoryKey;
+  const resolver = createDownloadResolver(store);
+  const publishOne = async (version: string): Promise<void> => {
+    const release = await sampleRelease(version);
+    await stage(store, release);
+    await publish(store, release, key);
+  };
+  const digest = async (tree: DownloadTree, path: string, reader: string): Promise<string> => {
+    const found = await resolver.resolve({ product, tree, path, reader });
+    assert.ok(found.kind === "file", path);
+    return found.digest;
+  };
+  const pairs = [
+    ["yum", "stable/repodata/repomd.xml", "stable/repodata/repomd.xml.asc"],
+    ["apt", "dists/stable/Release", "dists/stable/Release.gpg"],
+    ["apt", "dists/stable/InRelease", "dists/stable/main/binary-amd64/Packages.gz"],
+  ] as const;
+  await publishOne("1.4.1");
+  for (const [index, [tree, first, second]] of pairs.entries()) {
+    const [early, late] = [`early ${index}`, `late ${index}`];
+    const before = { first: await digest(tree, first, early), second: await digest(tree, second, "nobody") };
+    await publishOne(`1.5.${index}`);
+    assert.equal(await digest(tree, second, early), before.second, `${second} of the snapshot that ${first} came from`);
+    assert.notEqual(await digest(tree, second, late), before.second, "who starts now sees the new one");
+    assert.notEqual(await digest(tree, first, early), before.first, `${first} is always the newest`);
+    assert.notEqual(await digest(tree, second, early), before.second);
+    assert.ok((await store.blobs.stat(before.second as never)) !== undefined);
+  }
   resolver.close();
 });
 

@@ -54,7 +54,8 @@ export async function sampleRelease(
   const manifest = (options.changeManifest ?? ((value: Manifest) => value))(plain);
   files.push({ name: "release.json", bytes: Buffer.from(JSON.stringify(manifest)) });
   const sums = Buffer.from(formatChecksums(files.map(({ name, bytes }) => [name, hexOf(bytes)] as const)));
-  const signatures = options.signer === undefined ? [] : await signSums({ sums, sumsName: "SHA256SUMS", product, version, sequence: plain.sequence }, options.signer);
+  const signatures =
+    options.signer === undefined ? [] : await signSums({ sums, sumsName: "SHA256SUMS", product, version, sequence: plain.sequence }, options.signer);
   return { version, channel, files: [...files, { name: "SHA256SUMS", bytes: sums }, ...signatures], sums: digestOf(sums) };
 }
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseVersion } from "../../src/model/version.ts";
-import type { AptEntry } from "../../src/repositories/apt.ts";
+import { type AptEntry, aptStanza } from "../../src/repositories/apt.ts";
 import { aptAuth, aptSources } from "../../src/repositories/setup.ts";
 import { type AptGeneration, type AptRoot, withAptRoot } from "../support/apt-root.ts";
 import { type StaticServer, serveFiles } from "../support/static-server.ts";
@@ -146,5 +146,27 @@ test("apt-get falls back to Release and Release.gpg where InRelease is not to be
     await succeeds(root, update);
     await succeeds(root, ["install", "coequal"]);
     assert.ok(server.log.includes("GET 200 /apt/coequal/dists/stable/Release.gpg"));
+  });
+});
+
+test("apt-get reads an index of many gzip members whole, grown by additions and removals", async (t) => {
+  const key = await repositoryKey;
+  const server = await serveFiles(t, pair);
+  const repository = new TestRepository(server.files);
+  const description = `Stands for a real one\n ${"words that take their room ".repeat(12)}`;
+  const entries = Array.from({ length: 3000 }, (_, index): AptEntry => {
+    const fields = Object.entries({ Package: `coequal-${index}`, Version: "1.0", Architecture: "amd64", Description: description });
+    const deb = { fields: fields.map(([name, value]) => ({ name, value })), sizes: { packageBytes: 1, installedBytes: 1 } };
+    return { arch: "amd64", stanza: aptStanza(deb, { filename: `pool/${index}.deb`, sha256: "0".repeat(64) }) };
+  });
+  for (let start = 0; start < entries.length; start += 500) await repository.publishApt(key, { add: entries.slice(start, start + 500) });
+  await repository.publishApt(key, { add: [await release(server, "1.4.0")], remove: entries.slice(1200, 1300) });
+  await withAptRoot(t, async (root) => {
+    await setUp(root, server, key);
+    await succeeds(root, update);
+    const names = (await root.command(["apt-cache", "pkgnames", "coequal-"])).stdout.trim().split("\n");
+    assert.equal(names.length, 2900);
+    assert.ok(!names.includes("coequal-1250") && names.includes("coequal-1199") && names.includes("coequal-2999"));
+    await succeeds(root, ["install", "coequal"]);
   });
 });

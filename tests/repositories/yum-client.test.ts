@@ -114,3 +114,25 @@ test("dnf refuses a tampered rpm, an unsigned rpm, indexes of another key and a 
     assert.equal((await root.rpm(["-q", "coequal"])).exitCode, 1);
   });
 });
+
+test("dnf reads indexes of many gzip members whole, grown by additions and removals", async (t) => {
+  const { server, repository, repositoryKey, releaseKey } = await start(t);
+  const real = await release(server, "1.4.0", releaseKey);
+  // The same fragment under other names, versions and digests: a thousand packages that nobody installs.
+  const renamed = (text: string, index: number): string =>
+    text.replaceAll("coequal", `coequal-${index}`).replaceAll(/[0-9a-f]{64}/g, index.toString(16).padStart(64, "0"));
+  const copies = Array.from(
+    { length: 1000 },
+    (_, index): YumFragments => ({ primary: renamed(real.primary, index), filelists: renamed(real.filelists, index), other: renamed(real.other, index) }),
+  );
+  for (let from = 0; from < copies.length; from += 250) await repository.publishYum(repositoryKey, { add: copies.slice(from, from + 250) });
+  await repository.publishYum(repositoryKey, { add: [real], remove: copies.slice(100, 150) });
+  await withDnfRoot(t, async (root) => {
+    await root.writeRepo(yumRepo(place(server), pair));
+    const listed = await succeeds(root, ["repoquery", "--qf", "%{name}", "coequal*"]);
+    const names = listed.split("\n").filter((line) => line.startsWith("coequal"));
+    assert.equal(names.filter((name) => /^coequal(-\d+)?$/.test(name)).length, 951);
+    assert.match(await succeeds(root, ["repoquery", "-l", "coequal-999"]), /^\/usr\/bin\/coequal-999$/m);
+    await succeeds(root, ["install", "coequal"]);
+  });
+});

@@ -51,7 +51,10 @@ for (const { name, open } of implementations) {
     await assert.rejects(blobs.read(digest, 99_999), failsWith("format_limit"));
     const again = await blobs.append({ digest, offset: 0, size: bytes.length, body: bodyOf(bytes) });
     assert.deepEqual(again, { state: "live", offset: bytes.length }, "the same upload again is no error");
-    assert.deepEqual((await Array.fromAsync(blobs.list())).map((blob) => blob.digest), [digest]);
+    assert.deepEqual(
+      (await Array.fromAsync(blobs.list())).map((blob) => blob.digest),
+      [digest],
+    );
   });
 
   test(`${name}: an upload resumes after a broken connection and after a restart, and is not readable before its last byte`, async (t) => {

@@ -12,13 +12,13 @@ import { openPostgres, openSqlite } from "../../src/store/database.ts";
 import { migrate, migrations } from "../../src/store/migrations.ts";
 import { needPostgres } from "../support/stores.ts";
 
-const child = join(import.meta.dirname, "migrate-child.ts");
+const driver = join(import.meta.dirname, "migrate-driver.ts");
 const processes = 5;
 
 /** Starts all children, lets them go at the same moment, and returns what each applied. */
 async function migrateTogether(dataDir: string, databaseUrl: string | undefined): Promise<readonly string[][]> {
   const children = Array.from({ length: processes }, () =>
-    spawn(process.execPath, [child, dataDir, databaseUrl ?? ""], { stdio: ["pipe", "pipe", "inherit"] }),
+    spawn(process.execPath, [driver, dataDir, databaseUrl ?? ""], { stdio: ["pipe", "pipe", "inherit"] }),
   );
   await Promise.all(children.map((one) => once(one.stdout, "data")));
   const outputs = children.map(async (one) => {
@@ -64,7 +64,10 @@ for (const database of ["SQLite", "PostgreSQL"] as const) {
       await assert.rejects(migrate(db, dialect, [first, broken]), /one/);
       assert.deepEqual(await migrate(db, dialect, [first, right]), ["0002"], "nothing of the failed one is left");
       assert.deepEqual(await migrate(db, dialect, [first, right]), []);
-      await assert.rejects(migrate(db, dialect, [first]), (error) => error instanceof SlipwayError && error.code === "conflict" && error.detail === "database_newer");
+      await assert.rejects(
+        migrate(db, dialect, [first]),
+        (error) => error instanceof SlipwayError && error.code === "conflict" && error.detail === "database_newer",
+      );
       await sql`select id from two`.execute(db);
     } finally {
       await db.destroy();

@@ -2,12 +2,14 @@
 import assert from "node:assert/strict";
 import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { systemClock } from "../../src/io/clock.ts";
 import { SlipwayError } from "../../src/model/errors.ts";
 import { isUniqueViolation } from "../../src/store/database.ts";
 import { newId } from "../../src/store/id.ts";
 import { keyEncryptionKeyFile, openKeyEncryptionKey, parseKeyEncryptionKey, seal, unseal } from "../../src/store/key-encryption-key.ts";
+import { openStore } from "../../src/store/store.ts";
 import { storeTest } from "../support/stores.ts";
 
 const customer = { id: "1", name: "acme", created_at: 1_900_000_000_123 };
@@ -18,37 +20,56 @@ storeTest("numbers of milliseconds come back as numbers, and a second row with a
   const [row] = await store.db.selectFrom("customers").selectAll().execute();
   assert.deepEqual({ ...row }, customer);
   await assert.rejects(
-    store.db.insertInto("customers").values({ ...customer, id: "2" }).execute(),
+    store.db
+      .insertInto("customers")
+      .values({ ...customer, id: "2" })
+      .execute(),
     (error) => isUniqueViolation(error),
   );
   const foreign = { access_key_id: "none", product_id: "none", created_at: 1 };
   await assert.rejects(store.db.insertInto("grants").values(foreign).execute(), (error) => !isUniqueViolation(error));
 });
 
-storeTest("a transaction that throws leaves nothing, many at once do not disturb each other, and another connection sees what was committed", async (_, { store, openAgain }) => {
-  const other = await openAgain();
-  const failure = new Error("in the middle");
-  await assert.rejects(
-    store.db.transaction().execute(async (transaction) => {
-      await transaction.insertInto("customers").values(customer).execute();
-      throw failure;
-    }),
-    failure,
-  );
-  assert.deepEqual(await other.db.selectFrom("customers").selectAll().execute(), []);
-  await Promise.all(
-    Array.from({ length: 40 }, (_unused, index) =>
+storeTest(
+  "a transaction that throws leaves nothing, many at once do not disturb each other, and another connection sees what was committed",
+  async (_, { store, openAgain }) => {
+    const other = await openAgain();
+    const failure = new Error("in the middle");
+    await assert.rejects(
       store.db.transaction().execute(async (transaction) => {
-        await transaction.selectFrom("customers").selectAll().execute();
-        await transaction.insertInto("customers").values({ id: String(index), name: `c${index}`, created_at: index }).execute();
+        await transaction.insertInto("customers").values(customer).execute();
+        throw failure;
       }),
-    ),
-  );
-  const { count } = await other.db
-    .selectFrom("customers")
-    .select((expression) => expression.fn.countAll<number>().as("count"))
-    .executeTakeFirstOrThrow();
-  assert.equal(Number(count), 40);
+      failure,
+    );
+    assert.deepEqual(await other.db.selectFrom("customers").selectAll().execute(), []);
+    await Promise.all(
+      Array.from({ length: 40 }, (_unused, index) =>
+        store.db.transaction().execute(async (transaction) => {
+          await transaction.selectFrom("customers").selectAll().execute();
+          await transaction
+            .insertInto("customers")
+            .values({ id: String(index), name: `c${index}`, created_at: index })
+            .execute();
+        }),
+      ),
+    );
+    const { count } = await other.db
+      .selectFrom("customers")
+      .select((expression) => expression.fn.countAll<number | string>().as("count"))
+      .executeTakeFirstOrThrow();
+    assert.equal(Number(count), 40);
+  },
+);
+
+test("what the store writes is for its owner alone", async (t) => {
+  const dataDir = join(await mkdtemp(join(tmpdir(), "slipway-modes-")), "new");
+  t.after(() => rm(dirname(dataDir), { recursive: true, force: true }));
+  const store = await openStore({ dataDir, clock: systemClock });
+  const modeOf = async (...path: readonly string[]): Promise<number> => (await stat(join(dataDir, ...path))).mode & 0o777;
+  assert.deepEqual([await modeOf(), await modeOf("blobs"), await modeOf("blobs", "sha256", "00")], [0o700, 0o700, 0o700]);
+  assert.deepEqual([await modeOf("slipway.db"), await modeOf("slipway.db-wal")], [0o600, 0o600]);
+  await store.close();
 });
 
 test("ids grow, also within one millisecond and when the clock is set back", () => {

@@ -69,7 +69,7 @@ async function aptBase(generation: AptGeneration): Promise<string> {
 }
 
 /** The mirror that this machine's own apt uses for Debian. */
-async function debianMirror(): Promise<string> {
+export async function debianMirror(): Promise<string> {
   const argv = ["apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN) $(RELEASE)", "Created-By: Packages"];
   const lines = (await requireCommand(argv, { timeoutMs })).split("\n").map((line) => line.split(" "));
   const site = lines.find(([, , release]) => release === "bookworm" || release === "trixie")?.[0];

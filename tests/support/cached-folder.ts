@@ -20,16 +20,19 @@ export async function cachedFolder(recipe: string, build: (folder: string) => Pr
   const deadline = Date.now() + buildLimitMs;
   while (!existsSync(folder)) {
     if (Date.now() > deadline) throw new Error(`no ${folder} after ${buildLimitMs} ms; is ${lock} left over?`);
-    if (!(await takeLock(lock))) {
+    const deadOwner = await takeLock(lock);
+    if (deadOwner === "held") {
       await sleep(200);
       continue;
     }
-    const unfinished = `${folder}.building`;
+    const unfinished = `${folder}.building-${process.pid}`;
     try {
-      if (existsSync(folder)) break;
-      await rm(unfinished, { recursive: true, force: true });
+      if (deadOwner !== undefined) await rm(`${folder}.building-${deadOwner}`, { recursive: true, force: true });
       await build(unfinished);
-      await rename(unfinished, folder);
+      // Two that both took a dead owner's lock both build; the second finds the place taken by the same thing.
+      await rename(unfinished, folder).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
+      });
     } finally {
       await rm(unfinished, { recursive: true, force: true });
       await rm(lock, { force: true });
@@ -38,19 +41,20 @@ export async function cachedFolder(recipe: string, build: (folder: string) => Pr
   return folder;
 }
 
-async function takeLock(lock: string): Promise<boolean> {
+/** "held" while its owner lives; otherwise it is ours, and the result is the dead owner that it was taken from, if any. */
+async function takeLock(lock: string): Promise<"held" | number | undefined> {
+  const owner = await readFile(lock, "utf8").then(Number, () => undefined);
+  if (owner !== undefined && (owner === 0 || isAlive(owner))) return "held"; // 0: made a moment ago, not yet written
+  if (owner !== undefined) await rm(lock, { force: true });
   try {
     const file = await open(lock, "wx");
     await file.writeFile(String(process.pid));
     await file.close();
-    return true;
+    return owner;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return "held";
+    throw error;
   }
-  const owner = Number((await readFile(lock, "utf8").catch(() => "")) || Number.NaN);
-  if (Number.isNaN(owner) || isAlive(owner)) return false;
-  await rm(lock, { force: true }); // its owner died; whoever takes it next builds
-  return false;
 }
 
 function isAlive(pid: number): boolean {

@@ -24,6 +24,10 @@ export const debianPackages: readonly string[] = [
   "docker-registry", // a real registry to push to
   "unzip",
   "zstd",
+  "xz-utils",
+  "cpio", // lists rpm payloads
+  "binutils", // ar, for debs
+  "time", // peak memory in the benchmarks
   "curl",
 ];
 

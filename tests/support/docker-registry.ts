@@ -33,10 +33,31 @@ export async function startRegistry(auth: "open" | "basic" | "token"): Promise<T
       ? ["auth:", "  htpasswd:", "    realm: test", `    path: ${folder}/htpasswd`]
       : tokenServer === undefined
         ? []
-        : ["auth:", "  token:", `    realm: ${tokenServer.realm}`, "    service: test-registry", "    issuer: test-issuer", `    rootcertbundle: ${folder}/cert.pem`];
-  const config = ["version: 0.1", "log:", "  level: info", "storage:", "  filesystem:", `    rootdirectory: ${folder}/data`, "http:", "  addr: 127.0.0.1:0", ...authLines, ""];
+        : [
+            "auth:",
+            "  token:",
+            `    realm: ${tokenServer.realm}`,
+            "    service: test-registry",
+            "    issuer: test-issuer",
+            `    rootcertbundle: ${folder}/cert.pem`,
+          ];
+  const config = [
+    "version: 0.1",
+    "log:",
+    "  level: info",
+    "storage:",
+    "  filesystem:",
+    `    rootdirectory: ${folder}/data`,
+    "http:",
+    "  addr: 127.0.0.1:0",
+    ...authLines,
+    "",
+  ];
   await writeFile(join(folder, "config.yml"), config.join("\n"));
-  const child = spawn("docker-registry", ["serve", join(folder, "config.yml")], { stdio: ["ignore", "ignore", "pipe"], env: { PATH: process.env["PATH"] ?? "" } });
+  const child = spawn("docker-registry", ["serve", join(folder, "config.yml")], {
+    stdio: ["ignore", "ignore", "pipe"],
+    env: { PATH: process.env["PATH"] ?? "" },
+  });
   const host = await listeningAddress(child);
   return {
     origin: new URL(`http://${host}`),
@@ -72,7 +93,9 @@ function listeningAddress(child: ChildProcess): Promise<string> {
 /** A token service as distribution's docs/content/spec/auth/jwt.md describes it: RS256, the certificate in the header. */
 async function startTokenServer(folder: string, askedScopes: string[]): Promise<{ readonly server: Server; readonly realm: string }> {
   const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];
-  await requireCommand(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=test-issuer"], { timeoutMs: 60_000 });
+  await requireCommand(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=test-issuer"], {
+    timeoutMs: 60_000,
+  });
   const privateKey = readFileSync(key, "utf8");
   const chain = [new X509Certificate(readFileSync(cert)).raw.toString("base64")];
   const expected = `Basic ${Buffer.from(`${registryUser}:${registrySecret}`).toString("base64")}`;
@@ -89,7 +112,16 @@ async function startTokenServer(folder: string, askedScopes: string[]): Promise<
       return { type, name, actions: actions.split(",") };
     });
     const nowSeconds = Math.floor(Date.now() / 1000);
-    const claims = { iss: "test-issuer", sub: registryUser, aud: url.searchParams.get("service"), exp: nowSeconds + 120, nbf: nowSeconds - 5, iat: nowSeconds, jti: randomUUID(), access };
+    const claims = {
+      iss: "test-issuer",
+      sub: registryUser,
+      aud: url.searchParams.get("service"),
+      exp: nowSeconds + 120,
+      nbf: nowSeconds - 5,
+      iat: nowSeconds,
+      jti: randomUUID(),
+      access,
+    };
     const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
     const signed = `${encode({ typ: "JWT", alg: "RS256", x5c: chain })}.${encode(claims)}`;
     const token = `${signed}.${createSign("RSA-SHA256").update(signed).sign(privateKey).toString("base64url")}`;

@@ -20,7 +20,10 @@ const root = "/usr/lib/postgresql";
 /** The folder of the newest installed server's programs, or undefined where none is installed. */
 export async function postgresPrograms(): Promise<string | undefined> {
   const versions = await readdir(root).catch(() => []);
-  const newest = versions.map(Number).filter(Number.isInteger).sort((left, right) => right - left)[0];
+  const newest = versions
+    .map(Number)
+    .filter(Number.isInteger)
+    .sort((left, right) => right - left)[0];
   return newest === undefined ? undefined : join(root, String(newest), "bin");
 }
 

@@ -35,7 +35,14 @@ export const sampleRecipe = {
 export function planSample(recipe: Readonly<Record<string, unknown>>, targets = ["linux/amd64", "linux/arm64"]): PlannedImage {
   return planImage({
     image: imageSchema(z.unknown()).parse(recipe),
-    product: { name: "toolbox", summary: "Small tools", license: "Apache-2.0", binaries: ["busybox"], vendor: "Acme", source: "https://git.example/acme/toolbox" },
+    product: {
+      name: "toolbox",
+      summary: "Small tools",
+      license: "Apache-2.0",
+      binaries: ["busybox"],
+      vendor: "Acme",
+      source: "https://git.example/acme/toolbox",
+    },
     version: parseVersion("1.2.0-rc.1"),
     commit: "0123456789abcdef0123456789abcdef01234567",
     epochSeconds: sampleEpoch,

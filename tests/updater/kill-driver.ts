@@ -1,0 +1,29 @@
+/**
+ * Runs one updater command and kills its own process (SIGKILL) right after the N-th durable change, which the updater reports as an event.
+ * `node kill-driver.ts <installation> install|resume|rollback <N>`; N = 0 lives on and prints how many changes there were.
+ */
+import { SlipwayError } from "../../src/model/errors.ts";
+import { loadInstallation } from "../../src/updater/installation.ts";
+import { thisMachine } from "../../src/updater/machine.ts";
+import { createUpdater } from "../../src/updater/updater.ts";
+
+const [, , file = "", command = "", at = "0"] = process.argv;
+const signal = new AbortController().signal;
+let changes = 0;
+const updater = createUpdater(
+  await loadInstallation(file),
+  thisMachine((event) => {
+    if (event.event !== "phase" && event.event !== "step") return;
+    changes += 1;
+    if (changes === Number(at)) process.kill(process.pid, "SIGKILL");
+  }),
+);
+try {
+  if (command === "install") await updater.install({ signal });
+  else if (command === "resume") await updater.resume({ signal });
+  else await updater.rollback({ isStateRestored: true, signal });
+} catch (error) {
+  if (!(error instanceof SlipwayError)) throw error;
+  process.exitCode = error.exitCode;
+}
+process.stdout.write(`${changes}\n`);
