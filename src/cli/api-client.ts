@@ -30,7 +30,7 @@ export type ApiClient = {
 };
 
 const tokenLimit = 4096;
-const tries = 6;
+const tries = 5;
 const firstDelayMs = 300;
 const longestDelayMs = 10_000;
 /** Publishing a large release reads all of it again on the server. */

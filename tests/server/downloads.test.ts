@@ -80,14 +80,14 @@ for (const name of [small, "coequal-1.4.2-data.bin"]) {
 }
 
 test("a download is one audit event with who, what, version, bytes and result; HEAD and 304 are none", async () => {
-  const before = (await downloads()).length;
+  const known = (await downloads()).length;
   const path = `/releases/coequal/1.4.2/${small}`;
   await fetch(running.url + path, { method: "HEAD", headers: { authorization: pair.authorization } });
   const response = await get(running, path, pair, { "user-agent": "tester/1" });
   const body = await response.arrayBuffer();
   await get(running, path, pair, { "if-none-match": response.headers.get("etag") ?? "" });
   const events = await downloads();
-  assert.equal(events.length, before + 1);
+  assert.equal(events.length, known + 1);
   const { at: _at, id: _id, ...event } = events[0] as Event & { actor: Event };
   assert.equal(event.actor["kind"], "customer");
   const expected = {
