@@ -1,10 +1,14 @@
 /** Load for the serving benchmark: wrk where it is installed, else keep-alive connections of our own that ask again as soon as they are answered. */
+import { writeFile } from "node:fs/promises";
 import { connect } from "node:net";
+import { join } from "node:path";
 import { requireCommand } from "../src/io/command.ts";
 
 export type LoadRequest = {
   /** Path of wrk, or undefined for our own generator. */
   readonly wrk: string | undefined;
+  /** For wrk's script. */
+  readonly folder: string;
   readonly url: string;
   readonly authorization: string;
   readonly connections: number;
@@ -17,7 +21,7 @@ export function readLoad(request: LoadRequest): Promise<Load> {
   return request.wrk === undefined ? ownLoad(request) : wrkLoad(request, request.wrk);
 }
 
-/** wrk takes headers from a Lua script on stdin's path as well, which keeps the secret out of the argument list. */
+/** The header comes from the environment, which keeps the secret out of the argument list. */
 const script = `
 wrk.headers["Authorization"] = os.getenv("BENCH_AUTHORIZATION")
 done = function(summary, latency)
@@ -28,9 +32,11 @@ end
 `;
 
 async function wrkLoad(request: LoadRequest, wrk: string): Promise<Load> {
-  const argv = [wrk, "-t1", `-c${request.connections}`, `-d${request.seconds}s`, "-s", "/dev/stdin", request.url];
+  const file = join(request.folder, "load.lua");
+  await writeFile(file, script);
+  const argv = [wrk, "-t1", `-c${request.connections}`, `-d${request.seconds}s`, "-s", file, request.url];
   const env = { PATH: process.env["PATH"] ?? "", BENCH_AUTHORIZATION: request.authorization };
-  const text = await requireCommand(argv, { env, input: script, timeoutMs: (request.seconds + 30) * 1000 });
+  const text = await requireCommand(argv, { env, timeoutMs: (request.seconds + 30) * 1000 });
   const [, requests, durationUs, p99Ms, failures] = /RESULT (\d+) (\d+) ([\d.]+) (\d+)/.exec(text) ?? [];
   if (requests === undefined) throw new Error(`wrk said: ${text}`);
   return { requests: Number(requests), seconds: Number(durationUs) / 1e6, p99Ms: Number(p99Ms), failures: Number(failures) };

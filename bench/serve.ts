@@ -243,9 +243,9 @@ async function check(side: Side, files: Readonly<Record<string, Buffer>>): Promi
   }
 }
 
-async function measureIndex(side: Side): Promise<Sample> {
+async function measureIndex(side: Side, folder: string): Promise<Sample> {
   const cpu = await cpuSeconds(side.pid);
-  const load = await readLoad({ wrk: program("wrk"), url: side.indexUrl, authorization: side.authorization, connections, seconds });
+  const load = await readLoad({ wrk: program("wrk"), folder, url: side.indexUrl, authorization: side.authorization, connections, seconds });
   if (load.failures > 0) throw new Error(`${side.name}: ${load.failures} failed requests`);
   return { requests: load.requests, wall: load.seconds, cpu: (await cpuSeconds(side.pid)) - cpu, p99Ms: load.p99Ms, bytes: load.requests * indexSize };
 }
@@ -372,8 +372,8 @@ try {
     console.log(["figure", "peer", "ours / peer", "p99 ours / peer", "ratio"].map((cell, place) => cell.padEnd([18, 16, 34, 22, 8][place] ?? 0)).join(""));
     let answered = 0;
     if (values.only !== "artifact") {
-      for (const peer of nginx.sides)
-        answered += await contest({ bench: "index-1k", unit: "requests/s", rate: requestRate, measure: measureIndex }, ours, peer);
+      const measure = (side: Side): Promise<Sample> => measureIndex(side, folder);
+      for (const peer of nginx.sides) answered += await contest({ bench: "index-1k", unit: "requests/s", rate: requestRate, measure }, ours, peer);
     }
     const [plain] = nginx.sides;
     if (values.only !== "index" && plain !== undefined && program("curl") !== undefined) {

@@ -80,6 +80,7 @@ async function send(session: RegistrySession, request: RegistryCall, authorizati
   const { answerMs, stallMs, commitMs } = session.times;
   const controller = new AbortController();
   let timer: NodeJS.Timeout | undefined;
+  let isAnswered = false;
   const wait = (ms: number, why: string): void => {
     clearTimeout(timer);
     timer = setTimeout(() => controller.abort(new Error(why)), ms);
@@ -93,8 +94,9 @@ async function send(session: RegistrySession, request: RegistryCall, authorizati
       ? undefined
       : ReadableStream.from(
           watchedBody(body, {
-            onPiece: () => wait(stallMs, "the upload stands still"),
-            onEnd: () => wait(commitMs, "the registry does not confirm the upload"),
+            // A registry may answer before it has taken the whole body: then nothing is waited for any more.
+            onPiece: () => isAnswered || wait(stallMs, "the upload stands still"),
+            onEnd: () => isAnswered || wait(commitMs, "the registry does not confirm the upload"),
           }),
         );
   wait(answerMs, "no answer in time");
@@ -110,6 +112,7 @@ async function send(session: RegistrySession, request: RegistryCall, authorizati
   } catch (error) {
     throw transferError(error, url);
   } finally {
+    isAnswered = true;
     clearTimeout(timer);
   }
   const coding = response.headers.get("content-encoding");
@@ -129,7 +132,7 @@ async function send(session: RegistrySession, request: RegistryCall, authorizati
   };
 }
 
-type BodyWatch = { readonly onPiece: () => void; readonly onEnd: () => void };
+type BodyWatch = { readonly onPiece: () => unknown; readonly onEnd: () => unknown };
 
 async function* watchedBody(body: RegistryBody, watch: BodyWatch): AsyncGenerator<Uint8Array> {
   let left = body.size;
@@ -148,8 +151,9 @@ async function* incoming(response: Response, watch: BodyWatch & { readonly url: 
   watch.onPiece();
   try {
     for await (const piece of response.body) {
-      watch.onPiece();
+      watch.onEnd(); // how long the reader takes with a piece is not the server's fault
       yield piece;
+      watch.onPiece();
     }
   } catch (error) {
     throw transferError(error, watch.url);

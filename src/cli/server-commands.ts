@@ -1,0 +1,120 @@
+/** Rows of the command table. The server, its products and releases. */
+import { settingKeys, settingName, settingRow } from "../config/settings.ts";
+import type { CommandRow, OptionRow } from "./command.ts";
+import { serverOptions } from "./shared-options.ts";
+
+const productOption: OptionRow = { flags: "--product <name>", text: "by default the recipe's, else the only one on the server" };
+
+const recipeOption: OptionRow = { flags: "--recipe <file>", text: "the recipe; by default slipway.yaml in this folder, where there is one" };
+
+const versionArgument = { name: "version", text: "as v1.4.2" } as const;
+
+/** The environment and the file are read by the server itself (config/load.ts), so that a flag wins over both. */
+const settingOptions: readonly OptionRow[] = settingKeys
+  .filter((key) => settingRow(key).isSecret !== true)
+  .map((key) => {
+    const row = settingRow(key);
+    return { flags: `--${settingName(key)} <${row.value}>`, text: row.default === "" ? row.text : `${row.text}; ${row.default} by default` };
+  });
+
+export const serverCommands: readonly CommandRow[] = [
+  {
+    name: "serve",
+    summary: "Run the server: repositories, downloads, access pairs, audit trail, API",
+    description:
+      "Starts with no setting at all: an embedded database and blobs in the data folder, a repository key made on first start. Settings come from flags, SLIPWAY_… variables, slipway-server.yaml in the data folder, in this order; secrets have no flag. Logs are JSON lines on stderr. SIGTERM lets running downloads end.",
+    options: [{ flags: "--config <file>", text: "settings file; by default slipway-server.yaml in the data folder", env: "SLIPWAY_CONFIG" }, ...settingOptions],
+    examples: ["slipway serve", "slipway serve --listen 0.0.0.0:8420 --public-url https://packages.acme.example"],
+    load: () => import("./serve.ts"),
+  },
+  {
+    name: "product add",
+    summary: "Make a product on the server, and register its public release keys",
+    description: "`slipway publish` does both by itself; this is for replacing keys. A product that is there stays as it is.",
+    arguments: [{ name: "name", text: "name of the product" }],
+    options: [
+      { flags: "--release-key <files>", text: "public keys, comma-separated: OpenPGP or minisign files; they replace those of their kind" },
+      ...serverOptions,
+    ],
+    examples: ["slipway product add coequal --release-key coequal.asc,coequal.minisign.pub"],
+    load: async () => ({ run: (await import("./product.ts")).runAdd }),
+  },
+  {
+    name: "product list",
+    summary: "List the products on the server",
+    options: serverOptions,
+    examples: ["slipway product list"],
+    load: async () => ({ run: (await import("./product.ts")).runList }),
+  },
+  {
+    name: "publish",
+    summary: "Upload a built release into a draft that no customer sees",
+    description:
+      "Checks the folder against its sums, makes the product and registers the public halves of the recipe's release keys where they are missing, sends the bytes that the server lacks. A killed upload goes on where it stopped when run again.",
+    arguments: [{ name: "directory", text: "the built release; by default the only one under dist/", isOptional: true }],
+    options: [
+      { flags: "--version <version>", text: "the release under dist/<version>" },
+      { flags: "--sums <file>", text: "name of the sums file; by default the recipe's, else SHA256SUMS" },
+      { flags: "--release-key <files>", text: "public release keys to register, comma-separated; by default the recipe's" },
+      { flags: "--passphrase-file <file>", text: "for a recipe that names a protected minisign key with env: or file:" },
+      recipeOption,
+      ...serverOptions,
+    ],
+    examples: ["slipway publish", "slipway publish dist/1.4.2 --server https://packages.acme.example --token-file admin-token"],
+    load: () => import("./publish.ts"),
+  },
+  {
+    name: "release list",
+    summary: "List the releases of a product, drafts included",
+    options: [productOption, recipeOption, ...serverOptions],
+    examples: ["slipway release list --product coequal"],
+    load: async () => ({ run: (await import("./release.ts")).runList }),
+  },
+  {
+    name: "release show",
+    summary: "Show one release with its artifacts",
+    arguments: [versionArgument],
+    options: [productOption, recipeOption, ...serverOptions],
+    examples: ["slipway release show v1.4.2"],
+    load: async () => ({ run: (await import("./release.ts")).runShow }),
+  },
+  {
+    name: "release publish",
+    summary: "Verify a draft by re-download, then make it visible everywhere at once",
+    description:
+      "Every file comes back over HTTP and is compared with the sums, the sums with the registered release keys; then the server checks the same and switches one snapshot. Run again, it changes nothing.",
+    arguments: [versionArgument],
+    options: [
+      productOption,
+      { flags: "--sums <file>", text: "name of the sums file; by default the recipe's, else SHA256SUMS" },
+      recipeOption,
+      ...serverOptions,
+    ],
+    examples: ["slipway release publish v1.4.2"],
+    load: async () => ({ run: (await import("./release.ts")).runPublish }),
+  },
+  {
+    name: "release withdraw",
+    summary: "Take a published release back; its address answers 410 and names a replacement",
+    arguments: [versionArgument],
+    options: [productOption, { flags: "--reason <text>", text: "for the audit trail" }, recipeOption, ...serverOptions],
+    examples: ['slipway release withdraw v1.4.2 --reason "loses sessions on restart"'],
+    load: async () => ({ run: (await import("./release.ts")).runWithdraw }),
+  },
+  {
+    name: "release retain",
+    summary: "Print the retention plan, or apply it",
+    description:
+      "Without --apply nothing is done. The plan is named by its basis; --apply carries out exactly the plan that is printed, and with --basis only if it is still the one that you looked at.",
+    options: [
+      productOption,
+      { flags: "--dry-run", text: "print the plan only (the default)" },
+      { flags: "--apply", text: "retire what the plan lists" },
+      { flags: "--basis <hex>", text: "refuse unless the plan of now has this basis" },
+      recipeOption,
+      ...serverOptions,
+    ],
+    examples: ["slipway release retain --dry-run", "slipway release retain --apply"],
+    load: async () => ({ run: (await import("./release.ts")).runRetain }),
+  },
+];
