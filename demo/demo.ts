@@ -182,11 +182,13 @@ async function runDemonstration(): Promise<void> {
     check(JSON.stringify(result.json).includes("health_failed"), "the failure is named");
     return `signed and verified, but dies at start: rolled back by itself to ${await running()}`;
   });
-  await step("ask again", async () => {
-    const result = await upgrade(["install"], [0, 3, 43]);
-    check((await running()) === second, `${second} still runs`);
-    void result;
-    return `${broken} is remembered as bad and not tried again`;
+  await step(`withdraw ${broken}`, async () => {
+    await upgrade(["install"], [0, 43]);
+    check((await running()) === second, `${second} still runs: this machine remembers ${broken} as bad`);
+    await slipway(folders.vendor, ["release", "withdraw", `v${broken}`, "--product", "esbuild"]);
+    const index = (await (await fetch(`${server}/releases/esbuild/index.json`, { headers: basic() })).json()) as { channels: Record<string, string> };
+    check(index.channels["stable"] === second, `stable is ${second} again for everybody`);
+    return `not tried again here, and stable points to ${second} again for everybody else`;
   });
   await step(`retire ${first}`, async () => {
     const plan = (await slipway(folders.vendor, ["release", "retain", "--product", "esbuild", "--dry-run"])).json.at(-1);
@@ -194,7 +196,7 @@ async function runDemonstration(): Promise<void> {
     await slipway(folders.vendor, ["release", "retain", "--product", "esbuild", "--apply"]);
     const answer = await fetch(path(first, "SHA256SUMS"), { headers: basic() });
     check(answer.status === 410, "a retired file is 410");
-    return `keep 2: HTTP 410, "${JSON.stringify(await answer.json()).match(/"message":"([^"]+)"/)?.[1] ?? ""}"`;
+    return `keep 1: HTTP 410, "${JSON.stringify(await answer.json()).match(/"message":"([^"]+)"/)?.[1] ?? ""}"`;
   });
   await step("read the audit trail", async () => {
     const events = (await slipway(folders.vendor, ["audit", "--product", "esbuild"])).json.at(-1) as { events: readonly { action: string }[] };
@@ -233,7 +235,8 @@ service:
   start: [sh, ${join(machine, "start.sh")}]
   stop: [sh, ${join(machine, "stop.sh")}]
 health:
-  deadline_seconds: 10
+  deadline_seconds: 3
+  tries: 2
   interval_seconds: 0.2
   consecutive: 2
   bake_seconds: 1

@@ -13,6 +13,7 @@ const groupSummaries: Readonly<Record<string, string>> = {
   customer: "Customers: who may read",
   key: "Access pairs: issue, rotate, revoke",
   product: "Products on the server",
+  verify: "Check signatures and checksums from the outside",
   upgrade: "Upgrade an installation, and go back",
 };
 

@@ -4,7 +4,7 @@ import { architectureWord } from "../model/target.ts";
 import { debVersion } from "../model/version.ts";
 import { debDependency } from "./dependency.ts";
 import { hasControlCharacter, undeclaredParents } from "./entry-path.ts";
-import type { Dependency, DependencyKind, PackageSpec, ScriptName } from "./package.ts";
+import type { CommonScriptName, Dependency, DependencyKind, PackageSpec } from "./package.ts";
 
 const relationFields: readonly (readonly [DependencyKind, string])[] = [
   ["depends", "Depends"],
@@ -15,7 +15,7 @@ const relationFields: readonly (readonly [DependencyKind, string])[] = [
   ["provides", "Provides"],
 ];
 
-export const debScripts: Readonly<Record<ScriptName, string>> = {
+export const debScripts: Readonly<Record<CommonScriptName, string>> = {
   preinstall: "preinst",
   postinstall: "postinst",
   preremove: "prerm",

@@ -10,8 +10,8 @@ import { bytesSource, countingSink, pour } from "./byte-source.ts";
 import { createCompressor } from "./compress.ts";
 import { debConffiles, debControl, debScripts } from "./deb-control.ts";
 import { checkEntries, comparePaths, undeclaredParents } from "./entry-path.ts";
-import type { ByteSink, ByteSource, PackageCompression, PackageEntry, PackageOutput, PackageSpec, ScriptName, Spool } from "./package.ts";
-import { scriptInterpreter } from "./package-script.ts";
+import type { ByteSink, ByteSource, CommonScriptName, PackageCompression, PackageEntry, PackageOutput, PackageSpec, Spool } from "./package.ts";
+import { formatScripts } from "./package-script.ts";
 import { createTarWriter, type TarWriter } from "./tar.ts";
 
 const memberSuffix: Readonly<Record<PackageCompression["codec"], string>> = { gzip: ".gz", zstd: ".zst", xz: ".xz", none: "" };
@@ -24,7 +24,7 @@ const memberSuffix: Readonly<Record<PackageCompression["codec"], string>> = { gz
 export async function writeDeb(spec: PackageSpec, output: PackageOutput): Promise<{ readonly sizeBytes: number }> {
   checkEntries(spec.entries);
   const control = debControl(spec);
-  for (const [name, body] of Object.entries(spec.scripts) as [ScriptName, string][]) scriptInterpreter(name, body);
+  formatScripts("deb", spec.scripts, debScripts);
   const { sink, count } = countingSink(output.sink);
   const data = await output.makeSpool();
   try {
@@ -104,7 +104,7 @@ async function writeControl(tar: TarWriter, { spec, control, md5sums }: ControlT
     { name: "control", text: control, mode: 0o644 },
     { name: "md5sums", text: md5sums === "" ? undefined : md5sums, mode: 0o644 },
     { name: "conffiles", text: debConffiles(spec), mode: 0o644 },
-    ...(Object.entries(debScripts) as [ScriptName, string][]).map(([script, name]) => ({ name, text: spec.scripts[script], mode: 0o755 })),
+    ...(Object.entries(debScripts) as [CommonScriptName, string][]).map(([script, name]) => ({ name, text: spec.scripts[script], mode: 0o755 })),
   ];
   await tar.add({ name: "./", kind: "directory", mode: 0o755, epochSeconds });
   for (const { name, text, mode } of members) {

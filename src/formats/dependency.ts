@@ -5,6 +5,7 @@
  * rpm 4.13 and says so through rpmlib(RichDependencies). apk (apk-package(5)): `docker>=20`, one name, no alternatives.
  */
 import { SlipwayError } from "../model/errors.ts";
+import { isApkVersion } from "./apk-version.ts";
 import type { Dependency, DependencyKind } from "./package.ts";
 
 type Alternative = Dependency[number];
@@ -68,10 +69,11 @@ export function apkDependency(dependency: Dependency, kind: DependencyKind): str
   const [only, ...others] = dependency;
   if (only === undefined || others.length > 0) throw impossible("apk", kind, "alternatives");
   const operator = only.operator === undefined ? "" : rpmOperators[only.operator];
+  // rpm's capabilities would be split at the parenthesis into something else.
+  if (only.name.includes("(")) throw impossible("apk", kind, `the name ${only.name}`);
+  if (kind === "provides" && only.operator !== undefined && only.operator !== "=") throw impossible("apk", kind, `${only.operator} (only = is allowed)`);
   // An invalid version inside a dependency makes apk refuse the whole package ("package file format error").
-  if (only.version !== undefined && !/^\d+(?:\.\d+)*[a-z]?(?:_(?:alpha|beta|pre|rc|cvs|svn|git|hg|p)\d*)*(?:-r\d+)?$/.test(only.version)) {
-    throw impossible("apk", kind, `the version ${only.version}`);
-  }
+  if (only.version !== undefined && !isApkVersion(only.version)) throw impossible("apk", kind, `the version ${only.version}`);
   return `${kind === "conflicts" ? "!" : ""}${only.name}${operator}${only.version ?? ""}`;
 }
 

@@ -44,7 +44,11 @@ export type DependencyKind = "depends" | "recommends" | "suggests" | "conflicts"
 /** `docker.io (>= 20) | docker-ce`: the alternatives of one dependency; parsed once, printed per format. */
 export type Dependency = readonly { readonly name: string; readonly operator?: "<<" | "<=" | "=" | ">=" | ">>"; readonly version?: string }[];
 
-export type ScriptName = "preinstall" | "postinstall" | "preremove" | "postremove";
+/** The moments at which every format runs a script. */
+export type CommonScriptName = "preinstall" | "postinstall" | "preremove" | "postremove";
+
+/** `posttransaction` is rpm's alone, the upgrade scripts are apk's; a writer refuses a script that its format does not run. */
+export type ScriptName = CommonScriptName | "posttransaction" | "preupgrade" | "postupgrade";
 
 export type PackageCompression = { readonly codec: "gzip" | "zstd" | "xz" | "none"; readonly level: number };
 

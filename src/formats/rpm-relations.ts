@@ -1,10 +1,13 @@
 /** The dependency tags of an rpm: what the spec says, and what rpm itself demands of a package that uses its features. */
 import { architectures } from "../model/target.ts";
 import { type RpmRelation, rpmDependency } from "./dependency.ts";
-import type { DependencyKind, PackageCompression, PackageSpec, ScriptName } from "./package.ts";
-import { scriptInterpreter } from "./package-script.ts";
+import type { CommonScriptName, DependencyKind, PackageCompression, PackageSpec } from "./package.ts";
+import { formatScripts } from "./package-script.ts";
 import type { RpmValue } from "./rpm-header.ts";
 import { rpmSense, rpmTag } from "./rpm-tags.ts";
+
+/** The scripts that rpm runs. */
+export type RpmScriptName = CommonScriptName | "posttransaction";
 
 type Relation = { readonly name: string; readonly flags: number; readonly version: string };
 
@@ -20,11 +23,12 @@ const isaNames: Readonly<Record<keyof typeof architectures, string>> = {
   loong64: "loongarch64-64",
 };
 
-const scriptSense: Readonly<Record<ScriptName, number>> = {
+const scriptSense: Readonly<Record<RpmScriptName, number>> = {
   preinstall: rpmSense.SCRIPT_PRE,
   postinstall: rpmSense.SCRIPT_POST,
   preremove: rpmSense.SCRIPT_PREUN,
   postremove: rpmSense.SCRIPT_POSTUN,
+  posttransaction: rpmSense.SCRIPT_POSTTRANS,
 };
 
 const operatorSense = {
@@ -72,8 +76,8 @@ function ownProvides(spec: PackageSpec, evr: string): readonly Relation[] {
 }
 
 function scriptRequires(spec: PackageSpec): readonly Relation[] {
-  return (Object.entries(spec.scripts) as [ScriptName, string][]).map(([name, body]) => ({
-    name: scriptInterpreter(name, body)[0],
+  return formatScripts("rpm", spec.scripts, scriptSense).map(({ name, interpreter }) => ({
+    name: interpreter[0],
     flags: rpmSense.INTERP | scriptSense[name],
     version: "",
   }));

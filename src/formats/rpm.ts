@@ -13,11 +13,11 @@ import { bytesSource, countingSink, pour } from "./byte-source.ts";
 import { createCompressor } from "./compress.ts";
 import { createCpioWriter } from "./cpio.ts";
 import { checkEntries } from "./entry-path.ts";
-import type { ByteSource, PackageEntry, PackageOutput, PackageSpec, ScriptName, Spool } from "./package.ts";
-import { scriptInterpreter } from "./package-script.ts";
+import type { ByteSource, PackageEntry, PackageOutput, PackageSpec, Spool } from "./package.ts";
+import { formatScripts } from "./package-script.ts";
 import { rpmFileMode, rpmFileSize, rpmFileTags } from "./rpm-files.ts";
 import { encodeRpmHeader, type RpmValue } from "./rpm-header.ts";
-import { rpmRelationTags } from "./rpm-relations.ts";
+import { type RpmScriptName, rpmRelationTags } from "./rpm-relations.ts";
 import { rpmHashSha256, rpmSignatureTag, rpmTag } from "./rpm-tags.ts";
 
 /** Bytes of an OpenPGP v4 signature packet over the main header, and which algorithm: rpm keeps them under different tags. */
@@ -35,11 +35,12 @@ const sizeLimit = 0xffffffff;
 /** Room that rpmsign uses to sign again in place, as rpmbuild leaves it. */
 const reservedSpaceSize = 4128;
 
-const scriptTags: Readonly<Record<ScriptName, readonly [body: number, program: number]>> = {
+const scriptTags: Readonly<Record<RpmScriptName, readonly [body: number, program: number]>> = {
   preinstall: [rpmTag.PREIN, rpmTag.PREINPROG],
   postinstall: [rpmTag.POSTIN, rpmTag.POSTINPROG],
   preremove: [rpmTag.PREUN, rpmTag.PREUNPROG],
   postremove: [rpmTag.POSTUN, rpmTag.POSTUNPROG],
+  posttransaction: [rpmTag.POSTTRANS, rpmTag.POSTTRANSPROG],
 };
 
 /**
@@ -188,10 +189,9 @@ function payloadTags(spec: PackageSpec, payload: Payload): readonly (readonly [n
 }
 
 function scriptEntries(spec: PackageSpec): readonly (readonly [number, RpmValue])[] {
-  return (Object.entries(spec.scripts) as [ScriptName, string][]).flatMap(([name, body]) => {
+  return formatScripts("rpm", spec.scripts, scriptTags).flatMap(({ name, body, interpreter }) => {
     const [bodyTag, programTag] = scriptTags[name];
-    const words = scriptInterpreter(name, body);
-    const program: RpmValue = words.length === 1 ? { kind: "string", text: words[0] } : { kind: "strings", texts: words };
+    const program: RpmValue = interpreter.length === 1 ? { kind: "string", text: interpreter[0] } : { kind: "strings", texts: interpreter };
     return [
       [bodyTag, { kind: "string", text: body }],
       [programTag, program],

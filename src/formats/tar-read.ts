@@ -13,6 +13,8 @@ export type TarMember = {
   readonly kind: "file" | "directory" | "symlink";
   /** Relative, without `./` and trailing slash; the root itself is `.`. */
   readonly path: string;
+  /** The name as it stands in the archive: some readers take `./usr` and `usr` for two things. */
+  readonly storedName: string;
   readonly mode: number;
   readonly sizeBytes: number;
   readonly epochSeconds: number;
@@ -20,6 +22,8 @@ export type TarMember = {
   readonly group: string;
   /** Symbolic links: the target as stored, not judged here. */
   readonly target?: string;
+  /** PAX records of the member that change nothing of the above. */
+  readonly pax: ReadonlyMap<string, string>;
   /** The content; what the caller leaves is skipped. Only valid until the next member. */
   readonly body: () => AsyncIterable<Uint8Array>;
 };
@@ -43,6 +47,10 @@ export type TarLimits = {
   readonly memberLimit: number;
   /** `refused`: dpkg stops at PAX records, so a deb must not have them. */
   readonly pax: "read" | "refused";
+  /** `absent`: apk's signature and control segments end without the two zero blocks, and with them would not be read. */
+  readonly end?: "required" | "absent";
+  /** apk knows no base-256 numbers. */
+  readonly isOctalOnly?: boolean;
 };
 
 /** Long names and PAX records are held in memory; PATH_MAX is 4096. */
@@ -58,24 +66,33 @@ export async function* readTar(source: AsyncIterable<Uint8Array>, limits: TarLim
   const seen = new Map<string, TarMember["kind"]>();
   let members = 0;
   let records: Records = {};
+  let isRecordOpen = false;
   try {
     for (;;) {
+      if (limits.end === "absent" && (await reader.isAtEnd())) {
+        if (isRecordOpen) throw new SlipwayError("format_invalid", `${limits.name} ends after a record without its member`);
+        return;
+      }
       const block = await reader.read(tarBlockSize, "a header");
       if (isZero(block)) {
+        if (limits.end === "absent") throw new SlipwayError("format_invalid", `${limits.name} has end-of-archive blocks, which do not belong there`);
         await expectEnd(reader, limits.name);
         return;
       }
-      const header = parseHeader(block, limits.name);
+      const header = parseHeader(block, limits);
       if (recordTypes.has(header.type)) {
         if ((header.type === "x" || header.type === "g") && limits.pax === "refused") yield { kind: "refused", name: header.name, reason: "pax_record" };
         records = { ...records, ...(await readRecord(reader, header, limits.name)) };
+        isRecordOpen = true;
         continue;
       }
+      isRecordOpen = false;
       members += 1;
       if (members > limits.memberLimit) throw new SlipwayError("format_limit", `${limits.name} has more than ${limits.memberLimit} members`);
       const name = records.path ?? header.name;
       const sizeBytes = records.sizeBytes ?? header.sizeBytes;
       const target = records.target ?? header.target;
+      const pax = records.others ?? new Map<string, string>();
       records = {};
       const judged = judge({ ...header, name, sizeBytes }, seen);
       const hasContent = judged.kind === "file" || judged.kind === "refused";
@@ -84,7 +101,8 @@ export async function* readTar(source: AsyncIterable<Uint8Array>, limits: TarLim
       if (judged.kind === "refused") yield judged;
       else {
         const { mode, epochSeconds, owner, group } = header;
-        const member = { kind: judged.kind, path: judged.path, mode: mode & permissionBits, sizeBytes: contentSize, epochSeconds, owner, group };
+        const place = { path: judged.path, storedName: name };
+        const member = { kind: judged.kind, ...place, mode: mode & permissionBits, sizeBytes: contentSize, epochSeconds, owner, group, pax };
         yield { ...member, ...(judged.kind === "symlink" ? { target } : {}), body: () => body };
       }
       await skipRest(reader, body, contentSize);
@@ -100,7 +118,12 @@ export function requireMember(member: TarMember | TarRefusal, archive: string): 
   throw new SlipwayError("path_unsafe", `${archive}: refusing the member ${JSON.stringify(member.name.slice(0, 200))}`, { detail: member.reason });
 }
 
-type Records = { readonly path?: string; readonly target?: string; readonly sizeBytes?: number };
+type Records = {
+  readonly path?: string;
+  readonly target?: string;
+  readonly sizeBytes?: number;
+  readonly others?: ReadonlyMap<string, string>;
+};
 type Header = {
   readonly name: string;
   readonly type: string;
@@ -115,11 +138,12 @@ type Header = {
 const recordTypes = new Set(["L", "K", "x", "g"]);
 const memberKinds: Readonly<Record<string, TarMember["kind"]>> = { "0": "file", "\0": "file", "7": "file", "5": "directory", "2": "symlink" };
 
-function parseHeader(block: Buffer, archive: string): Header {
-  const damaged = (what: string): SlipwayError => new SlipwayError("format_invalid", `${archive}: a header has ${what}`);
+function parseHeader(block: Buffer, limits: TarLimits): Header {
+  const damaged = (what: string): SlipwayError => new SlipwayError("format_invalid", `${limits.name}: a header has ${what}`);
   const number = (offset: number, length: number): number => {
     const field = block.subarray(offset, offset + length);
     if (((field[0] ?? 0) & 0x80) !== 0) {
+      if (limits.isOctalOnly === true) throw damaged("a number that is not octal");
       // GNU's base-256 form; the eight low bytes are enough for every size that we accept.
       const value = field.subarray(-8).readBigUInt64BE() & 0x7fffffffffffffffn;
       if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw damaged("an impossible number");
@@ -165,7 +189,8 @@ async function readRecord(reader: ByteReader, header: Header, archive: string): 
 
 /** `<length> <key>=<value>\n`, repeated; only what changes a member's name, target or size counts. */
 function paxRecords(content: Buffer, archive: string): Records {
-  const records: { path?: string; target?: string; sizeBytes?: number } = {};
+  const others = new Map<string, string>();
+  const records: { path?: string; target?: string; sizeBytes?: number; others: ReadonlyMap<string, string> } = { others };
   for (let at = 0; at < content.length; ) {
     const space = content.indexOf(" ", at);
     const length = Number(content.toString("latin1", at, space === -1 ? at : space));
@@ -177,8 +202,9 @@ function paxRecords(content: Buffer, archive: string): Records {
     const key = record.toString("utf8", 0, equals);
     const value = record.toString("utf8", equals + 1, record.length - 1);
     if (key === "path") records.path = value;
-    if (key === "linkpath") records.target = value;
-    if (key === "size") {
+    else if (key === "linkpath") records.target = value;
+    else if (key !== "size") others.set(key, value);
+    else {
       if (!/^\d{1,15}$/.test(value)) throw new SlipwayError("format_invalid", `${archive}: a PAX record has the size "${value.slice(0, 40)}"`);
       records.sizeBytes = Number(value);
     }

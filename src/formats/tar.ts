@@ -1,9 +1,10 @@
 /**
  * Writes tar: 512-byte headers, contents padded to 512, two zero blocks at the end.
  *
- * The dialect is GNU's (POSIX ustar plus `L`/`K` records for long names) and never PAX: dpkg refuses PAX records with
- * "unsupported PAX tar header type 'x'". Headers hold nothing but what the entry says: no clock, no device, no number of this machine.
- * Layout: tar(5), GNU tar manual "Basic Tar Format".
+ * Two dialects. GNU's (`L`/`K` records for long names) is the default and never has PAX records: dpkg refuses them with "unsupported PAX
+ * tar header type 'x'". A member with `pax` is a POSIX one (ustar and PAX records): apk wants its checksums there, and ignores `K`.
+ * Headers hold nothing but what the entry says: no clock, no device, no number of this machine.
+ * Layout: tar(5), GNU tar manual "Basic Tar Format", POSIX.1-2017 pax "ustar Interchange Format", "pax Extended Header".
  */
 import type { Hash } from "node:crypto";
 import { SlipwayError } from "../model/errors.ts";
@@ -14,6 +15,8 @@ export const tarBlockSize = 512;
 
 /** GNU's magic and version in one; dpkg, busybox, libarchive and apk read it. */
 const gnuMagic = "ustar  \0";
+/** POSIX: magic with its NUL, version 00. */
+const posixMagic = "ustar\x0000";
 /** GNU tar's name for the record that carries a long name or link target. */
 const longLinkName = "././@LongLink";
 const nameLimit = 100;
@@ -34,6 +37,8 @@ export type TarHeader = {
   readonly epochSeconds: number;
   readonly owner?: string;
   readonly group?: string;
+  /** Makes it a POSIX member with these PAX records, which also take a long name or target; keys are printed in the given order. */
+  readonly pax?: Readonly<Record<string, string>>;
 };
 
 const typeFlags = { file: "0", directory: "5", symlink: "2" } as const;
@@ -42,11 +47,19 @@ const typeFlags = { file: "0", directory: "5", symlink: "2" } as const;
 export function tarHeader(header: TarHeader): Uint8Array {
   const blocks: Uint8Array[] = [];
   const target = header.target ?? "";
-  if (Buffer.byteLength(target) > nameLimit) blocks.push(...longRecord("K", target));
-  if (Buffer.byteLength(header.name) > nameLimit) blocks.push(...longRecord("L", header.name));
-  const { mode, epochSeconds, owner = "root", group = "root", sizeBytes = 0 } = header;
+  const isLongTarget = Buffer.byteLength(target) > nameLimit;
+  const isLongName = Buffer.byteLength(header.name) > nameLimit;
+  const { mode, epochSeconds, owner = "root", group = "root", sizeBytes = 0, pax } = header;
+  if (pax === undefined) {
+    if (isLongTarget) blocks.push(...longRecord("K", target));
+    if (isLongName) blocks.push(...longRecord("L", header.name));
+  } else {
+    const records = { ...(isLongName ? { path: header.name } : {}), ...(isLongTarget ? { linkpath: target } : {}), ...pax };
+    blocks.push(...paxRecords(header, records));
+  }
   if ((mode & ~0o7777) !== 0) throw new SlipwayError("recipe_invalid", `${header.name}: mode ${mode.toString(8)} has more than permission bits`);
-  blocks.push(headerBlock({ name: header.name, type: typeFlags[header.kind], mode, sizeBytes, target, epochSeconds, owner, group }));
+  const magic = pax === undefined ? gnuMagic : posixMagic;
+  blocks.push(headerBlock({ name: header.name, type: typeFlags[header.kind], magic, mode, sizeBytes, target, epochSeconds, owner, group }));
   return blocks.length === 1 && blocks[0] !== undefined ? blocks[0] : Buffer.concat(blocks);
 }
 
@@ -83,6 +96,7 @@ function longRecord(type: "L" | "K", text: string): readonly Uint8Array[] {
   const header = headerBlock({
     name: longLinkName,
     type,
+    magic: gnuMagic,
     mode: 0o644,
     sizeBytes: content.length,
     target: "",
@@ -93,9 +107,29 @@ function longRecord(type: "L" | "K", text: string): readonly Uint8Array[] {
   return [header, content, tarPadding(content.length)];
 }
 
+/** PAX `x`: a member before the member, whose content is lines of `<length> <key>=<value>`; nothing where there are no records. */
+function paxRecords(header: TarHeader, records: Readonly<Record<string, string>>): readonly Uint8Array[] {
+  const content = Buffer.concat(Object.entries(records).map(([key, value]) => paxLine(key, value)));
+  if (content.length === 0) return [];
+  const { epochSeconds } = header;
+  const name = `PaxHeaders/${header.name}`;
+  const fields = { type: "x", magic: posixMagic, mode: 0o644, target: "", owner: "root", group: "root" };
+  return [headerBlock({ name, sizeBytes: content.length, epochSeconds, ...fields }), content, tarPadding(content.length)];
+}
+
+/** The length counts itself, so one more digit may be needed for it. */
+function paxLine(key: string, value: string): Buffer {
+  const rest = ` ${key}=${value}\n`;
+  const size = Buffer.byteLength(rest);
+  let length = size + String(size).length;
+  if (size + String(length).length > length) length += 1;
+  return Buffer.from(`${length}${rest}`);
+}
+
 type Block = {
   readonly name: string;
   readonly type: string;
+  readonly magic: string;
   readonly mode: number;
   readonly sizeBytes: number;
   readonly target: string;
@@ -120,7 +154,7 @@ function headerBlock(entry: Block): Uint8Array {
   block.fill(" ", 148, 156); // the checksum counts its own field as spaces
   block.write(entry.type, 156, "latin1");
   block.set(Buffer.from(entry.target).subarray(0, nameLimit), 157);
-  block.write(gnuMagic, 257, "latin1");
+  block.write(entry.magic, 257, "latin1");
   block.write(entry.owner, 265, ownerLimit, "utf8");
   block.write(entry.group, 297, ownerLimit, "utf8");
   octal(block, { value: tarChecksum(block), offset: 148, digits: 6 });

@@ -84,7 +84,7 @@ export function imageSchema<Files extends z.ZodType>(files: Files) {
     tags: z
       .array(line(128).transform(reading(tagTemplate)))
       .min(1, "must name a tag")
-      .default([parseTemplate("{version}", nameWords)])
+      .prefault(["{version}"])
       .describe('Tag templates; "{version}" by default'),
     archive: line(200)
       .transform(reading((text: string) => parseTemplate(text, nameWords)))
@@ -92,7 +92,7 @@ export function imageSchema<Files extends z.ZodType>(files: Files) {
       .describe("Name of the artifact, an OCI layout in a tar; {name}-{version}-oci.tar by default"),
     base: line(512)
       .transform(reading(parseBase))
-      .default({ kind: "scratch" })
+      .prefault("scratch")
       .describe("scratch, oci:FOLDER[:TAG] for an image layout, or HOST/REPOSITORY[:TAG]@sha256:… in a registry"),
     targets: z
       .array(z.string().transform(reading(parseTarget)))
@@ -149,7 +149,7 @@ export function imageSchema<Files extends z.ZodType>(files: Files) {
         const [codec, level] = text.split(":") as [keyof typeof codecLevels, string | undefined];
         return { codec, level: level === undefined ? codecLevels[codec] : Number(level) };
       })
-      .default({ codec: "gzip", level: 6 })
+      .prefault("gzip")
       .describe("gzip (read everywhere), zstd (Docker 23, containerd 1.5, podman) or none"),
   });
 }

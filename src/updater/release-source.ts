@@ -84,14 +84,16 @@ export function releaseSource(installation: Installation, machine: Machine): Rel
   const file = (version: Version, name: string, limit: number, signal: AbortSignal): Promise<Uint8Array> =>
     withSources(name, [version, name], signal, (remote) => fetchBounded(remote, limit));
 
-  const optionalFile = async (version: Version, name: string, limit: number, signal: AbortSignal): Promise<Uint8Array | undefined> => {
-    try {
-      return await file(version, name, limit, signal);
-    } catch (error) {
-      if (error instanceof SlipwayError && error.code === "not_found") return undefined; // the trust policy says whether it must be there
-      throw error;
-    }
-  };
+  /** Absent where the first source that answers says so; the trust policy then says whether it must be there. */
+  const optionalFile = (version: Version, name: string, limit: number, signal: AbortSignal): Promise<Uint8Array | undefined> =>
+    withSources(name, [version, name], signal, async (remote) => {
+      try {
+        return await fetchBounded(remote, limit);
+      } catch (error) {
+        if (error instanceof SlipwayError && error.code === "not_found") return undefined;
+        throw error;
+      }
+    });
 
   return {
     displayUrl: displayUrl(new URL(installation.source.url)),

@@ -290,6 +290,24 @@ test("a registry that stops in the middle is given up, in both directions", asyn
   );
 });
 
+test("an answer that overtakes the end of the body leaves no timer behind", async () => {
+  let drained = Promise.resolve<unknown>(undefined);
+  const hasty: typeof fetch = async (_, init) => {
+    drained = new Promise((resolve) => setImmediate(resolve)).then(() => new Response(init?.body ?? null).arrayBuffer());
+    return new Response(null, { status: 201 });
+  };
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+  const before = timers();
+  const client = createRegistryClient({
+    origin: new URL("https://registry.example"),
+    fetch: hasty,
+    times: { answerMs: 5_000, stallMs: 600_000, commitMs: 600_000 },
+  });
+  await client.putManifest("a/b", "tag", { bytes: Buffer.from("{}"), mediaType: manifestType });
+  await drained;
+  assert.equal(timers(), before);
+});
+
 test("challenges are read as RFC 9110 writes them", () => {
   assert.deepEqual(parseChallenge('Bearer realm="https://t.example/token",service="r.example",scope="repository:a/b:pull,push"'), {
     kind: "bearer",

@@ -5,6 +5,8 @@ import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, symlink, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
 import { openLayoutBase } from "../../src/packaging/image-base.ts";
 import { buildImage, writeImageArchive } from "../../src/packaging/image-build.ts";
 import { layerEntries, systemEntries } from "../../src/packaging/image-files.ts";
@@ -13,6 +15,7 @@ import { readOciLayout, verifyOciLayers } from "../../src/formats/oci-layout.ts"
 import { requireCommand } from "../../src/io/command.ts";
 import { createHashedFile } from "../../src/io/hashed-file.ts";
 import { SlipwayError } from "../../src/model/errors.ts";
+import { imageSchema } from "../../src/packaging/image-schema.ts";
 import { needClient } from "../support/clients.ts";
 import { buildSample, planSample, sampleEntries, sampleEpoch, sampleRecipe, writeCaBundle } from "../support/sample-image.ts";
 
@@ -106,7 +109,7 @@ test("C5 a rebuild under another time zone, umask, locale and folder gives the s
   const build = async (name: string, env: Readonly<Record<string, string>>, umask: string): Promise<{ tree: readonly string[]; archive: Buffer }> => {
     const place = join(folder, name);
     await mkdir(join(place, "x"), { recursive: true });
-    const script = join(import.meta.dirname, "image-rebuild.ts");
+    const script = fileURLToPath(new URL("./image-rebuild.ts", import.meta.url));
     await requireCommand(["sh", "-c", `umask ${umask}; cd "$1/x" && exec "$2" "$3" "$1"`, "sh", place, process.execPath, script], {
       timeoutMs,
       env: { PATH: process.env["PATH"] ?? "", ...env },
@@ -218,6 +221,15 @@ test("a CA bundle and time zones come only when asked, from the file or folder n
   const machine = await systemEntries(planSample({ caBundle: "system" }), { folder, caBundles: [join(folder, "none"), "/etc/ssl/certs/ca-certificates.crt"] });
   assert.equal(machine.length, 1);
   assert.deepEqual(await systemEntries(planSample({}), { folder }), []);
+});
+
+test("the form of an image is a JSON Schema for editors, with defaults as a recipe writes them", () => {
+  const schema = z.toJSONSchema(imageSchema(z.record(z.string(), z.string())), { io: "input" }) as {
+    properties: Record<string, { default?: unknown; description?: string }>;
+  };
+  const { properties } = schema;
+  assert.deepEqual([properties["tags"]?.default, properties["base"]?.default, properties["compression"]?.default], [["{version}"], "scratch", "gzip"]);
+  for (const [name, property] of Object.entries(properties)) assert.ok(name === "files" || (property.description ?? "").length > 10, name);
 });
 
 test("a recipe that cannot work is refused before anything is built", async (t) => {

@@ -1,64 +1,14 @@
 /** A real `slipway serve` process: killed under load, told to stop during a download, started again. */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { type TestContext, test } from "node:test";
+import { join } from "node:path";
+import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { freePort } from "../support/vendor.ts";
-import { get, issuePair, type JsonAnswer, makeDraft, publish, type RunningServer } from "./running-server.ts";
-import { hexOf, patch } from "./running-server.ts";
-
-const entry = resolve(import.meta.dirname, "..", "..", "src", "main.ts");
-
-type Child = { readonly running: RunningServer; readonly process: ChildProcess; readonly stdout: () => string; readonly stderr: () => string };
-
-/** Starts the command on this data folder and waits until it is ready; the process is gone after the test. */
-async function serve(t: TestContext, dataDir: string, flags: readonly string[] = []): Promise<Child> {
-  const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
-  const argv = ["--disable-warning=ExperimentalWarning", entry, "serve", "--json", "--data-dir", dataDir, "--listen", `127.0.0.1:${port}`, ...flags];
-  const child = spawn(process.execPath, argv, { env: { PATH: process.env["PATH"] ?? "", HOME: dataDir }, stdio: ["ignore", "pipe", "pipe"] });
-  t.after(() => child.kill("SIGKILL"));
-  let stdout = "";
-  let stderr = "";
-  child.stdout.on("data", (piece: Buffer) => (stdout += piece.toString()));
-  child.stderr.on("data", (piece: Buffer) => (stderr += piece.toString()));
-  for (let attempt = 0; attempt < 400; attempt += 1) {
-    if (child.exitCode !== null) throw new Error(`serve ended with ${child.exitCode}: ${stdout}${stderr}`);
-    if ((await fetch(`${url}/readyz`).catch(() => undefined))?.ok === true) break;
-    await sleep(50);
-  }
-  const adminToken = (await readFile(join(dataDir, "admin-token"), "utf8")).trim();
-  const admin = async (method: string, path: string, body?: unknown): Promise<JsonAnswer> => {
-    const response = await fetch(`${url}/api/v1${path}`, {
-      method,
-      headers: { authorization: `Bearer ${adminToken}`, ...(body === undefined ? {} : { "content-type": "application/json" }) },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-    return { status: response.status, body: (await response.json()) as Record<string, unknown>, headers: response.headers };
-  };
-  const upload = async (content: Uint8Array): Promise<string> => {
-    const digest = `sha256:${hexOf(content)}`;
-    assert.equal((await patch({ url, adminToken }, { digest, offset: 0, size: content.length, content })).status, 200);
-    return digest;
-  };
-  const stop = async (): Promise<void> => {
-    child.kill("SIGKILL");
-    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
-  };
-  const running = { url, adminToken, admin, upload, stop, dataDir, server: undefined as never };
-  return { running, process: child, stdout: () => stdout, stderr: () => stderr };
-}
-
-async function dataFolder(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "slipway-serve-"));
-  t.after(() => rm(folder, { recursive: true, force: true }));
-  return join(folder, "data");
-}
+import { get, hexOf, issuePair, makeDraft, publish } from "./running-server.ts";
+import { dataFolder, entry, serve } from "./served-process.ts";
 
 test("kill -9 under load: after the restart every published release is whole and every acknowledged audit event is there", async (t) => {
   const dataDir = await dataFolder(t);

@@ -34,8 +34,13 @@ export function toyFiles(version: string, kind: "good" | "crashes" | "lies" = "g
   return {
     "bin/toy": { content: `#!/bin/sh\nVERSION=${version}\n${start}\n`, mode: 0o755 },
     "bin/toyctl": { content: `#!/bin/sh\necho ${version}\n`, mode: 0o755 },
-    "share/readme.txt": { content: `toy ${version}\n${"all work and no play ".repeat(200)}\n`, mode: 0o644 },
+    "share/readme.txt": { content: `toy ${version}\n${noise(version)}\n`, mode: 0o644 },
   };
+}
+
+/** Text that gzip cannot make small: the archive must be long enough to be cut. */
+function noise(seed: string): string {
+  return Array.from({ length: 100 }, (_, index) => hexOf(Buffer.from(`${seed} ${index}`))).join("\n");
 }
 
 export type TarEntry = { readonly name: string; readonly content?: string; readonly mode?: number; readonly target?: string; readonly type?: string };
