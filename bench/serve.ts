@@ -196,12 +196,8 @@ http {
   const authorization = `Basic ${Buffer.from(`reader:${secret}`).toString("base64")}`;
   for (const port of ports) await untilReady(`http://127.0.0.1:${port}/index.bin`, { authorization });
   const version = spawnSync(nginx, ["-v"]).stderr.toString().trim().replace("nginx version: ", "");
-  const worker = Number(
-    spawnSync("pgrep", ["-P", String(child.pid)])
-      .stdout.toString()
-      .trim()
-      .split("\n")[0],
-  );
+  // The worker, not the master, serves.
+  const worker = Number((await readFile(`/proc/${child.pid}/task/${child.pid}/children`, "utf8")).trim().split(" ")[0]);
   const sides = Object.keys(kinds).map((kind, place) => ({
     name: `nginx ${kind}`,
     version,

@@ -265,7 +265,7 @@ async function cleanUp(): Promise<void> {
   const { runCommand } = await import("../src/io/command.ts");
   await runCommand(["sh", join(folders.machine, "stop.sh")], { timeoutMs: 10_000 }).catch(() => undefined);
   for (const child of processes) child.kill("SIGTERM");
-  await Promise.all(processes.map((child) => (child.exitCode === null ? new Promise((done) => child.once("exit", done)) : undefined)));
+  await Promise.all(processes.filter((child) => child.exitCode === null).map((child) => new Promise((done) => child.once("exit", done))));
   await rm(work, { recursive: true, force: true });
 }
 

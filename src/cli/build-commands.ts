@@ -45,4 +45,18 @@ export const buildCommands: readonly CommandRow[] = [
     examples: ["slipway build", "slipway build --version 1.4.2 --only deb,rpm --target linux/arm64", "slipway build --unsigned --out /tmp/preview"],
     load: () => import("./build.ts"),
   },
+  {
+    name: "lint",
+    summary: "Say what lintian, rpmlint and apk would complain about, before building",
+    description:
+      "Looks at the recipe, its scripts, units and files; builds nothing and needs neither program. Each finding has the recipe's line, a rule and what to do. Exit code 3 where there is an error, or with --strict a warning.",
+    options: [
+      { flags: "--recipe <file>", text: "the recipe; by default slipway.yaml in this folder" },
+      { flags: "--version <version>", text: "instead of the tag at HEAD" },
+      { flags: "--target <targets>", text: "only these targets, as linux/amd64,linux/arm64" },
+      { flags: "--strict", text: "end with exit code 3 for warnings as well" },
+    ],
+    examples: ["slipway lint", "slipway lint --strict --json"],
+    load: () => import("./lint.ts"),
+  },
 ];

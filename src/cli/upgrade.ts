@@ -14,6 +14,12 @@ const exitNothingToDo = 3;
 /** What happens, for people on stderr and as JSON lines with --json. */
 function watch(output: Output): (event: UpdateEvent) => void {
   let bar: Progress | undefined;
+  let said = "";
+  // A check that says the same every second is one line, not sixty.
+  const noteOnce = (text: string): void => {
+    if (text !== said) output.note(text);
+    said = text;
+  };
   return (event) => {
     if (event.event === "download") {
       bar ??= output.progress("download", event.total);
@@ -28,19 +34,19 @@ function watch(output: Output): (event: UpdateEvent) => void {
     const { dim, yellow } = output.colors;
     switch (event.event) {
       case "phase":
-        output.note(`${dim("·")} ${event.phase}${event.step === undefined ? "" : ` ${event.step}`}`);
+        noteOnce(`${dim("·")} ${event.phase}${event.step === undefined ? "" : ` ${event.step}`}`);
         break;
       case "step":
-        output.note(`${dim(`  ${event.step}:`)} ${event.text}`);
+        noteOnce(`${dim(`  ${event.step}:`)} ${event.text}`);
         break;
       case "health":
-        output.note(`${dim("  health:")} ${event.isHealthy ? "" : "not yet: "}${event.text}`);
+        noteOnce(`${dim("  health:")} ${event.isHealthy ? "" : "not yet: "}${event.text}`);
         break;
       case "retry":
-        output.note(`${yellow("  again")} in ${Math.round(event.delayMs / 1000)} s: ${event.message}`);
+        noteOnce(`${yellow("  again")} in ${Math.round(event.delayMs / 1000)} s: ${event.message}`);
         break;
       case "warning":
-        output.note(`${yellow("  warning:")} ${event.text}`);
+        noteOnce(`${yellow("  warning:")} ${event.text}`);
         break;
     }
   };

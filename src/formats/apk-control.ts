@@ -83,9 +83,7 @@ export function apkInstalledBytes(spec: Pick<PackageSpec, "entries">): number {
 /** Sorted and each once, as abuild writes them. */
 function relations(spec: PackageSpec): readonly (readonly [string, string])[] {
   const interpreters = formatScripts("apk", spec.scripts, apkScripts).map(({ interpreter }) => interpreter[0]);
-  const lines = relationKeys.flatMap(([kind, key]) =>
-    (spec.dependencies[kind] ?? []).map((dependency) => [key, apkDependency(dependency, kind)] as const),
-  );
+  const lines = relationKeys.flatMap(([kind, key]) => (spec.dependencies[kind] ?? []).map((dependency) => [key, apkDependency(dependency, kind)] as const));
   const shells = interpreters.filter((program) => providedInterpreters.has(program)).map((program) => ["depend", program] as const);
   const byText = new Map([...lines, ...shells].map((line) => [line.join(" "), line]));
   return [...byText].sort(([left], [right]) => (left < right ? -1 : 1)).map(([, line]) => line);

@@ -10,7 +10,7 @@ import { type ImagePart, offsetOfAddress, type ProgramImage, type RandomAccess }
 
 export type GoModule = {
   readonly path: string;
-  /** `v1.2.3`, a pseudo-version, or `(devel)`; empty for a folder that replaces a module. */
+  /** `v1.2.3`, a pseudo-version, or `(devel)` for what no version control named. */
   readonly version: string;
   /** `h1:<base64>`: a hash over the module's files. */
   readonly sum?: string;
@@ -21,7 +21,7 @@ export type GoBuildInformation = {
   /** Import path of the package with `main`. */
   readonly path?: string;
   readonly mainModule?: GoModule;
-  /** What is really linked: a replaced module stands as its replacement. */
+  /** What is really linked: a module replaced by another stands as that one, a module replaced by a folder as itself with `(devel)`. */
   readonly modules: readonly GoModule[];
   /** `GOOS`, `CGO_ENABLED`, `vcs.revision`, … in the order of the blob. */
   readonly settings: readonly (readonly [name: string, value: string])[];
@@ -111,10 +111,12 @@ async function readText(file: RandomAccess, offset: number, length: number): Pro
   return file.read(offset, length);
 }
 
-/** The module text without its two marks; a program without modules has none. */
+/** The module text without its two marks; a program built without modules has none at all. */
 function unmarked(text: Buffer): Buffer {
   const markSize = 16;
-  return text.length >= 2 * markSize + 1 && text[text.length - markSize - 1] === 0x0a ? text.subarray(markSize, text.length - markSize) : Buffer.alloc(0);
+  if (text.length === 0) return text;
+  if (text.length < 2 * markSize + 1 || text[text.length - markSize - 1] !== 0x0a) throw damaged("a module text without its marks");
+  return text.subarray(markSize, text.length - markSize);
 }
 
 /** Lines of `path`, `mod`, `dep`, `=>` and `build`, fields between tabs (runtime/debug.BuildInfo). Unknown lines are newer than us and left out. */
@@ -128,7 +130,7 @@ export function parseModules(text: string): Omit<GoBuildInformation, "goVersion"
     if (word === "path") path = fields[0];
     else if (word === "mod") mainModule = moduleOf(fields);
     else if (word === "dep") modules.push(moduleOf(fields));
-    else if (word === "=>") modules.splice(-1, 1, moduleOf(fields));
+    else if (word === "=>") modules.push(replacement(modules.pop(), moduleOf(fields)));
     else if (word === "build") settings.push(settingOf(fields.join("\t")));
     if (modules.length > moduleLimit) throw damaged(`more than ${moduleLimit} modules`);
   }
@@ -138,6 +140,12 @@ export function parseModules(text: string): Omit<GoBuildInformation, "goVersion"
 function moduleOf([path, version, sum]: readonly string[]): GoModule {
   if (path === undefined || path === "") throw damaged("a module without a path");
   return { path, version: version ?? "", ...(sum === undefined || sum === "" ? {} : { sum }) };
+}
+
+/** The folder's path is the build machine's and says nothing to a reader. */
+function replacement(replaced: GoModule | undefined, by: GoModule): GoModule {
+  if (replaced === undefined) throw damaged("a replacement of nothing");
+  return by.version === "" || by.version === "(devel)" ? { path: replaced.path, version: "(devel)" } : by;
 }
 
 /** `name=value`; either may be a quoted Go string. */

@@ -32,13 +32,16 @@ export function packageUrl({ ecosystem, name, version, qualifiers }: PackageUrlP
   }
 }
 
-/** `git+https://host/path@commit` for the qualifier `vcs_url`; credentials, which some lock files hold, are left out. Undefined for what is no URL. */
+/**
+ * `git+https://host/path@commit` for the qualifier `vcs_url`, from a URL or git's short form `git@host:path`.
+ * Credentials, which some lock files hold, are left out. Undefined for what names no host.
+ */
 export function vcsUrl(text: string, commit?: string): string | undefined {
   let url: URL;
   try {
-    url = new URL(text.replace(/^git\+/, ""));
+    url = new URL(text.replace(/^git\+/, "").replace(/^(?:[\w.-]+@)?([\w.-]+\.[\w-]+):(?!\/\/|\d+\/)/, "ssh://$1/"));
   } catch {
-    return undefined; // a lock file may name a folder or an scp-like address: there is no URL to give
+    return undefined; // a folder, for which there is no URL to give
   }
   if (!["https:", "http:", "ssh:", "git:"].includes(url.protocol)) return undefined;
   url.username = "";

@@ -28,6 +28,8 @@ export type RpmOutput = PackageOutput & { readonly signHeader?: SignRpmHeader };
 
 /** The oldest rpm that reads everything we write (zstd, payload digests); rpm shows it and decides nothing by it. */
 const formatRpmVersion = "4.14.0";
+/** No package manager reads the group any more; rpmlint wants one of rpm's old list. */
+const rpmGroup = "Applications/System";
 /** A host name would differ from machine to machine. */
 const buildHost = "reproducible";
 /** Sizes are 32-bit numbers; the 64-bit tags would shut out older rpms. */
@@ -158,8 +160,12 @@ function specTags(spec: PackageSpec): readonly (readonly [number, RpmValue])[] {
     ...(spec.vendor === undefined ? [] : [[rpmTag.VENDOR, textValue(spec.vendor)] as const]),
     [rpmTag.LICENSE, textValue(spec.license)],
     [rpmTag.PACKAGER, textValue(spec.maintainer)],
-    [rpmTag.GROUP, localized("Unspecified")],
+    [rpmTag.GROUP, localized(rpmGroup)],
     ...(spec.homepage === undefined ? [] : [[rpmTag.URL, textValue(spec.homepage)] as const]),
+    // One entry, as in deb's changelog: `rpm -q --changelog` says which release is installed.
+    [rpmTag.CHANGELOGTIME, numberValue(spec.epochSeconds)],
+    [rpmTag.CHANGELOGNAME, { kind: "strings", texts: [`${spec.maintainer} - ${evr.text}`] }],
+    [rpmTag.CHANGELOGTEXT, { kind: "strings", texts: [`- Release ${spec.version}.`] }],
     [rpmTag.OS, textValue("linux")],
     [rpmTag.ARCH, textValue(rpmArchitecture(spec.arch))],
     // Without this tag rpm takes the package for a source package.

@@ -10,7 +10,13 @@ export type PlacedText = { readonly text: string; readonly place: string };
 /** `unknown` is what is not built yet, or was not read. */
 export type ContentNature =
   | { readonly kind: "program"; readonly systems: readonly OperatingSystem[]; readonly arch: Architecture | undefined }
-  | { readonly kind: "script"; readonly interpreter: string }
+  | {
+      readonly kind: "script";
+      /** The first line behind `#!`, with a CR where there is one. */
+      readonly interpreter: string;
+      /** What the shell says of its syntax; undefined where it has nothing to say or was not asked. */
+      readonly syntaxError?: string;
+    }
   | { readonly kind: "other" | "unknown" };
 
 type EntryFacts = {
@@ -75,6 +81,8 @@ export type PackageFacts = {
   readonly formatsPlace: string;
   readonly entries: readonly PackagedEntry[];
   readonly scripts: readonly MaintainerScript[];
+  /** Names of packages under depends and recommends, in any format. */
+  readonly dependsOn: readonly string[];
   readonly keys: readonly SigningKeyFacts[];
   /** Accounts that the package makes by its own declaration. */
   readonly users: readonly string[];

@@ -89,7 +89,8 @@ function goInformation(go: GoBuildInformation, name: string): ProgramInformation
     origins,
   };
   return {
-    ecosystems: ["golang"],
+    // Without a module text (GOPATH builds, obfuscators) only the compiler is known, and go.mod has to say the rest.
+    ecosystems: go.path === undefined && go.mainModule === undefined ? [] : ["golang"],
     components: [standardLibrary, ...go.modules.map(moduleOf)],
     facts: [
       ["compiler", go.goVersion],

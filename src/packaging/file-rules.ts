@@ -1,9 +1,9 @@
-/** The lines of `packages.files` and `archives.files` for one target: what goes where, before the disk is looked at. */
+/** The lines of `packages.files`, `archives.files` and `images.files` for one target: what goes where, before the disk is looked at. */
 import type { ConfigPolicy } from "../formats/package.ts";
 import type { Target } from "../model/target.ts";
 import type { Recipe } from "./recipe.ts";
 import { RecipeError } from "./recipe-error.ts";
-import type { RecipePath } from "./recipe-problems.ts";
+import { type RecipePath, spellPath } from "./recipe-problems.ts";
 import type { FileValue } from "./recipe-schema.ts";
 import { expandTemplate, type Template, type TemplateValues } from "./templates.ts";
 
@@ -28,16 +28,37 @@ export type DirectoryRule = RuleCommon & { readonly kind: "directory"; readonly 
 export type FileRule = CopyRule | LinkRule | DirectoryRule;
 
 export const defaultDirectoryMode = 0o755;
+/** Where an image has its binaries when it names no files. */
+export const defaultBinaryFolder = "/usr/bin";
+
+type TargetValues = TemplateValues & { readonly target: Target };
 
 /** The rules of `packages.files` for one target; throws RecipeError for a source outside the folder and for two rules with one destination. */
-export function packageRules(recipe: Recipe, values: TemplateValues & { readonly target: Target }): readonly FileRule[] {
-  const rules = Object.entries(recipe.packages?.files ?? {}).flatMap(([destination, value]) => rulesOf({ recipe, values, destination, value }));
-  refuseCollisions(rules, "packages.files");
+export function packageRules(recipe: Recipe, values: TargetValues): readonly FileRule[] {
+  return mapRules({ recipe, values, path: ["packages", "files"] }, recipe.packages?.files ?? {});
+}
+
+/** The rules of one image for one of its platforms, like `packageRules`; without `files` every binary goes to /usr/bin. */
+export function imageRules(recipe: Recipe, index: number, values: TargetValues): readonly FileRule[] {
+  const files = recipe.images[index]?.files;
+  if (files !== undefined) return mapRules({ recipe, values, path: ["images", index, "files"] }, files);
+  return recipe.build.binaries.map((name, position) => {
+    const place = recipe.placeOf(["build", "binaries", position]);
+    return { kind: "copy", destination: `${defaultBinaryFolder}/`, source: { kind: "binary", name }, owner: "root", group: "root", place };
+  });
+}
+
+/** A map of files, and where it stands in the recipe. */
+type FileMap = { readonly recipe: Recipe; readonly values: TargetValues; readonly path: RecipePath };
+
+function mapRules(map: FileMap, files: Readonly<Record<string, FileValue>>): readonly FileRule[] {
+  const rules = Object.entries(files).flatMap(([destination, value]) => rulesOf(map, destination, value));
+  refuseCollisions(rules, spellPath(map.path));
   return rules;
 }
 
 /** The rules of one archive for one target: every binary and the named files, all at the top. */
-export function archiveRules(recipe: Recipe, index: number, values: TemplateValues & { readonly target: Target }): readonly CopyRule[] {
+export function archiveRules(recipe: Recipe, index: number, values: TargetValues): readonly CopyRule[] {
   const common = { kind: "copy", owner: "root", group: "root" } as const;
   const binaries = recipe.build.binaries.map((name, position): CopyRule => {
     const destination = `/${name}${values.target.os === "windows" ? ".exe" : ""}`;
@@ -52,10 +73,8 @@ export function archiveRules(recipe: Recipe, index: number, values: TemplateValu
   return rules;
 }
 
-type Line = { readonly recipe: Recipe; readonly values: TemplateValues & { readonly target: Target }; readonly destination: string; readonly value: FileValue };
-
-function rulesOf({ recipe, values, destination, value }: Line): readonly FileRule[] {
-  const path: RecipePath = ["packages", "files", destination];
+function rulesOf({ recipe, values, path: mapPath }: FileMap, destination: string, value: FileValue): readonly FileRule[] {
+  const path: RecipePath = [...mapPath, destination];
   const copies = (
     templates: Template | readonly Template[],
     at: RecipePath,
@@ -65,7 +84,9 @@ function rulesOf({ recipe, values, destination, value }: Line): readonly FileRul
       const place = Array.isArray(templates) ? [...at, index] : at;
       const source = sourceOf({ recipe, template, values, path: place });
       if (isPattern(source.name) && !destination.endsWith("/")) {
-        throw new RecipeError([{ place: recipe.placeOf(place), message: `packages.files: the pattern ${source.name} needs a folder: write ${destination}/` }]);
+        throw new RecipeError([
+          { place: recipe.placeOf(place), message: `${spellPath(mapPath)}: the pattern ${source.name} needs a folder: write ${destination}/` },
+        ]);
       }
       return { kind: "copy", destination, source, place: recipe.placeOf(place), ...rest };
     });

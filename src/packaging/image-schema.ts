@@ -1,41 +1,21 @@
 /** The form of one entry of `images:` in a recipe. The form of `files` is the packages' own and is passed in. */
 import { z } from "zod";
 import { parseOciReference, parseRepository, parseTag } from "../formats/oci-reference.ts";
-import { SlipwayError } from "../model/errors.ts";
 import { parseTarget } from "../model/target.ts";
 import { RecipeTextError } from "./recipe-error.ts";
-import { expandTemplate, parseTemplate, type Placeholder, type Template } from "./templates.ts";
+import { line, lineOrNothing, reading, releaseWords, template } from "./recipe-fields.ts";
+import { expandTemplate, parseTemplate, type Template } from "./templates.ts";
 
-const nameWords: readonly Placeholder[] = ["name", "version", "tag"];
-
-/** Runs a parser of ours inside zod: its SlipwayError becomes an issue at this place; anything else is a bug and passes through. */
-function reading<From, To>(read: (value: From) => To) {
-  return (value: From, context: z.RefinementCtx): To => {
-    try {
-      return read(value);
-    } catch (error) {
-      if (!(error instanceof SlipwayError)) throw error;
-      context.addIssue({ code: "custom", message: error.message, params: { piece: error instanceof RecipeTextError ? error.piece : undefined } });
-      return z.NEVER;
-    }
-  };
-}
-
-const line = (limit: number) =>
-  z
-    .string()
-    .max(limit, `is longer than ${limit} characters`)
-    .regex(/^[^\p{Cc}]*$/u, "must be one line");
-const word = line(4_096).min(1, "must not be empty");
+const word = line(4_096);
 const path = word
   .regex(/^\/(?:[^/]+(?:\/[^/]+)*)?$/, "must be an absolute path")
   .refine((text) => !/\/\.{1,2}(?:\/|$)/.test(text), "must not have . and .. in it");
 
 /** A tag is checked with a version in its place, so that a mistake is found before a release is. */
 function tagTemplate(text: string): Template {
-  const template = parseTemplate(text, nameWords);
-  parseTag(expandTemplate(template, { name: "name", version: "1.0.0", tag: "v1.0.0" }));
-  return template;
+  const parsed = parseTemplate(text, releaseWords);
+  parseTag(expandTemplate(parsed, { name: "name", version: "1.0.0", tag: "v1.0.0" }));
+  return parsed;
 }
 
 export type ImageBaseReference =
@@ -86,8 +66,7 @@ export function imageSchema<Files extends z.ZodType>(files: Files) {
       .min(1, "must name a tag")
       .prefault(["{version}"])
       .describe('Tag templates; "{version}" by default'),
-    archive: line(200)
-      .transform(reading((text: string) => parseTemplate(text, nameWords)))
+    archive: template(releaseWords)
       .optional()
       .describe("Name of the artifact, an OCI layout in a tar; {name}-{version}-oci.tar by default"),
     base: line(512)
@@ -109,9 +88,9 @@ export function imageSchema<Files extends z.ZodType>(files: Files) {
       .optional()
       .describe("Who runs it: a name of users, a number, or uid:gid; by default root on scratch, and the base's user otherwise"),
     entrypoint: z.array(word).min(1, "must name a program").optional().describe("Program and first arguments; by default the one binary"),
-    cmd: z.array(line(4_096)).optional().describe("Arguments where none are given to `run`"),
+    cmd: z.array(lineOrNothing(4_096)).optional().describe("Arguments where none are given to `run`"),
     env: z
-      .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), line(32_768))
+      .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), lineOrNothing(32_768))
       .default({})
       .describe("Environment variables"),
     workingDir: path.optional().describe("Working directory"),
@@ -137,8 +116,8 @@ export function imageSchema<Files extends z.ZodType>(files: Files) {
       .regex(/^SIG[A-Z0-9+-]{2,12}$/, "must be a signal, as SIGTERM")
       .optional()
       .describe("Signal that stops it"),
-    labels: z.record(word, line(4_096)).default({}).describe("Labels beside the standard ones"),
-    annotations: z.record(word, line(4_096)).default({}).describe("Annotations of the manifests and the index, beside the standard ones"),
+    labels: z.record(word, lineOrNothing(4_096)).default({}).describe("Labels beside the standard ones"),
+    annotations: z.record(word, lineOrNothing(4_096)).default({}).describe("Annotations of the manifests and the index, beside the standard ones"),
     caBundle: fromBuildMachine.optional().describe("CA certificates at /etc/ssl/certs/ca-certificates.crt: a file of yours, or system for the build machine's"),
     timeZones: fromBuildMachine.optional().describe("Time zones at /usr/share/zoneinfo: a folder of yours, or system for the build machine's"),
     nsswitch: z.boolean().default(false).describe("Write /etc/nsswitch.conf with `hosts: files dns`; only on scratch"),

@@ -10,7 +10,7 @@ const lockedPackage = z.object({
   version: word.optional(),
   resolved: z.union([z.string(), z.boolean()]).optional(),
   integrity: z.string().max(10_000).optional(),
-  license: z.unknown(),
+  license: z.unknown().optional(),
   dev: z.boolean().default(false),
   link: z.boolean().default(false),
 });

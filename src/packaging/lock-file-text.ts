@@ -52,7 +52,13 @@ export function readLockYaml<T extends z.ZodType>(file: LockFile, schema: T): z.
     const { line, col } = lines.linePos(problem.pos[0]);
     throw lockFileError(file, `is not YAML: ${problem.message}`, { at: { line, column: col }, cause: problem });
   }
-  return checked(file, schema, { value: document.toJS({ maxAliasCount: 0 }) as unknown, placeOf: (path) => placeInDocument(file.text, path) });
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 0 }); // no lock file has aliases, and a few of them can stand for gigabytes
+  } catch (error) {
+    throw lockFileError(file, "holds YAML aliases, which no lock file has", { cause: error });
+  }
+  return checked(file, schema, { value, placeOf: (path) => placeInDocument(file.text, path) });
 }
 
 export function readLockToml<T extends z.ZodType>(file: LockFile, schema: T): z.output<T> {

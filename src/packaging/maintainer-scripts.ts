@@ -11,12 +11,10 @@
  */
 import type { CommonScriptName, PackageEntry, ScriptName } from "../formats/package.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { accountCommands } from "./users-accounts.ts";
+import { accountCommands, type ScriptFormat } from "./users-accounts.ts";
 import { apkServiceSteps, debServiceSteps, rpmServiceSteps, type ServiceFunction, serviceFunctions, type ServicePolicy } from "./service-steps.ts";
 import { shellWord } from "./shell-word.ts";
 import type { Account } from "./users-schema.ts";
-
-export type ScriptFormat = "deb" | "rpm" | "apk";
 
 /** A script of the vendor's; `source` and `place` are for messages and comments. */
 export type HandWrittenScript = { readonly body: string; readonly source: string; readonly place: string };
@@ -31,7 +29,13 @@ export type ScriptRequest = {
   readonly entries: readonly PackageEntry[];
 };
 
-type Moment = { readonly name: ScriptName; readonly when: string; readonly own?: CommonScriptName; readonly before: readonly string[]; readonly after: readonly string[] };
+type Moment = {
+  readonly name: ScriptName;
+  readonly when: string;
+  readonly own?: CommonScriptName;
+  readonly before: readonly string[];
+  readonly after: readonly string[];
+};
 
 /**
  * All scripts of the package by name, each a POSIX shell script with `set -e`. A hand-written script that nothing is added to is passed on
@@ -126,10 +130,14 @@ function handWrittenBlock({ body, source, place }: HandWrittenScript): readonly 
   const [first = "", ...rest] = body.split("\n");
   const flags = /^#! *(?:\/usr)?\/bin\/(?:sh|dash|env +sh)(?: +(-[A-Za-z]+))? *$/.exec(first);
   if (flags === null) {
-    throw new SlipwayError("source_unusable", `${source} begins with ${first.slice(0, 100)}, but service and users add their steps to it and those are of /bin/sh`, {
-      place,
-      hint: "write it for /bin/sh, or start the other interpreter from a script of /bin/sh",
-    });
+    throw new SlipwayError(
+      "source_unusable",
+      `${source} begins with ${first.slice(0, 100)}, but service and users add their steps to it and those are of /bin/sh`,
+      {
+        place,
+        hint: "write it for /bin/sh, or start the other interpreter from a script of /bin/sh",
+      },
+    );
   }
   const set = flags[1] === undefined ? "set +e" : `set +e ${flags[1]}`;
   return [`# ${source}`, "(", set, rest.join("\n").trimEnd(), ")"];

@@ -8,7 +8,7 @@ import type { FileEntry, PackageSpec } from "../formats/package.ts";
 import { fileBytes } from "../io/spool.ts";
 import type { PackageFormat } from "./recipe-schema.ts";
 
-const licenseNames = ["LICENSE", "LICENSE.txt", "LICENSE.md", "COPYING"] as const;
+export const licenseNames = ["LICENSE", "LICENSE.txt", "LICENSE.md", "COPYING"] as const;
 const documentMode = 0o644;
 
 /** The documents that the recipe's own files do not bring already. `folder` is the recipe's: its LICENSE goes into the rpm. */

@@ -10,6 +10,7 @@ import type { Recipe } from "./recipe.ts";
 import { RecipeError } from "./recipe-error.ts";
 import type { RecipePath } from "./recipe-problems.ts";
 import { type PackageFormat, packageFormats } from "./recipe-schema.ts";
+import { serviceInputs } from "./service-parts.ts";
 import { expandTemplate, parseTemplate, type Template, type TemplateValues, usesPlaceholder } from "./templates.ts";
 
 export const buildableKinds = ["deb", "rpm", "archive", "binary"] as const;
@@ -142,7 +143,7 @@ function artifactsOf(request: PlanRequest, target: Target, isWanted: (kind: Buil
   if (packages !== undefined && target.os === "linux") {
     for (const kind of packageFormats.filter((format) => packages.formats.includes(format) && isWanted(format))) {
       const rules = packageRules(recipe, values);
-      artifacts.push({ kind, target, rules, name: packageName(recipe, kind, names), inputs: rules.map(sourceName) });
+      artifacts.push({ kind, target, rules, name: packageName(recipe, kind, names), inputs: [...rules.map(sourceName), ...serviceInputs(recipe, values)] });
     }
   }
   if (isWanted("archive")) {

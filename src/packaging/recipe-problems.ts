@@ -3,7 +3,8 @@ import { isCollection, isMap, isPair, isScalar, isSeq, type Document, type LineC
 import type { z } from "zod";
 import { nearestWord } from "../model/names.ts";
 import type { RecipeProblem } from "./recipe-error.ts";
-import { type IssueParams, laterKeys, recipeJsonSchema } from "./recipe-schema.ts";
+import type { IssueParams } from "./recipe-fields.ts";
+import { laterKeys, recipeJsonSchema } from "./recipe-schema.ts";
 
 export type RecipePath = readonly (string | number)[];
 type Issue = z.core.$ZodIssue;
@@ -55,7 +56,7 @@ function pieceOffset(text: string, node: unknown, piece: string | undefined): nu
 }
 
 /** `packages.files /etc/x`, `targets[2]`: as a person would name it. */
-function spell(path: RecipePath): string {
+export function spellPath(path: RecipePath): string {
   let text = "";
   let separator = "";
   for (const segment of path) {
@@ -102,7 +103,7 @@ function chosenBranch(branches: readonly (readonly Issue[])[]): readonly Issue[]
 }
 
 function unknownKey(key: string, path: RecipePath, known: readonly string[]): string {
-  const where = path.length === 0 ? "at the top" : `under ${spell(path)}`;
+  const where = path.length === 0 ? "at the top" : `under ${spellPath(path)}`;
   if (laterKeys.includes([...path, key].join("."))) {
     return `"${key}" ${where} is not supported by this version and is refused instead of ignored; supported: ${known.join(", ")}`;
   }
@@ -112,8 +113,8 @@ function unknownKey(key: string, path: RecipePath, known: readonly string[]): st
 
 function messageOf(located: LocatedDocument, path: RecipePath, issue: Issue): string {
   const value: unknown = located.document.getIn(path);
-  const subject = path.length === 0 ? "" : `${spell(path)}: `;
-  if (value === undefined && path.length > 0 && issue.code === "invalid_type") return `"${spell(path)}" is missing`;
+  const subject = path.length === 0 ? "" : `${spellPath(path)}: `;
+  if (value === undefined && path.length > 0 && issue.code === "invalid_type") return `"${spellPath(path)}" is missing`;
   switch (issue.code) {
     case "invalid_type":
       if (!issue.message.startsWith("Invalid input")) return `${subject}${issue.message}`;

@@ -1,6 +1,6 @@
 /** The form of `slipway.yaml`: every key with its type, its meaning and its default; the JSON Schema for editors comes from here. */
 import { z } from "zod";
-import { debDependency, parseDependency, rpmDependency } from "../formats/dependency.ts";
+import { apkDependency, debDependency, parseDependency, rpmDependency } from "../formats/dependency.ts";
 import type { Dependency, DependencyKind } from "../formats/package.ts";
 import { defaultSumsName } from "../model/manifest.ts";
 import { SlipwayError } from "../model/errors.ts";
@@ -9,53 +9,22 @@ import { parseTarget } from "../model/target.ts";
 import { parseKeyReference } from "../trust/key-reference.ts";
 import { splitCommandLine } from "./command-line.ts";
 import { parseFileMode } from "./file-mode.ts";
-import { RecipeTextError } from "./recipe-error.ts";
+import { imageSchema } from "./image-schema.ts";
+import { type IssueParams, line, nameWords, reading, releaseWords, sourceWords, template } from "./recipe-fields.ts";
+import { servicesSchema } from "./service-schema.ts";
 import { type Placeholder, parseTemplate, usesPlaceholder } from "./templates.ts";
+import { usersSchema } from "./users-schema.ts";
 
-export const packageFormats = ["deb", "rpm"] as const;
+export const packageFormats = ["deb", "rpm", "apk"] as const;
 export type PackageFormat = (typeof packageFormats)[number];
 
-/** What a check adds to an issue, so that the message points at the right letters: a piece of the text, or the key instead of its value. */
-export type IssueParams = { readonly piece?: string | undefined; readonly isAtKey?: boolean };
-
-/** Runs a parser of ours inside zod: its SlipwayError becomes an issue at this place; anything else is a bug and passes through. */
-function reading<From, To>(read: (value: From) => To) {
-  return (value: From, context: z.RefinementCtx): To => {
-    try {
-      return read(value);
-    } catch (error) {
-      if (!(error instanceof SlipwayError)) throw error;
-      const params: IssueParams = { piece: error instanceof RecipeTextError ? error.piece : undefined };
-      context.addIssue({ code: "custom", message: error.message, params });
-      return z.NEVER;
-    }
-  };
-}
-
-/**
- * One line without control characters: it becomes a field of deb's control file, where a line break would begin another field.
- * `abort`, because the checks of the whole object must not see a text that was refused and so never became a template.
- */
-const line = (limit: number) =>
-  z
-    .string()
-    .min(1, { error: "must not be empty", abort: true })
-    .max(limit, { error: `is longer than ${limit} characters`, abort: true })
-    .regex(/^[^\p{Cc}]*$/u, { error: "must be one line", abort: true });
-
-const releaseWords: readonly Placeholder[] = ["name", "version", "tag"];
-const targetWords: readonly Placeholder[] = [...releaseWords, "os", "arch"];
-const sourceWords: readonly Placeholder[] = [...targetWords, "target", "exe"];
 const binaryWords: readonly Placeholder[] = [...sourceWords, "bin"];
-
-const template = (words: readonly Placeholder[]) => line(1_000).transform(reading((text: string) => parseTemplate(text, words)));
 
 /** Every word of the command line is a template of its own: a value with a space in it never becomes two arguments. */
 const commandLine = line(10_000).transform(reading((text: string) => splitCommandLine(text).map((word) => parseTemplate(word, [...binaryWords, "out"]))));
 
-/** `{target}` holds a slash, so a name that will stand in SHA256SUMS cannot use it. */
-const artifactName = template([...targetWords, "exe"]);
-const binaryArtifactName = template([...targetWords, "exe", "bin"]);
+const artifactName = template(nameWords);
+const binaryArtifactName = template([...nameWords, "bin"]);
 
 const programName = line(100).regex(/^[A-Za-z0-9_][A-Za-z0-9._+-]*$/, "must be a plain program name without a folder");
 
@@ -123,8 +92,8 @@ const archive = z.strictObject({
   files: z.array(archiveFile).default([]).describe("Files beside the binaries, relative to the recipe; each goes to the top of the archive"),
 });
 
-/** Printing it is the proof that the format can say it: deb and rpm have other names, versions and places for alternatives. */
-const printers = { deb: debDependency, rpm: rpmDependency } as const;
+/** Printing it is the proof that the format can say it: each has other names, versions and places for alternatives. */
+const printers = { deb: debDependency, rpm: rpmDependency, apk: apkDependency } as const;
 
 const dependencyFor = (kind: DependencyKind, formats: readonly PackageFormat[]) =>
   line(500).transform(
@@ -135,15 +104,28 @@ const dependencyFor = (kind: DependencyKind, formats: readonly PackageFormat[]) 
     }),
   );
 
+const listsPerFormat = (kind: DependencyKind) => ({
+  deb: z.array(dependencyFor(kind, ["deb"])).default([]),
+  rpm: z.array(dependencyFor(kind, ["rpm"])).default([]),
+});
+
+/** Whether apk can say a list for all formats is asked where apk is among them (refuseBeyondApk): it has no alternatives, which deb's lists are full of. */
 const dependencies = (kind: DependencyKind, meaning: string) =>
   z
     .union([
-      z.array(dependencyFor(kind, packageFormats)),
-      z.strictObject({ deb: z.array(dependencyFor(kind, ["deb"])).default([]), rpm: z.array(dependencyFor(kind, ["rpm"])).default([]) }),
+      z.array(dependencyFor(kind, ["deb", "rpm"])),
+      z.strictObject({ ...listsPerFormat(kind), apk: z.array(dependencyFor(kind, ["apk"])).default([]) }),
     ])
-    .transform((value) => (Array.isArray(value) ? { deb: value, rpm: value } : value))
+    .transform((value) => (Array.isArray(value) ? { deb: value, rpm: value, apk: value } : value))
     .optional()
     .describe(`${meaning}: a list for all formats, or one list per format`);
+
+const weakDependencies = (kind: DependencyKind, meaning: string) =>
+  z
+    .union([z.array(dependencyFor(kind, ["deb", "rpm"])), z.strictObject(listsPerFormat(kind))])
+    .transform((value) => ({ ...(Array.isArray(value) ? { deb: value, rpm: value } : value), apk: [] }))
+    .optional()
+    .describe(`${meaning} (apk has no such advice and goes without): a list for all formats, or one list per format`);
 
 const compression = z
   .string()
@@ -168,8 +150,8 @@ const packages = z.strictObject({
   files: packageFiles.default({}).describe("Where each file goes: destination -> source; a destination ending in / takes the source's own name"),
   scripts: scripts.default({}).describe("Script files run by the package manager, each beginning with #!"),
   depends: dependencies("depends", "Packages that must be there"),
-  recommends: dependencies("recommends", "Packages installed along by default"),
-  suggests: dependencies("suggests", "Packages that go well with it"),
+  recommends: weakDependencies("recommends", "Packages installed along by default"),
+  suggests: weakDependencies("suggests", "Packages that go well with it"),
   conflicts: dependencies("conflicts", "Packages that must not be there"),
   provides: dependencies("provides", "Names that this package stands for"),
   replaces: dependencies("replaces", "Packages whose files it takes over (obsoletes in rpm)"),
@@ -177,7 +159,7 @@ const packages = z.strictObject({
     .regex(/^[a-z0-9-]+(\/[a-z0-9-]+)?$/, "must be a Debian section, as utils or net")
     .default("misc")
     .describe("Debian section"),
-  compression: compression.default({ codec: "gzip", level: 6 }).describe("gzip (default, read everywhere), zstd (dpkg 1.21.18, rpm 4.14 and newer) or none"),
+  compression: compression.default({ codec: "gzip", level: 6 }).describe("gzip (default, read everywhere), zstd (dpkg 1.21.18, rpm 4.14 and newer) or none; apk is always gzip"),
   names: z
     .strictObject({ deb: artifactName.optional(), rpm: artifactName.optional() })
     .default({})
@@ -185,7 +167,7 @@ const packages = z.strictObject({
   release: z
     .union([z.int().positive().transform(String), z.string().regex(/^[A-Za-z0-9][A-Za-z0-9.+]*$/, "must be letters, digits, dots and plus")])
     .optional()
-    .describe("Package release: rpm's Release (1 by default) and Debian's revision (none by default)"),
+    .describe("Package release: rpm's Release (1 by default), Debian's revision (none by default), apk's -r (0 by default, a number)"),
 });
 
 const build = z
@@ -269,12 +251,16 @@ export const recipeSchema = z
     build,
     binaries: binaryArtifactName.optional().describe("Ship each binary as a file of its own, named by this template"),
     archives: z.array(archive).default([]).describe("Archives of all binaries and some files, one per target"),
-    packages: packages.optional().describe("Debian and rpm packages for the linux targets"),
+    packages: packages.optional().describe("deb, rpm and apk packages for the linux targets"),
+    images: z.array(imageSchema(packageFiles)).default([]).describe("Container images of the linux targets, each an OCI layout in a tar"),
+    service: servicesSchema,
+    users: usersSchema,
     checksums: z.string().transform(reading(parseFileName)).default(defaultSumsName).describe("Name of the checksum file"),
     sign: z
       .strictObject({
         minisign: keyReference.optional().describe("minisign key for the checksum file"),
         gpg: keyReference.optional().describe("OpenPGP key for the checksum file and rpm headers"),
+        apk: keyReference.optional().describe("RSA key for apk packages (slipway keys new --type apk)"),
       })
       .default({})
       .describe("Release keys, named by where they are: env:NAME, file:PATH, key:NAME"),
@@ -283,8 +269,8 @@ export const recipeSchema = z
     publish: publish.default({}).describe("Where the release goes and how long it stays"),
   })
   .superRefine((recipe, context) => {
-    if (recipe.archives.length === 0 && recipe.packages === undefined && recipe.binaries === undefined) {
-      context.addIssue({ code: "custom", message: "the recipe makes nothing: add archives, packages or binaries" });
+    if (recipe.archives.length === 0 && recipe.packages === undefined && recipe.images.length === 0 && recipe.binaries === undefined) {
+      context.addIssue({ code: "custom", message: "the recipe makes nothing: add archives, packages, images or binaries" });
     }
     const seen = new Set<string>();
     for (const [index, target] of recipe.targets.entries()) {
@@ -293,7 +279,17 @@ export const recipeSchema = z
       seen.add(name);
     }
     if (recipe.packages !== undefined && !recipe.targets.some((target) => target.os === "linux")) {
-      context.addIssue({ code: "custom", message: "deb and rpm need a linux target", path: ["packages", "formats"] });
+      context.addIssue({ code: "custom", message: "packages need a linux target", path: ["packages", "formats"] });
+    }
+    for (const key of ["service", "users"] as const) {
+      if (recipe[key].length > 0 && recipe.packages === undefined) {
+        context.addIssue({ code: "custom", message: "is what packages install, and the recipe has no packages", path: [key], params: { isAtKey: true } });
+      }
+    }
+    for (const { unit, at } of recipe.service) {
+      const user = "exec" in unit ? unit.user : undefined;
+      if (user === undefined || user === "root" || recipe.users.some((account) => account.name === user)) continue;
+      context.addIssue({ code: "custom", message: `the user ${user} is not declared: add it under users`, path: [...at, "unit", "user"] });
     }
   });
 
@@ -302,15 +298,9 @@ export type FileValue = NonNullable<RecipeBody["packages"]>["files"][string];
 
 /** Keys that the documents know and this version does not act on: refused with a word, because ignoring one would be worse. */
 export const laterKeys: readonly string[] = [
-  "images",
-  "service",
-  "users",
   "compatibility",
   "release",
   "upgrade",
-  "packages.apk",
-  "packages.depends.apk",
-  "packages.names.apk",
   "sign.sigstore",
   "publish.bucket",
   "publish.apt",

@@ -61,9 +61,7 @@ const described = z.strictObject({
 
 const service = z.strictObject({
   name: serviceName.optional().describe("Name of the service; by default the unit file's, or the product's"),
-  unit: z
-    .union([source, described])
-    .describe("The systemd unit: a file of the recipe's folder, or exec and what goes with it, from which a unit is made"),
+  unit: z.union([source, described]).describe("The systemd unit: a file of the recipe's folder, or exec and what goes with it, from which a unit is made"),
   enable: z.boolean().default(false).describe("Let a new installation start it at boot, unless the machine's presets say otherwise"),
   start: z.boolean().default(false).describe("Start it in a new installation"),
   restart: z

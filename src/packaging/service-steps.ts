@@ -73,7 +73,6 @@ function beginNew(services: readonly ServicePolicy[], guard: Guard): readonly st
 }
 
 const reload = "attempt systemctl daemon-reload";
-const beginsSomething = (services: readonly ServicePolicy[]): boolean => services.some((service) => service.enable || service.start);
 
 /** Moments of a deb (deb-postinst(5) and its siblings; the arguments are dpkg's). */
 export function debServiceSteps(services: readonly ServicePolicy[], packageName: string) {
@@ -83,11 +82,9 @@ export function debServiceSteps(services: readonly ServicePolicy[], packageName:
   return {
     preinst: when("systemd_runs", [
       `rm -rf ${folder}`,
-      'case "$1" in',
       // After "remove", dpkg still names the version of the configuration that stayed: to systemd the installation is new all the same.
-      ...(beginsSomething(services) ? indented(["install)", ...indented([`mkdir -p ${folder}`, `: > ${folder}/new`, ";;"])]) : []),
-      ...indented(["upgrade)", ...indented([...noteRunning(services, folder, false), ";;"])]),
-      "esac",
+      ...(begin.length === 0 ? [] : when('[ "$1" = install ]', [`mkdir -p ${folder}`, `: > ${folder}/new`])),
+      ...when('[ "$1" = upgrade ]', noteRunning(services, folder, false)),
     ]),
     postinst: when('[ "$1" = configure ] && systemd_runs', [
       reload,
@@ -96,21 +93,19 @@ export function debServiceSteps(services: readonly ServicePolicy[], packageName:
         : [`if [ -z "$2" ] || [ -e ${folder}/new ]; then`, ...indented(begin), ...(restart.length === 0 ? [] : ["else", ...indented(restart)]), "fi"]),
       `rm -rf ${folder}`,
     ]),
-    prerm: when('[ "$1" = remove ] && systemd_runs', [
-      ...services.flatMap((service) => [
+    prerm: when(
+      '[ "$1" = remove ] && systemd_runs',
+      services.flatMap((service) => [
         ...byPolicy("stop", unitOf(service), [`attempt systemctl stop ${unitOf(service)}`]),
         `attempt systemctl disable ${unitOf(service)}`,
       ]),
-    ]),
+    ),
     postrm: [
       'case "$1" in',
       ...indented(["remove)", ...indented([`if systemd_runs; then ${reload}; fi`, ";;"])]),
       ...indented(["abort-install | abort-upgrade)", ...indented([`rm -rf ${folder}`, ";;"])]),
       ...(services.some((service) => service.purge.length > 0)
-        ? indented([
-            "purge)",
-            ...indented([...services.flatMap((service) => service.purge.map((path) => `rm -rf -- ${shellWord(path)}`)), ";;"]),
-          ])
+        ? indented(["purge)", ...indented([...services.flatMap((service) => service.purge.map((path) => `rm -rf -- ${shellWord(path)}`)), ";;"])])
         : []),
       "esac",
     ],
@@ -121,7 +116,7 @@ export function debServiceSteps(services: readonly ServicePolicy[], packageName:
 export function rpmServiceSteps(services: readonly ServicePolicy[], packageName: string) {
   const folder = noteFolder(packageName);
   return {
-    pre: when('[ "$1" -gt 1 ] && systemd_runs', [`rm -rf ${folder}`, ...noteRunning(services, folder, true)]),
+    pre: when("systemd_runs", [`rm -rf ${folder}`, ...when('[ "$1" -gt 1 ]', noteRunning(services, folder, true))]),
     post: when("systemd_runs", [reload, ...when('[ "$1" -eq 1 ]', beginNew(services, unguarded))]),
     preun: when(
       '[ "$1" -eq 0 ] && systemd_runs',
@@ -166,7 +161,7 @@ export function apkServiceSteps(services: readonly ServicePolicy[]) {
       ),
       ...when(
         "command -v rc-update > /dev/null",
-        names.map((service) => `rc-update --all del ${service.name} > /dev/null 2>&1 || : # it may be in no runlevel`),
+        names.map((service) => `rc-update --all del ${service.name} > /dev/null 2>&1 || : # in no runlevel`),
       ),
     ],
   };

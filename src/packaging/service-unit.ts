@@ -54,7 +54,7 @@ function joinedLines(text: string): readonly { readonly line: string; readonly l
 }
 
 /** A unit that waits for the network, runs in the foreground, and cannot get privileges where it runs as somebody else than root. */
-export function describedUnit(description: UnitDescription, product: { readonly summary: string; readonly homepage?: string }): string {
+export function describedUnit(description: UnitDescription, product: { readonly summary: string; readonly homepage?: string | undefined }): string {
   const { exec, user, group, environment, state, respawn, reload, after } = description;
   const isRoot = user === undefined || user === "root";
   const sections: readonly (readonly [string, readonly (readonly [string, string | undefined])[]])[] = [
@@ -87,7 +87,5 @@ export function describedUnit(description: UnitDescription, product: { readonly 
     ],
     ["Install", [["WantedBy", "multi-user.target"]]],
   ];
-  return sections
-    .map(([name, keys]) => `[${name}]\n${keys.flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${value}\n`])).join("")}`)
-    .join("\n");
+  return sections.map(([name, keys]) => `[${name}]\n${keys.flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${value}\n`])).join("")}`).join("\n");
 }

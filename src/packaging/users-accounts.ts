@@ -4,9 +4,11 @@
  * files elsewhere may still belong to its number (Debian policy 9.2.2, Fedora's packaging guidelines on users).
  */
 import type { Dependency } from "../formats/package.ts";
-import type { ScriptFormat } from "./maintainer-scripts.ts";
 import { shellWord } from "./shell-word.ts";
 import type { Account } from "./users-schema.ts";
+
+/** The formats that have scripts, each with base tools of its own. */
+export type ScriptFormat = "deb" | "rpm" | "apk";
 
 const nologin: Readonly<Record<ScriptFormat, string>> = { deb: "/usr/sbin/nologin", rpm: "/usr/sbin/nologin", apk: "/sbin/nologin" };
 

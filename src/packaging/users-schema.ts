@@ -16,7 +16,7 @@ const absolutePath = z
 /** Debian's word for "has none" (policy 9.2.3); rpm and apk have no better one. */
 const noHome = "/nonexistent";
 
-const account = z.strictObject({
+const accountSchema = z.strictObject({
   home: absolutePath.default(noHome).describe("Home directory; the package brings it with mode 0750, owned by the user. By default the user has none"),
   groups: z.array(accountName).default([]).describe("Further groups that the user is put into; one that is missing is made"),
   shell: z
@@ -33,7 +33,7 @@ const account = z.strictObject({
 
 /** Name -> account, in the order of the recipe. */
 export const usersSchema = z
-  .record(accountName, account)
+  .record(accountName, accountSchema)
   .default({})
   .transform((record) => Object.entries(record).map(([name, rest]) => ({ name, ...rest })))
   .describe("System users, each with a group of its name, made by the packages before the files need them and never removed");

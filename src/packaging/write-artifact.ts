@@ -4,7 +4,7 @@ import type { ArchivedFile, ArchiveEntry } from "../formats/archive.ts";
 import { pour } from "../formats/byte-source.ts";
 import { writeDeb } from "../formats/deb.ts";
 import { comparePaths } from "../formats/entry-path.ts";
-import type { ByteSink, PackageEntry, PackageSpec, ScriptName } from "../formats/package.ts";
+import type { ByteSink, CommonScriptName, PackageEntry, PackageSpec } from "../formats/package.ts";
 import { writeRpm } from "../formats/rpm.ts";
 import { writeTarArchive } from "../formats/tar-archive.ts";
 import { writeZip } from "../formats/zip.ts";
@@ -17,10 +17,12 @@ import type { ManifestArtifact } from "../model/manifest.ts";
 import type { ReleaseSigner } from "../trust/release-signature.ts";
 import { assertNotInterrupted } from "./build-binaries.ts";
 import { insideFolder } from "./file-rules.ts";
+import type { HandWrittenScript, ScriptRequest } from "./maintainer-scripts.ts";
 import { packageDocuments } from "./package-documents.ts";
 import { buildValues, type Plan, type PlannedArchive, type PlannedArtifact, type PlannedBinary, type PlannedNotes, type PlannedPackage } from "./plan.ts";
 import type { Recipe } from "./recipe.ts";
 import { type FindBinary, type ResolveContext, type ResolvedEntry, resolveFiles } from "./resolve-files.ts";
+import { resolveServices, serviceParts } from "./service-parts.ts";
 import { expandTemplate } from "./templates.ts";
 
 export type ArtifactContext = {
@@ -115,10 +117,20 @@ async function packageSpec(planned: PlannedPackage, context: ArtifactContext): P
   const { recipe, plan } = context;
   const { packages } = recipe;
   if (packages === undefined) throw new Error("bug: a package was planned without packages in the recipe");
-  const entries = (await resolveFiles(planned.rules, resolveContext(planned, context))).map(packageEntry);
+  const files = (await resolveFiles(planned.rules, resolveContext(planned, context))).map(packageEntry);
+  const name = packages.name ?? recipe.name;
+  const parts = serviceParts({
+    format: planned.kind,
+    packageName: name,
+    services: await resolveServices(recipe, buildValues(recipe, plan.version, planned.target), context.folder),
+    accounts: recipe.users,
+    handWritten: await readScripts(planned, context),
+    entries: files,
+  });
+  const entries = [...files, ...parts.entries];
   const kinds = ["depends", "recommends", "suggests", "conflicts", "provides", "replaces"] as const;
   const spec: PackageSpec = {
-    name: packages.name ?? recipe.name,
+    name,
     version: plan.version,
     ...(packages.release === undefined ? {} : { release: packages.release }),
     arch: planned.target.arch,
@@ -129,8 +141,13 @@ async function packageSpec(planned: PlannedPackage, context: ArtifactContext): P
     ...(recipe.homepage === undefined ? {} : { homepage: recipe.homepage }),
     ...(recipe.vendor === undefined ? {} : { vendor: recipe.vendor }),
     section: packages.section,
-    dependencies: Object.fromEntries(kinds.map((kind) => [kind, packages[kind]?.[planned.kind] ?? []])),
-    scripts: await readScripts(planned, context),
+    dependencies: Object.fromEntries(
+      kinds.map((kind) => {
+        const added = kind === "depends" || kind === "provides" ? parts[kind] : [];
+        return [kind, [...(packages[kind]?.[planned.kind] ?? []), ...added]];
+      }),
+    ),
+    scripts: parts.scripts,
     entries,
     compression: packages.compression,
     epochSeconds: plan.epochSeconds,
@@ -162,22 +179,23 @@ function packageEntry(entry: ResolvedEntry): PackageEntry {
   }
 }
 
-async function readScripts(planned: PlannedPackage, context: ArtifactContext): Promise<Readonly<Partial<Record<ScriptName, string>>>> {
+async function readScripts(planned: PlannedPackage, context: ArtifactContext): Promise<ScriptRequest["handWritten"]> {
   const { recipe, plan, folder } = context;
-  const scripts: Partial<Record<ScriptName, string>> = {};
+  const scripts: Partial<Record<CommonScriptName, HandWrittenScript>> = {};
   for (const name of ["preinstall", "postinstall", "preremove", "postremove"] as const) {
     const template = recipe.packages?.scripts[name];
     if (template === undefined) continue;
     const at = ["packages", "scripts", name];
     const path = insideFolder(recipe, expandTemplate(template, buildValues(recipe, plan.version, planned.target)), at);
-    const text = await readText({ path: join(folder, path), shown: path, limit: scriptSizeLimit, place: recipe.placeOf(at) });
+    const place = recipe.placeOf(at);
+    const text = await readText({ path: join(folder, path), shown: path, limit: scriptSizeLimit, place });
     if (!text.startsWith("#!")) {
       throw new SlipwayError("source_unusable", `${path} does not begin with #!, so no package manager could start it`, {
-        place: recipe.placeOf(at),
+        place,
         hint: "begin it with #!/bin/sh",
       });
     }
-    scripts[name] = text;
+    scripts[name] = { body: text, source: path, place };
   }
   return scripts;
 }

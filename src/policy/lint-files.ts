@@ -171,6 +171,39 @@ export const fileRules: readonly LintRule[] = [
     }),
   },
   {
+    id: "script-file-syntax",
+    severity: "error",
+    about: "a shipped script that its shell cannot read, or with Windows line ends, so that the kernel finds no interpreter",
+    advice: "run `sh -n` on it, and save it with LF",
+    lintian: ["shell-script-fails-syntax-check"],
+    rpmlint: ["wrong-script-end-of-line-encoding"],
+    find: eachFile((file) => {
+      if (file.nature.kind !== "script") return undefined;
+      if (file.nature.interpreter.endsWith("\r")) return `${file.source} has Windows line ends`;
+      return file.nature.syntaxError;
+    }),
+  },
+  {
+    id: "interpreter-dependency",
+    severity: "warning",
+    about: "a shipped script whose interpreter is in no package that this one depends on",
+    advice: "add the interpreter's package under packages.depends",
+    lintian: [
+      "python3-script-but-no-python3-dep",
+      "missing-dep-for-interpreter",
+      "php-script-but-no-php-cli-dep",
+      "gawk-script-but-no-gawk-dep",
+      "tclsh-script-but-no-tclsh-dep",
+    ],
+    find: ({ entries, dependsOn }) =>
+      entries.flatMap((entry) => {
+        if (entry.kind !== "file" || entry.nature.kind !== "script") return [];
+        const program = interpreterProgram(entry.nature.interpreter);
+        const isThere = program === undefined || presentInterpreters.has(program) || dependsOn.some((name) => name.includes(program.replace(/[\d.]+$/, "")));
+        return isThere ? [] : [{ place: entry.place, message: `${entry.path} needs ${program}, and nothing under packages.depends brings it` }];
+      }),
+  },
+  {
     id: "empty-file",
     severity: "note",
     about: "a file without content",
@@ -183,3 +216,13 @@ export const fileRules: readonly LintRule[] = [
 const isExecutable = (file: FileFacts): boolean => (file.mode & 0o111) !== 0;
 const octal = (mode: number): string => mode.toString(8).padStart(4, "0");
 const setBits = (mode: number): string => [...((mode & 0o4000) === 0 ? [] : ["setuid"]), ...((mode & 0o2000) === 0 ? [] : ["setgid"])].join(" and ");
+
+/** Essential in Debian and in every installation of Fedora. */
+const presentInterpreters = new Set(["sh", "bash", "dash", "perl", "sed"]);
+
+/** `python3` of `/usr/bin/env python3 -u` and of `/usr/bin/python3`. */
+function interpreterProgram(interpreter: string): string | undefined {
+  const [program = "", ...args] = interpreter.trim().split(/\s+/);
+  const named = /(?:^|\/)env$/.test(program) ? args.find((word) => !word.startsWith("-") && !word.includes("=")) : program;
+  return named?.split("/").at(-1);
+}

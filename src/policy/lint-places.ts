@@ -59,6 +59,7 @@ export const placeRules: readonly LintRule[] = [
       "dir-or-file-in-mnt",
       "dir-or-file-in-var-run",
       "dir-or-file-in-var-lock",
+      "dir-or-file-in-var-tmp",
       "dir-or-file-in-var-local",
     ],
     find: eachEntry((entry) => {
@@ -94,7 +95,7 @@ export const placeRules: readonly LintRule[] = [
     about: "a file at the top whose name begins with a dot: apk takes it for its own and drops it without a word",
     advice: "put it into a folder",
     formats: ["apk"],
-    find: eachEntry((entry) => (/^\/\./.test(entry.path) ? `${entry.path} would not be in the apk` : undefined)),
+    find: eachEntry((entry) => (entry.path.startsWith("/.") ? `${entry.path} would not be in the apk` : undefined)),
   },
   {
     id: "config-outside-etc",

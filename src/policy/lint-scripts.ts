@@ -146,12 +146,12 @@ export const scriptRules: readonly LintRule[] = [
     id: "script-temporary",
     severity: "warning",
     about: "a file of a known name in /tmp, written as root: any account can put a link there before",
-    advice: "use mktemp",
+    advice: "let mktemp choose the name",
     lintian: ["possibly-insecure-handling-of-tmp-files-in-maintainer-script"],
     rpmlint: ["use-tmp-in-"],
     find: eachScript((script) => {
-      const call = findLine(script, /(?:>|\btee\b|\bcp\b|\bmv\b|\btouch\b)[^\n]*\s?\/(?:var\/)?tmp\/[A-Za-z]/);
-      return call === undefined ? undefined : { line: call.line, message: call.text.trim() };
+      const line = linesOf(script).findIndex((text) => /\/(?:var\/)?tmp\/[A-Za-z]/.test(text) && !text.includes("mktemp"));
+      return line < 0 ? undefined : { line: line + 1, message: `uses a known name in /tmp: ${linesOf(script)[line]?.trim() ?? ""}` };
     }),
   },
   {

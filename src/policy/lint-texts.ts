@@ -15,7 +15,7 @@ export const textRules: readonly LintRule[] = [
     id: "summary-name",
     severity: "warning",
     about: "the summary begins with the package's name, which every list prints in front of it anyway",
-    advice: "say what it is: `summary: Job server for auctions` instead of `summary: Coequal server`",
+    advice: "say what it is, without the name: `summary: Server that answers questions`",
     lintian: ["description-starts-with-package-name"],
     rpmlint: ["name-repeated-in-summary"],
     find: ({ name, summary }) =>

@@ -93,8 +93,7 @@ export async function createBackup(plan: BackupPlan): Promise<{ readonly sha256:
           throw inconsistent("something changed while the backup was made");
         break;
       } catch (error) {
-        if (!(error instanceof SlipwayError && (error.detail === "backup_inconsistent" || error.code === "source_unusable")) || attempt === attempts)
-          throw error;
+        if (!(error instanceof SlipwayError && error.detail === "backup_inconsistent") || attempt === attempts) throw error;
       }
     }
     const { sha256 } = await verifyBackup(temporary);
@@ -211,7 +210,9 @@ async function addFile(writer: Writer, header: Parameters<Writer["add"]>[0], pat
   if (handle === undefined) throw inconsistent(`${path} went away while it was backed up`);
   try {
     const hash = createHash("sha256");
-    await writer.add(header, { size: entry.size, open: () => readHandle(handle) }, [hash]);
+    await writer.add(header, { size: entry.size, open: () => readHandle(handle) }, [hash]).catch((error: unknown) => {
+      throw error instanceof SlipwayError && error.code === "source_unusable" ? inconsistent(error.message) : error;
+    });
     if (hash.digest("hex") !== entry.sha256) throw inconsistent(`${path} changed while it was backed up`);
   } finally {
     await handle.close();

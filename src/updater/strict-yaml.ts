@@ -40,7 +40,11 @@ export function readStrictYaml<T extends z.ZodType>(reading: Reading<T>): z.outp
     }
     return placeAt(0);
   };
-  const problems = parsed.error.issues.flatMap((issue) => describe(issue, schema, placeOf));
+  // A misspelt key first: that a key is missing is then only its echo.
+  const isMisspelling = (issue: z.core.$ZodIssue): number => (issue.code === "unrecognized_keys" ? 0 : 1);
+  const problems = parsed.error.issues
+    .toSorted((left, right) => isMisspelling(left) - isMisspelling(right))
+    .flatMap((issue) => describe(issue, schema, placeOf));
   const [first, ...others] = problems;
   throw new SlipwayError(code, first?.message ?? "is not valid", {
     place: first?.place ?? placeAt(0),

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { SlipwayError } from "../../src/model/errors.ts";
 import {
   apkVersion,

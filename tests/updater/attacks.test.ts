@@ -103,7 +103,10 @@ test("5 a legacy signature by the right key is refused: minisig_legacy (minisign
 });
 
 /** A vendor that signs with OpenPGP; the customer pins its fingerprint. */
-async function openpgpField(t: TestContext): Promise<{
+async function openpgpField(
+  t: TestContext,
+  isRsa = false,
+): Promise<{
   readonly site: Site;
   readonly vendor: Vendor;
   readonly sign: (make: (data: Uint8Array, key: openpgp.PrivateKey) => Promise<Uint8Array>) => Promise<void>;
@@ -112,8 +115,11 @@ async function openpgpField(t: TestContext): Promise<{
 }> {
   const vendor = await startVendor(t);
   const date = new Date("2026-01-01T00:00:00Z");
-  const made = await generateOpenpgpKey({ userId: "Toy <release@toy.example>", algorithm: "ed25519", now: date });
-  const key = await openpgp.readPrivateKey({ armoredKey: made.secretKey });
+  // EdDSA in the library refuses to make weak signatures; RSA does not.
+  const armoredKey = isRsa
+    ? (await openpgp.generateKey({ type: "rsa", rsaBits: 2048, userIDs: [{ name: "Toy" }], subkeys: [], date, format: "armored" })).privateKey
+    : (await generateOpenpgpKey({ userId: "Toy <release@toy.example>", algorithm: "ed25519", now: date })).secretKey;
+  const key = await openpgp.readPrivateKey({ armoredKey });
   const site = await makeSite(vendor, { trust: `{ openpgp: { keyring: toy.asc, fingerprints: [${key.getFingerprint().toUpperCase()}] } }` }, t);
   const keyring = join(site.folder, "toy.asc");
   await writeFile(keyring, key.toPublic().armor());
@@ -141,7 +147,7 @@ test("7 a signature by a revoked OpenPGP key is refused although gpg exits 0: gp
 });
 
 test("8 an OpenPGP signature with SHA-1 is refused although gpg exits 0: gpg_weak_hash", async (t) => {
-  const { site, sign, key } = await openpgpField(t);
+  const { site, sign, key } = await openpgpField(t, true);
   await sign((data) => crookedSignature({ key, data, date: new Date(), hash: "sha1" }));
   await refusedInstall(site, "upgrade_verification_failed", "gpg_weak_hash");
 });
@@ -206,6 +212,20 @@ for (const [name, entries, code] of [
     await assert.rejects(stat("/tmp/slipway-escaped"), { code: "ENOENT" });
   });
 }
+
+test("J9 1 a signed archive whose content is not what the signed release.json lists is refused file by file", async (t) => {
+  const { site, vendor } = await field(t);
+  const files = Object.entries(toyFiles("1.5.0")).map(([path, { content, mode }]) => ({
+    name: path,
+    content: path === "bin/toyctl" ? content.replace("1.5.0", "6.6.6") : content,
+    ...(mode === undefined ? {} : { mode }),
+  }));
+  await vendor.release("1.5.0", { archive: await tarGz(files) });
+  await refusedInstall(site, "upgrade_verification_failed", "hash_mismatch");
+  await vendor.release("1.5.1", { archive: await tarGz(files.slice(1)), files: toyFiles("1.5.1") });
+  await failure((await site.updater()).install({ signal }), "upgrade_verification_failed");
+  await requireUntouched(site);
+});
 
 test("31 a bomb is cut at what release.json lists and a little more: format_limit", async (t) => {
   const { site, vendor } = await field(t);
@@ -427,7 +447,7 @@ test("40 a redirect from https to http is refused", async (t) => {
   const { site } = await field(t, {});
   const calls: string[] = [];
   const fake: Machine["fetch"] = async (url) => {
-    calls.push(String(url));
+    calls.push(url instanceof Request ? url.url : url.toString());
     return new Response(null, { status: 302, headers: { location: "http://releases.example.com/x" } });
   };
   const text = await readFile(site.file, "utf8");

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { needClient } from "../support/clients.ts";
-import { countChanges, crashAndRecover, killAtCall, killAtChange, nameOf, scenarios, withVendors } from "./crash.ts";
+import { listChanges, crashAndRecover, killAtCall, killAtChange, nameOf, scenarios, withVendors } from "./crash.ts";
 import { startVendor } from "./support.ts";
 
 const atOnce = 2;
@@ -12,7 +12,7 @@ const mostCalls = 400;
 for (const scenario of scenarios) {
   test(`48 ${nameOf(scenario)}: killed after every durable change`, async (t) => {
     const vendor = await startVendor(t);
-    const changes = await countChanges(vendor, scenario);
+    const changes = (await listChanges(vendor, scenario)).length;
     let kills = 0;
     await withVendors(
       Array.from({ length: changes }, (_, index) => index + 1),
@@ -44,7 +44,7 @@ for (const scenario of scenarios) {
 
   test(`48 ${nameOf(scenario)}: killed twice, every third change and every second change of the recovery`, async (t) => {
     const vendor = await startVendor(t);
-    const changes = await countChanges(vendor, scenario);
+    const changes = (await listChanges(vendor, scenario)).length;
     const pairs: number[][] = [];
     for (let first = 1; first <= changes; first += 3) for (let second = 1; second <= 16; second += 2) pairs.push([first, second]);
     let kills = 0;

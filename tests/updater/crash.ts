@@ -35,7 +35,15 @@ const durableCalls = "fsync,fdatasync,?rename,?renameat,?renameat2,?symlink,?sym
 export const killAtCall =
   (nth: number): Killer =>
   (site, command) => [
-    ...["strace", "-f", "-qq", "-o", "/dev/null", "-e", `trace=${durableCalls}`, "-e", `inject=${durableCalls}:signal=SIGKILL:when=${nth}`],
+    "strace",
+    "-f",
+    "-qq",
+    "-o",
+    "/dev/null",
+    "-e",
+    `trace=${durableCalls}`,
+    "-e",
+    `inject=${durableCalls}:signal=SIGKILL:when=${nth}`,
     ...plainRun(site, command),
   ];
 
@@ -58,11 +66,11 @@ export async function prepareScenario(vendor: Vendor, scenario: Scenario): Promi
   return site;
 }
 
-/** The number of durable changes that a whole run makes. */
-export async function countChanges(vendor: Vendor, scenario: Scenario): Promise<number> {
+/** The durable changes that a whole run makes, by name, in order. */
+export async function listChanges(vendor: Vendor, scenario: Scenario): Promise<readonly string[]> {
   const site = await prepareScenario(vendor, scenario);
   try {
-    return Number((await run(plainRun(site, scenario.command))).stdout);
+    return JSON.parse((await run(plainRun(site, scenario.command))).stdout) as string[];
   } finally {
     await rm(site.folder, { recursive: true });
   }

@@ -1,6 +1,6 @@
 /**
  * Runs one updater command and kills its own process (SIGKILL) right after the N-th durable change, which the updater reports as an event.
- * `node kill-driver.ts <installation> install|resume|rollback <N>`; N = 0 lives on and prints how many changes there were.
+ * `node kill-driver.ts <installation> install|resume|rollback <N>`; N = 0 lives on and prints the changes as JSON.
  */
 import { SlipwayError } from "../../src/model/errors.ts";
 import { loadInstallation } from "../../src/updater/installation.ts";
@@ -9,13 +9,13 @@ import { createUpdater } from "../../src/updater/updater.ts";
 
 const [, , file = "", command = "", at = "0"] = process.argv;
 const signal = new AbortController().signal;
-let changes = 0;
+const changes: string[] = [];
 const updater = createUpdater(
   await loadInstallation(file),
   thisMachine((event) => {
     if (event.event !== "phase" && event.event !== "step") return;
-    changes += 1;
-    if (changes === Number(at)) process.kill(process.pid, "SIGKILL");
+    changes.push(event.event === "step" ? event.step : (event.step ?? event.phase));
+    if (changes.length === Number(at)) process.kill(process.pid, "SIGKILL");
   }),
 );
 try {
@@ -26,4 +26,4 @@ try {
   if (!(error instanceof SlipwayError)) throw error;
   process.exitCode = error.exitCode;
 }
-process.stdout.write(`${changes}\n`);
+process.stdout.write(`${JSON.stringify(changes)}\n`);

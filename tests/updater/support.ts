@@ -332,15 +332,14 @@ export const noSignal = new AbortController().signal;
 
 /** The failure of a promise that must fail with this code. */
 export async function failure(promise: Promise<unknown>, code: string, detail?: string): Promise<SlipwayError> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.ok(error instanceof SlipwayError, `not one of ours: ${String(error)}`);
-    assert.equal(error.code, code, error.message);
-    if (detail !== undefined) assert.equal(error.detail, detail, error.message);
-    return error;
-  }
-  assert.fail(`it should have failed with ${code}`);
+  const error = await promise.then(
+    () => assert.fail(`it should have failed with ${code}`),
+    (thrown: unknown) => thrown,
+  );
+  assert.ok(error instanceof SlipwayError, `not one of ours: ${String(error)}`);
+  assert.equal(error.code, code, error.message);
+  if (detail !== undefined) assert.equal(error.detail, detail, error.message);
+  return error;
 }
 
 export async function readJson(path: string): Promise<Record<string, unknown>> {

@@ -1,0 +1,220 @@
+/** Gathers what `slipway lint` judges: the recipe's packages as they would be, looked up on disk, nothing built and nothing written. */
+import { open, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { readFileBounded } from "../io/bounded-read.ts";
+import { cleanEnvironment, type RunCommand } from "../io/command.ts";
+import { SlipwayError } from "../model/errors.ts";
+import type { ContentNature, MaintainerScript, PackagedEntry, PackageFacts, SigningKeyFacts } from "../model/package-facts.ts";
+import { formatTarget, type Target } from "../model/target.ts";
+import type { Version } from "../model/version.ts";
+import { natureOf, natureSizeBytes } from "./executable.ts";
+import { type FileRule, insideFolder } from "./file-rules.ts";
+import { licenseNames } from "./package-documents.ts";
+import { buildValues, type Plan, type PlannedArtifact, type PlannedPackage } from "./plan.ts";
+import type { Recipe } from "./recipe.ts";
+import { packageFormats } from "./recipe-schema.ts";
+import { type FindBinary, type ResolvedEntry, resolveFiles } from "./resolve-files.ts";
+import { isSharedDirectory } from "./shared-directories.ts";
+import { expandTemplate } from "./templates.ts";
+
+export type LintQuestion = {
+  readonly recipe: Recipe;
+  /** The recipe's folder, absolute. */
+  readonly folder: string;
+  readonly plan: Plan;
+  /** Undefined where the plan's version is made up, because no tag gave one. */
+  readonly version?: Version;
+  readonly keys: readonly SigningKeyFacts[];
+  readonly run: RunCommand;
+};
+
+export type LintFacts = {
+  readonly packages: readonly PackageFacts[];
+  /** Sources that are missing or cannot be packaged: each would end the build. */
+  readonly problems: readonly SlipwayError[];
+};
+
+const shellTimeoutMs = 10_000;
+const scriptSizeLimit = 1024 * 1024;
+const unitSizeLimit = 256 * 1024;
+const unitPattern = /\/systemd\/(?:system|user)\/[^/]+$/;
+
+/** One package per linux target. What cannot be read becomes a problem with its place; only bugs and faults of the disk are thrown. */
+export async function readLintFacts(question: LintQuestion): Promise<LintFacts> {
+  const { plan, recipe, folder } = question;
+  const problems = new Map<string, SlipwayError>();
+  const note = (error: unknown): void => {
+    if (!(error instanceof SlipwayError)) throw error;
+    problems.set(`${error.place ?? ""} ${error.message}`, error);
+  };
+  const planned = plan.artifacts.filter(isPackage);
+  const hasLicenseFile = await isAnyThere(licenseNames.map((name) => join(folder, name)));
+  const packages: PackageFacts[] = [];
+  for (const target of plan.targets) {
+    const ofTarget = planned.filter((artifact) => artifact.target === target);
+    const [first] = ofTarget;
+    if (first === undefined) continue;
+    packages.push({
+      name: recipe.packages?.name ?? recipe.name,
+      target,
+      formats: ofTarget.map(({ kind }) => kind),
+      artifacts: ofTarget.map(({ name }) => name),
+      ...(question.version === undefined ? {} : { version: question.version }),
+      summary: { text: recipe.summary, place: recipe.placeOf(["summary"]) },
+      description: { text: recipe.description.trimEnd(), place: recipe.placeOf(["description"]) },
+      hasHomepage: recipe.homepage !== undefined,
+      hasLicenseFile,
+      license: { text: recipe.license, place: recipe.placeOf(["license"]) },
+      formatsPlace: recipe.placeOf(["packages", "formats"]),
+      entries: await readEntries(first.rules, { ...question, target, note }),
+      scripts: await readScripts({ ...question, target, note }),
+      keys: question.keys,
+      dependsOn: dependencyNames(recipe),
+      users: [],
+    });
+  }
+  return { packages, problems: [...problems.values()] };
+}
+
+function dependencyNames(recipe: Recipe): readonly string[] {
+  const { depends, recommends } = recipe.packages ?? {};
+  const lists = [depends, recommends].flatMap((formats) => (formats === undefined ? [] : Object.values(formats)));
+  return lists.flat(2).map(({ name }) => name);
+}
+
+function isPackage(artifact: PlannedArtifact): artifact is PlannedPackage {
+  return packageFormats.some((format) => format === artifact.kind);
+}
+
+async function isAnyThere(paths: readonly string[]): Promise<boolean> {
+  for (const path of paths) if ((await statOf(path))?.isFile() === true) return true;
+  return false;
+}
+
+type Gathering = LintQuestion & { readonly target: Target; readonly note: (error: unknown) => void };
+
+/** Rule by rule, so that one missing source does not hide what is wrong with the others. */
+async function readEntries(rules: readonly FileRule[], gathering: Gathering): Promise<readonly PackagedEntry[]> {
+  const { folder, target, note } = gathering;
+  const findBinary = await binaryFinder(gathering);
+  const entries: PackagedEntry[] = [];
+  for (const rule of rules) {
+    try {
+      const resolved = await resolveFiles([rule], { folder, target, findBinary, subject: "packages.files" });
+      for (const entry of resolved) entries.push(await factsOf(entry, gathering.run));
+    } catch (error) {
+      note(error);
+    }
+  }
+  return entries;
+}
+
+/** What is built already; the rest has no path yet, and its facts stay unknown. */
+async function binaryFinder({ recipe, folder, plan, target, note }: Gathering): Promise<FindBinary> {
+  const { prebuilt, run, binaries } = recipe.build;
+  const found = new Map<string, { readonly path: string; readonly size: number }>();
+  for (const name of binaries) {
+    if (prebuilt === undefined) continue;
+    const at = ["build", "prebuilt"];
+    const shown = insideFolder(recipe, expandTemplate(prebuilt, { ...buildValues(recipe, plan.version, target), bin: name }), at);
+    const path = join(folder, shown);
+    const stats = await statOf(path);
+    if (stats?.isFile() === true) found.set(name, { path, size: stats.size });
+    else if (run === undefined) note(new SlipwayError("source_missing", `there is no ${shown} for ${formatTarget(target)}`, { place: recipe.placeOf(at) }));
+  }
+  return (_, name) => found.get(name) ?? { path: "", size: 0 };
+}
+
+async function statOf(path: string) {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+async function factsOf(entry: ResolvedEntry, run: RunCommand): Promise<PackagedEntry> {
+  const { destination: path, source, place, owner, group } = entry;
+  const common = { path, source, place, owner, group };
+  switch (entry.kind) {
+    case "symlink":
+      return { kind: "symlink", ...common, target: entry.target };
+    case "directory":
+      return { kind: "directory", ...common, mode: entry.mode, isShared: isSharedDirectory(path) };
+    case "file": {
+      const { mode, size } = entry;
+      const config = entry.config === undefined ? {} : { config: entry.config };
+      if (entry.path === "") return { kind: "file", ...common, mode, ...config, nature: { kind: "unknown" } };
+      const nature = await readContent({ path: entry.path, source, size }, run);
+      const text = unitPattern.test(path) && size <= unitSizeLimit ? { text: (await readFileBounded(entry.path, unitSizeLimit)).toString("utf8") } : {};
+      return { kind: "file", ...common, mode, ...config, sizeBytes: size, nature, ...text };
+    }
+    default:
+      return entry satisfies never;
+  }
+}
+
+async function readContent(file: { readonly path: string; readonly source: string; readonly size: number }, run: RunCommand): Promise<ContentNature> {
+  const handle = await open(file.path, "r");
+  try {
+    const head = Buffer.alloc(natureSizeBytes);
+    const { bytesRead } = await handle.read(head, 0, head.length, 0);
+    const nature = natureOf(head.subarray(0, bytesRead));
+    switch (nature.kind) {
+      case "program":
+        return { kind: "program", systems: nature.systems, arch: nature.arch };
+      case "script": {
+        const interpreter = /^#! *([^\n]*)/.exec(head.toString("utf8", 0, bytesRead))?.[1] ?? "";
+        const syntaxError = file.size > scriptSizeLimit ? undefined : await shellSyntaxError({ interpreter, path: file.path, source: file.source }, run);
+        return { kind: "script", interpreter, ...(syntaxError === undefined ? {} : { syntaxError }) };
+      }
+      case "other":
+        return { kind: "other" };
+      default:
+        return nature satisfies never;
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+async function readScripts(gathering: Gathering): Promise<readonly MaintainerScript[]> {
+  const { recipe, folder, plan, target, note } = gathering;
+  const scripts: MaintainerScript[] = [];
+  for (const name of ["preinstall", "postinstall", "preremove", "postremove"] as const) {
+    const template = recipe.packages?.scripts[name];
+    if (template === undefined) continue;
+    const at = ["packages", "scripts", name];
+    const place = recipe.placeOf(at);
+    try {
+      const source = insideFolder(recipe, expandTemplate(template, buildValues(recipe, plan.version, target)), at);
+      const path = join(folder, source);
+      if ((await statOf(path)) === undefined) throw new SlipwayError("source_missing", `packages.scripts: there is no ${source}`, { place });
+      const text = (await readFileBounded(path, scriptSizeLimit)).toString("utf8");
+      const syntaxError = await shellSyntaxError({ interpreter: /^#! *([^\n]*)/.exec(text)?.[1] ?? "", path, source }, gathering.run);
+      scripts.push({ name, source, place, text, ...(syntaxError === undefined ? {} : { syntaxError }) });
+    } catch (error) {
+      note(error);
+    }
+  }
+  return scripts;
+}
+
+/** What `<shell> -n` says, by the shell that the script names; undefined for other interpreters and for a shell that is not here. */
+async function shellSyntaxError(
+  script: { readonly interpreter: string; readonly path: string; readonly source: string },
+  run: RunCommand,
+): Promise<string | undefined> {
+  const shell = /^\/(?:usr\/)?bin\/((?:ba|da|k)?sh)(?:\s+-\w+)?$/.exec(script.interpreter)?.[1];
+  if (shell === undefined) return undefined;
+  try {
+    const result = await run([shell, "-n", script.path], { timeoutMs: shellTimeoutMs, env: { ...cleanEnvironment(), LC_ALL: "C" } });
+    if (result.exitCode === 0) return undefined;
+    const [first = ""] = result.stderr.split("\n");
+    return `${shell} -n: ${first.replace(script.path, script.source)}`;
+  } catch (error) {
+    if (error instanceof SlipwayError && error.code === "command_failed") return undefined; // no such shell here: the rule cannot be asked
+    throw error;
+  }
+}

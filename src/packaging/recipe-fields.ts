@@ -1,0 +1,44 @@
+/** Fields that every part of a recipe's form is made of: one line of text, a template, a parser of ours inside zod. */
+import { z } from "zod";
+import { SlipwayError } from "../model/errors.ts";
+import { RecipeTextError } from "./recipe-error.ts";
+import { parseTemplate, type Placeholder } from "./templates.ts";
+
+/** What a check adds to an issue, so that the message points at the right letters: a piece of the text, or the key instead of its value. */
+export type IssueParams = { readonly piece?: string | undefined; readonly isAtKey?: boolean };
+
+/** Runs a parser of ours inside zod: its SlipwayError becomes an issue at this place; anything else is a bug and passes through. */
+export function reading<From, To>(read: (value: From) => To) {
+  return (value: From, context: z.RefinementCtx): To => {
+    try {
+      return read(value);
+    } catch (error) {
+      if (!(error instanceof SlipwayError)) throw error;
+      const params: IssueParams = { piece: error instanceof RecipeTextError ? error.piece : undefined };
+      context.addIssue({ code: "custom", message: error.message, params });
+      return z.NEVER;
+    }
+  };
+}
+
+/** As `line`, and it may be empty: a value of its own, as of an environment variable. */
+export const lineOrNothing = (limit: number) =>
+  z
+    .string()
+    .max(limit, { error: `is longer than ${limit} characters`, abort: true })
+    .regex(/^[^\p{Cc}]*$/u, { error: "must be one line", abort: true });
+
+/**
+ * One line without control characters: it becomes a field of deb's control file, where a line break would begin another field.
+ * `abort`, because the checks of the whole object must not see a text that was refused and so never became a template.
+ */
+export const line = (limit: number) => lineOrNothing(limit).min(1, { error: "must not be empty", abort: true });
+
+/** Known before a target is chosen. */
+export const releaseWords: readonly Placeholder[] = ["name", "version", "tag"];
+const targetWords: readonly Placeholder[] = [...releaseWords, "os", "arch"];
+/** For paths of sources. `{target}` holds a slash, so the names of artifacts have the words without it. */
+export const sourceWords: readonly Placeholder[] = [...targetWords, "target", "exe"];
+export const nameWords: readonly Placeholder[] = [...targetWords, "exe"];
+
+export const template = (words: readonly Placeholder[]) => line(1_000).transform(reading((text: string) => parseTemplate(text, words)));
