@@ -10,7 +10,7 @@ import { availableParallelism } from "node:os";
 import { delimiter, join, relative, resolve } from "node:path";
 import { run } from "node:test";
 import { parseArgs } from "node:util";
-import { debianPackages } from "./support/clients.ts";
+import { debianPackages, slowDebianPackages } from "./support/clients.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const binaries = join(root, "node_modules", ".bin");
@@ -26,7 +26,8 @@ function installClients(): void {
     return;
   }
   const installed = (name: string): boolean => spawnSync("dpkg-query", ["-W", "-f=${Status}", name]).stdout.toString().includes("ok installed");
-  const missing = debianPackages.filter((name) => !installed(name));
+  const wanted = values.slow === true ? [...debianPackages, ...slowDebianPackages] : debianPackages;
+  const missing = wanted.filter((name) => !installed(name));
   if (missing.length === 0) return;
   console.log(`clients: apt-get install ${missing.join(" ")}`);
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };

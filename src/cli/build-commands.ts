@@ -5,7 +5,7 @@ const planOptions: readonly OptionRow[] = [
   { flags: "--recipe <file>", text: "the recipe; by default slipway.yaml in this folder" },
   { flags: "--version <version>", text: "instead of the tag at HEAD" },
   { flags: "--target <targets>", text: "only these targets, as linux/amd64,linux/arm64" },
-  { flags: "--only <kinds>", text: "only these kinds: deb, rpm, archive, binary" },
+  { flags: "--only <kinds>", text: "only these kinds: deb, rpm, archive, binary, image" },
   { flags: "--unsigned", text: "make no signatures, for a preview without the release keys" },
 ];
 

@@ -4,6 +4,7 @@ import { join, relative, resolve } from "node:path";
 import { systemClock } from "../io/clock.ts";
 import { runCommand } from "../io/command.ts";
 import { readPassphrase } from "../io/passphrase.ts";
+import { connectRegistry } from "../io/registry-login.ts";
 import { formatTarget } from "../model/target.ts";
 import { type BuildResult, buildRelease } from "../packaging/build.ts";
 import type { Plan } from "../packaging/plan.ts";
@@ -33,6 +34,7 @@ export const run: CommandRun = async (invocation) => {
     folder,
     outFolder,
     run: runCommand,
+    connectRegistry: (host) => connectRegistry(host, { env: invocation.env, signal }),
     jobs: availableParallelism(),
     signal,
     ...(signer === undefined ? {} : { signer }),
@@ -58,10 +60,14 @@ async function loadSigner(
   build: { readonly recipe: Recipe; readonly plan: Plan; readonly folder: string },
 ): Promise<ReleaseSigner | undefined> {
   const { recipe, plan, folder } = build;
-  if (!plan.records.some((record) => record.kind in signatureSuffixes)) return undefined;
   const { env, options } = invocation;
+  const isApkSigned = plan.artifacts.some((artifact) => artifact.kind === "apk") && !flagOption(options, "unsigned");
+  const isSigned = plan.records.some((record) => record.kind in signatureSuffixes);
+  const { apk, ...others } = recipe.sign;
+  const references = { ...(isSigned ? others : {}), ...(isApkSigned && apk !== undefined ? { apk } : {}) };
+  if (Object.keys(references).length === 0) return undefined;
   const source = { env, file: textOption(options, "passphraseFile"), terminal: { input: process.stdin, output: process.stderr } };
-  return loadReleaseSigner(recipe.sign, {
+  return loadReleaseSigner(references, {
     env,
     folder,
     now: systemClock.now(),

@@ -1,7 +1,7 @@
 /** `slipway plan`: every artifact with its name and what goes into it, before anything is built. */
 import { runCommand } from "../io/command.ts";
 import { formatTarget, parseTarget } from "../model/target.ts";
-import { parseBuildableKinds, type Plan, planRelease } from "../packaging/plan.ts";
+import { artifactTargets, parseBuildableKinds, type Plan, planRelease } from "../packaging/plan.ts";
 import { type RecipeFile, readRecipeFile } from "../packaging/recipe-file.ts";
 import { readReleaseVersion } from "../packaging/release-version.ts";
 import { type CommandRun, flagOption, type Invocation, listOption, textOption } from "./command.ts";
@@ -45,7 +45,7 @@ export function printPlan(plan: Plan, output: Output): void {
     const { inputs } = artifact;
     const rest = inputs.length - shownInputs;
     const shown = rest > 0 ? `${inputs.slice(0, shownInputs).join(", ")} and ${rest} more` : inputs.join(", ");
-    return [artifact.name, artifact.kind, "target" in artifact ? formatTarget(artifact.target) : "", shown];
+    return [artifact.name, artifact.kind, artifactTargets(artifact).map(formatTarget).join(", "), shown];
   });
   output.table(["NAME", "KIND", "TARGET", "MADE OF"], [...rows, ...plan.records.map((record) => [record.name, record.kind, "", ""])]);
   output.result(plan);

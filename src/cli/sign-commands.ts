@@ -9,7 +9,7 @@ export const signCommands: readonly CommandRow[] = [
       "The folder is $SLIPWAY_KEYS_DIR, by default ~/.config/slipway/keys (0700). The private half is protected by a passphrase from SLIPWAY_KEY_PASSPHRASE, --passphrase-file or the terminal, and is never printed.",
     arguments: [{ name: "name", text: "name of the key, by default release", isOptional: true }],
     options: [
-      { flags: "--type <type>", text: "openpgp (gpg, apt, rpm) or minisign", choices: ["openpgp", "minisign"], default: "openpgp" },
+      { flags: "--type <type>", text: "openpgp (gpg, apt, rpm), minisign, or apk (RSA-4096)", choices: ["openpgp", "minisign", "apk"], default: "openpgp" },
       { flags: "--algorithm <algorithm>", text: "of an OpenPGP key; every client reads rsa4096", choices: ["rsa4096", "ed25519"], default: "rsa4096" },
       { flags: "--user-id <text>", text: 'of an OpenPGP key: "Acme Releases <release@acme.example>"' },
       { flags: "--passphrase-file <file>", text: "its first line is the passphrase" },
@@ -31,8 +31,8 @@ export const signCommands: readonly CommandRow[] = [
     options: [
       {
         flags: "--format <format>",
-        text: "asc (armored), gpg (binary, for apt signed-by and gpgv) or minisign; by default asc where there is an OpenPGP key",
-        choices: ["asc", "gpg", "minisign"],
+        text: "asc (armored), gpg (binary, for apt signed-by and gpgv) minisign or apk (PEM, for /etc/apk/keys); by default asc where there is an OpenPGP key",
+        choices: ["asc", "gpg", "minisign", "apk"],
       },
       { flags: "-o, --out <file>", text: "write here instead of to stdout" },
     ],

@@ -4,8 +4,7 @@ import type { ArtifactKind } from "../model/manifest.ts";
 import { packageUrl } from "./package-url.ts";
 import type { DependencyKind } from "./package.ts";
 
-export const checksumAlgorithms = ["MD5", "SHA-1", "SHA-256", "SHA-384", "SHA-512"] as const;
-export type Checksum = { readonly algorithm: (typeof checksumAlgorithms)[number]; readonly hex: string };
+export type Checksum = { readonly algorithm: "SHA-1" | "SHA-256" | "SHA-384" | "SHA-512"; readonly hex: string };
 
 /** Somebody else's code that went in. */
 export type Component = {

@@ -6,14 +6,14 @@
  */
 import { SlipwayError } from "../model/errors.ts";
 
-export const statementType = "https://in-toto.io/Statement/v1";
-export const predicateType = "https://slsa.dev/provenance/v1";
-export const payloadType = "application/vnd.in-toto+json";
+const statementType = "https://in-toto.io/Statement/v1";
+const predicateType = "https://slsa.dev/provenance/v1";
+const payloadType = "application/vnd.in-toto+json";
 /** Names the meaning of our external parameters; a change of it is a new number. */
-export const buildType = "urn:slipway:build:recipe:v1";
-export const localBuilderId = "urn:slipway:builder:local";
+const buildType = "urn:slipway:build:recipe:v1";
+const localBuilderId = "urn:slipway:builder:local";
 
-export type ProvenanceSubject = { readonly name: string /** 64 hex digits. */; readonly sha256: string };
+type ProvenanceSubject = { readonly name: string /** 64 hex digits. */; readonly sha256: string };
 
 /** Something that the build started from: a lock file, the recipe, a base image. */
 export type ProvenanceMaterial = {

@@ -23,7 +23,7 @@ type SpdxPackage = {
   readonly name: string;
   readonly versionInfo?: string;
   readonly packageFileName?: string;
-  readonly supplier?: string;
+  readonly supplier: string;
   readonly downloadLocation: "NOASSERTION";
   readonly filesAnalyzed: false;
   readonly homepage?: string;
@@ -64,7 +64,9 @@ export function renderSpdx(bill: BillOfMaterials): string {
     }),
     ...contained(artifactId, bill.components),
     ...bill.systemDependencies.map((dependency) =>
-      relation(systemId(dependency), dependency.kind === "depends" ? "RUNTIME_DEPENDENCY_OF" : "OPTIONAL_DEPENDENCY_OF", artifactId),
+      dependency.kind === "depends"
+        ? relation(artifactId, "DEPENDS_ON", systemId(dependency))
+        : relation(systemId(dependency), "OPTIONAL_DEPENDENCY_OF", artifactId),
     ),
   ];
   const document = {
@@ -134,6 +136,7 @@ function componentPackage(component: Component, words: Map<string, string>): Spd
     SPDXID: idOf("component", componentKey(component)),
     name: component.name,
     ...(component.version === undefined ? {} : { versionInfo: component.version }),
+    supplier: unknown,
     downloadLocation: unknown,
     filesAnalyzed: false,
     sourceInfo: `named by ${component.origins.join(", ")}`,
@@ -150,6 +153,7 @@ function systemPackage(dependency: SystemDependency): SpdxPackage {
   return {
     SPDXID: systemId(dependency),
     name: dependency.name,
+    supplier: unknown,
     downloadLocation: unknown,
     filesAnalyzed: false,
     licenseConcluded: unknown,

@@ -1,6 +1,6 @@
 /**
- * The key folder of a vendor's machine: `<name>.openpgp.key` and `<name>.minisign.key` hold secret halves, `.pub` and `.rev` beside them what
- * may be shown. The folder is 0700 and its files 0600; a folder that others may enter is refused.
+ * The key folder of a vendor's machine: `<name>.openpgp.key`, `<name>.minisign.key` and `<name>.apk.key` hold secret halves, `.pub` and
+ * `.rev` beside them what may be shown. The folder is 0700 and its files 0600; a folder that others may enter is refused.
  */
 import { mkdir, readdir, stat } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -10,12 +10,14 @@ import { parseWord } from "../model/names.ts";
 import { writeFileAtomic } from "./atomic-file.ts";
 import { readFileBounded } from "./bounded-read.ts";
 
-export const keyTypes = ["openpgp", "minisign"] as const;
+export const keyTypes = ["openpgp", "minisign", "apk"] as const;
 export type KeyType = (typeof keyTypes)[number];
 /** `key` the secret half, `pub` the public one, `rev` OpenPGP's revocation certificate. */
 export type KeyPart = "key" | "pub" | "rev";
 
 export type KeyEntry = { readonly name: string; readonly type: KeyType };
+
+const keyFilePattern = new RegExp(`^([a-z0-9][a-z0-9-]*)\\.(${keyTypes.join("|")})\\.key$`);
 
 /** Largest key that is read; trust/openpgp.ts has the same limit for keyrings. */
 const sizeLimit = 1024 * 1024;
@@ -31,7 +33,7 @@ export async function listKeys(folder: string): Promise<readonly KeyEntry[]> {
   if (!(await isFolderPrivate(folder))) return [];
   const entries: KeyEntry[] = [];
   for (const file of (await readdir(folder)).sort()) {
-    const [, name, type] = /^([a-z0-9][a-z0-9-]*)\.(openpgp|minisign)\.key$/.exec(file) ?? [];
+    const [, name, type] = keyFilePattern.exec(file) ?? [];
     if (name !== undefined && type !== undefined) entries.push({ name, type: type as KeyType });
   }
   return entries;
@@ -60,7 +62,7 @@ export async function requireFreeName(folder: string, entry: KeyEntry): Promise<
   await mkdir(folder, { recursive: true, mode: 0o700 });
   await isFolderPrivate(folder);
   const isTaken = (await listKeys(folder)).some((candidate) => candidate.name === entry.name && candidate.type === entry.type);
-  if (isTaken) throw new SlipwayError("key_exists", `there is already an ${entry.type} key "${entry.name}" in ${folder}`);
+  if (isTaken) throw new SlipwayError("key_exists", `there is already a key of type ${entry.type} named "${entry.name}" in ${folder}`);
 }
 
 /** Writes the parts, the secret half last: a key is there when all of it is. Throws `key_exists`. */

@@ -64,6 +64,9 @@ export type RegistryClient = {
   readonly putManifest: (repository: string, reference: string, manifest: Pick<RegistryManifest, "bytes" | "mediaType">) => Promise<void>;
 };
 
+/** Opens a registry by its host, with what is known of how to log in there. */
+export type ConnectRegistry = (host: string) => Promise<RegistryClient>;
+
 const manifestLimitBytes = 4 * 1024 * 1024;
 const firstPauseMs = 500;
 /** A registry that wants a longer pause is one that the operator should come back to. */

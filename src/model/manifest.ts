@@ -38,6 +38,14 @@ export const manifestArtifactSchema = z.strictObject({
     )
     .max(20_000)
     .optional(),
+  /** Images: where it belongs in a registry, and the digest that every tag of it must have there (of the image index). */
+  image: z
+    .strictObject({
+      repository: z.string().min(1).max(255),
+      tags: z.array(z.string().min(1).max(128)).min(1).max(100),
+      digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
+    })
+    .optional(),
 });
 
 /** Unknown keys are kept out of today's meaning but do not stop an older reader: the signature covers them all the same. */

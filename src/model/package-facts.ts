@@ -9,7 +9,15 @@ export type PlacedText = { readonly text: string; readonly place: string };
 
 /** `unknown` is what is not built yet, or was not read. */
 export type ContentNature =
-  | { readonly kind: "program"; readonly systems: readonly OperatingSystem[]; readonly arch: Architecture | undefined }
+  | {
+      readonly kind: "program";
+      readonly systems: readonly OperatingSystem[];
+      readonly arch: Architecture | undefined;
+      /** Without a table of symbols for debuggers. */
+      readonly isStripped?: boolean;
+      /** Without shared libraries. */
+      readonly isStatic?: boolean;
+    }
   | {
       readonly kind: "script";
       /** The first line behind `#!`, with a CR where there is one. */

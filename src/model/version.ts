@@ -160,14 +160,16 @@ const apkWords: Readonly<Record<string, string>> = {
 export function apkVersion(version: Version): string {
   const pre = prereleaseText(version);
   if (pre === "") return coreText(version);
-  const known = /^([a-z]+)[.-]?(\d*)(?:\.g[0-9a-f]+)?(?:\.dirty)?$/.exec(pre);
+  const known = /^([a-z]+)[.-]?(\d*)(?:\.git\.(\d+))?(?:\.g[0-9a-f]+)?(?:\.dirty)?$/.exec(pre);
   const word = known?.[1] === undefined ? undefined : apkWords[known[1]];
   if (known === null || word === undefined) {
     throw new SlipwayError("version_invalid", `prerelease "${pre}" has no apk form`, {
       hint: "use alpha|beta|preview|rc with an optional number, or leave apk out of packages.formats",
     });
   }
-  return `${coreText(version)}_${word}${known[2] ?? ""}`;
+  // Commits after a preview's tag (git describe) come after it and before the next preview.
+  const commits = known[3] === undefined ? "" : `_git${known[3]}`;
+  return `${coreText(version)}_${word}${known[2] ?? ""}${commits}`;
 }
 
 /** The tag of an OCI image: `+` is not allowed there. */

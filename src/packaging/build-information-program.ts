@@ -89,8 +89,8 @@ function goInformation(go: GoBuildInformation, name: string): ProgramInformation
     origins,
   };
   return {
-    // Without a module text (GOPATH builds, obfuscators) only the compiler is known, and go.mod has to say the rest.
-    ecosystems: go.path === undefined && go.mainModule === undefined ? [] : ["golang"],
+    // Without modules (GOPATH builds, as Debian's, and obfuscators) only the compiler is known, and go.mod has to say the rest.
+    ecosystems: go.mainModule === undefined && go.modules.length === 0 ? [] : ["golang"],
     components: [standardLibrary, ...go.modules.map(moduleOf)],
     facts: [
       ["compiler", go.goVersion],

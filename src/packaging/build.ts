@@ -2,6 +2,8 @@
 import { join } from "node:path";
 import type { RunCommand } from "../io/command.ts";
 import { createHashedFile } from "../io/hashed-file.ts";
+import type { ConnectRegistry } from "../io/registry-client.ts";
+import { connectRegistry } from "../io/registry-login.ts";
 import { stageFolder } from "../io/staged-folder.ts";
 import { type Manifest, type ManifestArtifact, manifestName, manifestSchema } from "../model/manifest.ts";
 import { SlipwayError } from "../model/errors.ts";
@@ -23,6 +25,8 @@ export type BuildOptions = {
   /** Absent: nothing is signed, and the plan's signatures are not written. */
   readonly signer?: ReleaseSigner;
   readonly run: RunCommand;
+  /** Reaches the registry of an image's base; without logins by default. */
+  readonly connectRegistry?: ConnectRegistry;
   /** How many artifacts are written at once. */
   readonly jobs: number;
   readonly signal?: AbortSignal;
@@ -53,7 +57,13 @@ export async function buildRelease(options: BuildOptions): Promise<BuildResult> 
     const findBinary = await buildBinaries({ ...options, workFolder: staged.work });
     const artifacts = await mapBounded(plan.artifacts, options.jobs, async (planned) => {
       assertNotInterrupted(options.signal);
-      const written = await writeArtifact(planned, { ...options, findBinary, filesFolder: staged.files, workFolder: staged.work });
+      const written = await writeArtifact(planned, {
+        connectRegistry: (host) => connectRegistry(host),
+        ...options,
+        findBinary,
+        filesFolder: staged.files,
+        workFolder: staged.work,
+      });
       options.onArtifact?.(written);
       return written;
     });

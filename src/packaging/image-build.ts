@@ -100,6 +100,7 @@ function requireEntrypoint(plan: PlannedImage, entries: readonly OciLayerEntry[]
       "recipe_invalid",
       `the image for ${formatTarget(target)} starts ${program}, which is ${found === undefined ? "not in it" : "no program"}`,
       {
+        place: plan.place,
         hint: "correct entrypoint, or add the file to images.files",
       },
     );

@@ -37,6 +37,7 @@ export function layerEntries(
     const id = ids.get(name);
     if (id === undefined)
       throw new SlipwayError("recipe_invalid", `${path} belongs to ${name}, which is not among the image's users`, {
+        place: plan.place,
         hint: "add it to images.users, or leave the owner out",
       });
     return id;
@@ -47,7 +48,9 @@ export function layerEntries(
   const all = [...product, ...groups.system].sort((left, right) => comparePaths(left.path, right.path));
   const twice = all.find((entry, index) => entry.path === all[index - 1]?.path);
   if (twice !== undefined)
-    throw new SlipwayError("recipe_invalid", `${twice.path} is written twice: by images.files and by caBundle, timeZones, nsswitch or users`);
+    throw new SlipwayError("recipe_invalid", `${twice.path} is written twice: by images.files and by caBundle, timeZones, nsswitch or users`, {
+      place: plan.place,
+    });
   return all;
 }
 
@@ -67,10 +70,11 @@ export async function systemEntries(plan: PlannedImage, machine: MachineFiles): 
   const entries: OciLayerEntry[] = [];
   if (caBundle !== undefined) {
     const paths = caBundle.kind === "recipe" ? [safeJoin(machine.folder, caBundle.path)] : (machine.caBundles ?? machineCaBundles);
-    entries.push(textFile(caBundlePath, await readCaBundle(paths)));
+    entries.push(textFile(caBundlePath, await readCaBundle(paths, plan.place)));
   }
   if (timeZones !== undefined) {
-    entries.push(...(await readTimeZones(timeZones.kind === "recipe" ? safeJoin(machine.folder, timeZones.path) : (machine.timeZones ?? machineTimeZones))));
+    const zones = timeZones.kind === "recipe" ? safeJoin(machine.folder, timeZones.path) : (machine.timeZones ?? machineTimeZones);
+    entries.push(...(await readTimeZones(zones, plan.place)));
   }
   if (hasNsswitch) entries.push(textFile("/etc/nsswitch.conf", Buffer.from("hosts: files dns\n")));
   if (plan.accounts.length > 0) {
@@ -104,7 +108,7 @@ function sortedAccounts(accounts: readonly ImageAccount[]): readonly ImageAccoun
 }
 
 /** A file of certificates and nothing else: a private key pasted below them would be published with the image. */
-async function readCaBundle(paths: readonly string[]): Promise<Buffer> {
+async function readCaBundle(paths: readonly string[], place: string): Promise<Buffer> {
   for (const path of paths) {
     if ((await fileKind(path)) === undefined) continue;
     const bytes = await readFileBounded(path, caBundleLimitBytes);
@@ -115,14 +119,16 @@ async function readCaBundle(paths: readonly string[]): Promise<Buffer> {
     return bytes;
   }
   throw new SlipwayError("source_missing", `there is no CA bundle at ${paths.join(", ")}`, {
+    place,
     hint: "install ca-certificates on the build machine, or name a file in caBundle",
   });
 }
 
 /** Compiled zones (TZif, RFC 9636) and the links between them; `posix` and `right` are the same zones again. */
-async function readTimeZones(folder: string): Promise<readonly OciLayerEntry[]> {
+async function readTimeZones(folder: string, place: string): Promise<readonly OciLayerEntry[]> {
   if ((await fileKind(folder)) !== "directory")
     throw new SlipwayError("source_missing", `there are no time zones at ${folder}`, {
+      place,
       hint: "install tzdata on the build machine, or name a folder in timeZones",
     });
   const entries: OciLayerEntry[] = [];

@@ -7,10 +7,12 @@ import { parseRepository, parseTag } from "../formats/oci-reference.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { parseFileName } from "../model/names.ts";
 import { formatTarget, type Target } from "../model/target.ts";
-import { fileVersion, ociTag, type Version } from "../model/version.ts";
+import { fileVersion, isStable, ociTag, type Version } from "../model/version.ts";
+import { defaultBinaryFolder } from "./file-rules.ts";
 import type { ImageBaseReference, ImageRecipe } from "./image-schema.ts";
 import { RecipeError } from "./recipe-error.ts";
-import { expandTemplate, parseTemplate } from "./templates.ts";
+import type { RecipePath } from "./recipe-problems.ts";
+import { expandTemplate, parseTemplate, usesPlaceholder } from "./templates.ts";
 
 export type ImageAccount = { readonly name: string; readonly uid: number; readonly gid: number; readonly home: string; readonly shell: string };
 
@@ -37,6 +39,8 @@ export type PlannedImage = {
   readonly systemFiles: ImageSystemFiles;
   readonly compression: OciLayerCompression;
   readonly epochSeconds: number;
+  /** `slipway.yaml:40:5` of the image, for messages of the build. */
+  readonly place: string;
 };
 
 export type ImageRequest = {
@@ -54,27 +58,32 @@ export type ImageRequest = {
   readonly version: Version;
   readonly commit?: string;
   readonly epochSeconds: number;
-  /** The targets that are built. */
+  /** The recipe's. */
+  readonly recipeTargets: readonly Target[];
+  /** Those of them that are built this time. */
   readonly targets: readonly Target[];
-  /** `slipway.yaml:40:5` of the image, for messages. */
-  readonly place: string;
+  /** `slipway.yaml:40:5` of what stands at a path below the image; of the image itself for the empty path. */
+  readonly placeOf: (path: RecipePath) => string;
 };
 
-/** Where binaries go when the recipe names no files. */
-export const defaultBinaryFolder = "/usr/bin";
+type Refuse = (message: string, path: RecipePath) => never;
 
-/** Throws RecipeError (`recipe_invalid`) for what cannot work on the chosen base, impossible names, and targets that are not built. */
+/**
+ * The image's `targets` are those of the targets being built that it wants, perhaps none. Throws RecipeError (`recipe_invalid`) for what cannot
+ * work on the chosen base, impossible names, and targets that the recipe does not have.
+ */
 export function planImage(request: ImageRequest): PlannedImage {
-  const { image, product, version, epochSeconds, place } = request;
-  const refuse = (message: string): never => {
-    throw new RecipeError([{ place, message: `images: ${message}` }]);
+  const { image, product, version, epochSeconds, placeOf } = request;
+  const refuse: Refuse = (message, path) => {
+    throw new RecipeError([{ place: placeOf(path), message: `images: ${message}` }]);
   };
   const isScratch = image.base.kind === "scratch";
-  if (!isScratch && Object.keys(image.users).length > 0) refuse("users would replace the base's own; name a user of the base, or numbers, in user");
-  if (!isScratch && image.nsswitch) refuse("nsswitch would replace the base's own");
+  if (!isScratch && Object.keys(image.users).length > 0) refuse("users would replace the base's own; name a user of the base, or numbers, in user", ["users"]);
+  if (!isScratch && image.nsswitch) refuse("nsswitch would replace the base's own", ["nsswitch"]);
   const entrypoint = image.entrypoint ?? defaultEntrypoint(request);
-  if (isScratch && entrypoint === undefined && (image.cmd ?? []).length === 0) refuse("needs an entrypoint: there is more than one binary");
-  if (isScratch && entrypoint !== undefined && !(entrypoint[0] ?? "").startsWith("/")) refuse(`the entrypoint ${entrypoint[0]} must be an absolute path`);
+  if (isScratch && entrypoint === undefined && (image.cmd ?? []).length === 0) refuse("needs an entrypoint: there is more than one binary", []);
+  if (isScratch && entrypoint !== undefined && !(entrypoint[0] ?? "").startsWith("/"))
+    refuse(`the entrypoint ${entrypoint[0]} must be an absolute path`, ["entrypoint"]);
   const accounts = accountsOf(image);
   const user = image.user === undefined ? undefined : isScratch ? numericUser(image.user, accounts, refuse) : image.user;
   const release: OciRelease = {
@@ -88,11 +97,11 @@ export function planImage(request: ImageRequest): PlannedImage {
     ...optional("url", product.homepage),
     ...optional("vendor", product.vendor),
   };
-  const repository = image.name ?? named(() => parseRepository(product.name), place);
+  const repository = image.name ?? named(() => parseRepository(product.name), placeOf([]));
   return {
     repository,
     tags: tagsOf(request, refuse),
-    archiveName: named(() => parseFileName(archiveNameOf(request, repository)), place),
+    archiveName: named(() => parseFileName(archiveNameOf(request, repository)), placeOf(["archive"])),
     targets: targetsOf(request, refuse),
     base: image.base,
     release,
@@ -116,6 +125,7 @@ export function planImage(request: ImageRequest): PlannedImage {
     },
     compression: image.compression,
     epochSeconds,
+    place: placeOf([]),
   };
 }
 
@@ -140,10 +150,16 @@ function defaultEntrypoint({ image, product }: ImageRequest): readonly string[] 
     : undefined;
 }
 
-function tagsOf({ image, product, version }: ImageRequest, refuse: (message: string) => never): readonly string[] {
-  const tags = image.tags.map((template) => parseTag(expandTemplate(template, { name: product.name, version: ociTag(version), tag: `v${ociTag(version)}` })));
+/** A tag without the version, as `latest`, goes from release to release; no preview gets it, as none is on the channel stable (K1). */
+function tagsOf({ image, product, version, placeOf }: ImageRequest, refuse: Refuse): readonly string[] {
+  const values = { name: product.name, version: ociTag(version), tag: `v${ociTag(version)}` };
+  const tags = image.tags.flatMap((template, index) => {
+    const isOfVersion = usesPlaceholder(template, "version") || usesPlaceholder(template, "tag");
+    return isOfVersion || isStable(version) ? [named(() => parseTag(expandTemplate(template, values)), placeOf(["tags", index]))] : [];
+  });
   const twice = tags.find((tag, index) => tags.indexOf(tag) !== index);
-  return twice === undefined ? tags : refuse(`the tag ${twice} stands there twice`);
+  if (twice !== undefined) refuse(`the tag ${twice} stands there twice`, ["tags"]);
+  return tags.length === 0 ? refuse(`no tag is left for the preview ${version}: add "{version}"`, ["tags"]) : tags;
 }
 
 const defaultArchive = parseTemplate("{name}-{version}-oci.tar", ["name", "version"]);
@@ -154,13 +170,14 @@ function archiveNameOf({ image, version }: ImageRequest, repository: string): st
   return expandTemplate(image.archive ?? defaultArchive, { name, version: fileVersion(version), tag: `v${fileVersion(version)}` });
 }
 
-function targetsOf({ image, targets }: ImageRequest, refuse: (message: string) => never): readonly Target[] {
-  const linux = targets.filter((target) => target.os === "linux");
-  if (image.targets === undefined) return linux.length === 0 ? refuse("an image needs a linux target") : linux;
-  return image.targets.map((target) => {
-    if (target.os !== "linux") refuse(`${formatTarget(target)} is not linux`);
-    return linux.find((known) => known.arch === target.arch) ?? refuse(`${formatTarget(target)} is not among the targets that are built`);
-  });
+function targetsOf({ image, recipeTargets, targets }: ImageRequest, refuse: Refuse): readonly Target[] {
+  const isSame = (one: Target) => (other: Target) => formatTarget(one) === formatTarget(other);
+  if (!recipeTargets.some((target) => target.os === "linux")) refuse("an image needs a linux target", []);
+  for (const [index, target] of (image.targets ?? []).entries()) {
+    if (target.os !== "linux") refuse(`${formatTarget(target)} is not linux`, ["targets", index]);
+    if (!recipeTargets.some(isSame(target))) refuse(`${formatTarget(target)} is not among the targets of the recipe`, ["targets", index]);
+  }
+  return targets.filter((target) => target.os === "linux" && (image.targets === undefined || image.targets.some(isSame(target))));
 }
 
 function accountsOf(image: ImageRecipe): readonly ImageAccount[] {
@@ -168,11 +185,11 @@ function accountsOf(image: ImageRecipe): readonly ImageAccount[] {
 }
 
 /** Numbers on scratch: an orchestrator can only prove that a number is not root, and a name needs a passwd that may not be there. */
-function numericUser(user: string, accounts: readonly ImageAccount[], refuse: (message: string) => never): string {
+function numericUser(user: string, accounts: readonly ImageAccount[], refuse: Refuse): string {
   const [who = "", group] = user.split(":");
   const find = (name: string): ImageAccount =>
     accounts.find((account) => account.name === name) ??
-    (name === "root" ? { name, uid: 0, gid: 0, home: "/root", shell: "/sbin/nologin" } : refuse(`the user ${name} is not among users`));
+    (name === "root" ? { name, uid: 0, gid: 0, home: "/root", shell: "/sbin/nologin" } : refuse(`the user ${name} is not among users`, ["user"]));
   const uid = /^\d+$/.test(who) ? Number(who) : find(who).uid;
   const gid = group === undefined ? (accounts.find((account) => account.uid === uid)?.gid ?? uid) : /^\d+$/.test(group) ? Number(group) : find(group).gid;
   return `${uid}:${gid}`;

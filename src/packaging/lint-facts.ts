@@ -1,14 +1,14 @@
 /** Gathers what `slipway lint` judges: the recipe's packages as they would be, looked up on disk, nothing built and nothing written. */
-import { open, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { readFileBounded } from "../io/bounded-read.ts";
-import { cleanEnvironment, type RunCommand } from "../io/command.ts";
+import type { RunCommand } from "../io/command.ts";
 import { SlipwayError } from "../model/errors.ts";
-import type { ContentNature, MaintainerScript, PackagedEntry, PackageFacts, SigningKeyFacts } from "../model/package-facts.ts";
+import type { MaintainerScript, PackagedEntry, PackageFacts, SigningKeyFacts } from "../model/package-facts.ts";
 import { formatTarget, type Target } from "../model/target.ts";
 import type { Version } from "../model/version.ts";
-import { natureOf, natureSizeBytes } from "./executable.ts";
 import { type FileRule, insideFolder } from "./file-rules.ts";
+import { readContentNature, scriptSizeLimit, shellSyntaxError } from "./lint-content.ts";
 import { licenseNames } from "./package-documents.ts";
 import { buildValues, type Plan, type PlannedArtifact, type PlannedPackage } from "./plan.ts";
 import type { Recipe } from "./recipe.ts";
@@ -34,8 +34,6 @@ export type LintFacts = {
   readonly problems: readonly SlipwayError[];
 };
 
-const shellTimeoutMs = 10_000;
-const scriptSizeLimit = 1024 * 1024;
 const unitSizeLimit = 256 * 1024;
 const unitPattern = /\/systemd\/(?:system|user)\/[^/]+$/;
 
@@ -146,36 +144,12 @@ async function factsOf(entry: ResolvedEntry, run: RunCommand): Promise<PackagedE
       const { mode, size } = entry;
       const config = entry.config === undefined ? {} : { config: entry.config };
       if (entry.path === "") return { kind: "file", ...common, mode, ...config, nature: { kind: "unknown" } };
-      const nature = await readContent({ path: entry.path, source, size }, run);
+      const nature = await readContentNature({ path: entry.path, source, size }, run);
       const text = unitPattern.test(path) && size <= unitSizeLimit ? { text: (await readFileBounded(entry.path, unitSizeLimit)).toString("utf8") } : {};
       return { kind: "file", ...common, mode, ...config, sizeBytes: size, nature, ...text };
     }
     default:
       return entry satisfies never;
-  }
-}
-
-async function readContent(file: { readonly path: string; readonly source: string; readonly size: number }, run: RunCommand): Promise<ContentNature> {
-  const handle = await open(file.path, "r");
-  try {
-    const head = Buffer.alloc(natureSizeBytes);
-    const { bytesRead } = await handle.read(head, 0, head.length, 0);
-    const nature = natureOf(head.subarray(0, bytesRead));
-    switch (nature.kind) {
-      case "program":
-        return { kind: "program", systems: nature.systems, arch: nature.arch };
-      case "script": {
-        const interpreter = /^#! *([^\n]*)/.exec(head.toString("utf8", 0, bytesRead))?.[1] ?? "";
-        const syntaxError = file.size > scriptSizeLimit ? undefined : await shellSyntaxError({ interpreter, path: file.path, source: file.source }, run);
-        return { kind: "script", interpreter, ...(syntaxError === undefined ? {} : { syntaxError }) };
-      }
-      case "other":
-        return { kind: "other" };
-      default:
-        return nature satisfies never;
-    }
-  } finally {
-    await handle.close();
   }
 }
 
@@ -199,22 +173,4 @@ async function readScripts(gathering: Gathering): Promise<readonly MaintainerScr
     }
   }
   return scripts;
-}
-
-/** What `<shell> -n` says, by the shell that the script names; undefined for other interpreters and for a shell that is not here. */
-async function shellSyntaxError(
-  script: { readonly interpreter: string; readonly path: string; readonly source: string },
-  run: RunCommand,
-): Promise<string | undefined> {
-  const shell = /^\/(?:usr\/)?bin\/((?:ba|da|k)?sh)(?:\s+-\w+)?$/.exec(script.interpreter)?.[1];
-  if (shell === undefined) return undefined;
-  try {
-    const result = await run([shell, "-n", script.path], { timeoutMs: shellTimeoutMs, env: { ...cleanEnvironment(), LC_ALL: "C" } });
-    if (result.exitCode === 0) return undefined;
-    const [first = ""] = result.stderr.split("\n");
-    return `${shell} -n: ${first.replace(script.path, script.source)}`;
-  } catch (error) {
-    if (error instanceof SlipwayError && error.code === "command_failed") return undefined; // no such shell here: the rule cannot be asked
-    throw error;
-  }
 }

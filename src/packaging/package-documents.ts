@@ -1,4 +1,4 @@
-/** The documents that each format wants in a package: copyright and changelog in deb (Debian policy 12.5, 12.7), the licence's text in rpm. */
+/** The documents that each format wants in a package: copyright and changelog in deb (Debian policy 12.5, 12.7), the licence's text in rpm and apk. */
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import { bytesSource } from "../formats/byte-source.ts";
@@ -11,9 +11,9 @@ import type { PackageFormat } from "./recipe-schema.ts";
 export const licenseNames = ["LICENSE", "LICENSE.txt", "LICENSE.md", "COPYING"] as const;
 const documentMode = 0o644;
 
-/** The documents that the recipe's own files do not bring already. `folder` is the recipe's: its LICENSE goes into the rpm. */
+/** The documents that the recipe's own files do not bring already. `folder` is the recipe's: its LICENSE goes into rpm and apk. */
 export async function packageDocuments(spec: PackageSpec, format: PackageFormat, folder: string): Promise<readonly FileEntry[]> {
-  const documents = format === "deb" ? debDocuments(spec) : await rpmDocuments(spec, folder);
+  const documents = format === "deb" ? debDocuments(spec) : await licenseDocuments(spec, folder);
   return documents.filter((document) => !spec.entries.some((entry) => entry.path === document.path));
 }
 
@@ -29,7 +29,7 @@ function debDocuments(spec: PackageSpec): readonly FileEntry[] {
   ];
 }
 
-async function rpmDocuments(spec: PackageSpec, folder: string): Promise<readonly FileEntry[]> {
+async function licenseDocuments(spec: PackageSpec, folder: string): Promise<readonly FileEntry[]> {
   for (const name of licenseNames) {
     const path = join(folder, name);
     const stat = await lstat(path).catch(() => undefined); // absent: the next name

@@ -4,8 +4,10 @@ import { SlipwayError } from "../model/errors.ts";
 import { nearestWord, parseFileName } from "../model/names.ts";
 import { formatTarget, type Target } from "../model/target.ts";
 import { fileVersion, isStable, tagOf, type Version } from "../model/version.ts";
+import { requireApkForm } from "./apk-limits.ts";
 import { channelOf } from "./channel.ts";
 import { archiveRules, type CopyRule, type FileRule, insideFolder, packageRules, sourceName } from "./file-rules.ts";
+import { type PlannedImageArchive, planImages } from "./image-artifacts.ts";
 import type { Recipe } from "./recipe.ts";
 import { RecipeError } from "./recipe-error.ts";
 import type { RecipePath } from "./recipe-problems.ts";
@@ -13,7 +15,7 @@ import { type PackageFormat, packageFormats } from "./recipe-schema.ts";
 import { serviceInputs } from "./service-parts.ts";
 import { expandTemplate, parseTemplate, type Template, type TemplateValues, usesPlaceholder } from "./templates.ts";
 
-export const buildableKinds = ["deb", "rpm", "archive", "binary"] as const;
+export const buildableKinds = ["deb", "rpm", "apk", "archive", "binary", "image"] as const;
 export type BuildableKind = (typeof buildableKinds)[number];
 
 type PlannedCommon = {
@@ -30,7 +32,7 @@ export type PlannedArchive = PlannedCommon & {
 };
 export type PlannedBinary = PlannedCommon & { readonly kind: "binary"; readonly target: Target; readonly binary: string };
 export type PlannedNotes = PlannedCommon & { readonly kind: "notes"; readonly source: string; readonly place: string };
-export type PlannedArtifact = PlannedPackage | PlannedArchive | PlannedBinary | PlannedNotes;
+export type PlannedArtifact = PlannedPackage | PlannedArchive | PlannedBinary | PlannedImageArchive | PlannedNotes;
 
 /** One run of the recipe's build command; `{out}` is still in it, because only the build knows that path. */
 export type PlannedCommand = {
@@ -91,10 +93,12 @@ export function planRelease(request: PlanRequest): Plan {
     }
   }
   const isWanted = (kind: BuildableKind): boolean => request.only === undefined || request.only.includes(kind);
-  const artifacts = [...targets.flatMap((target) => artifactsOf(request, target, isWanted)), ...(request.only === undefined ? notesOf(recipe, version) : [])];
+  const images = isWanted("image") ? planImages({ ...request, targets, valuesFor: (target) => buildValues(recipe, version, target) }) : [];
+  const notes = request.only === undefined ? notesOf(recipe, version) : [];
+  const artifacts = [...targets.flatMap((target) => artifactsOf(request, target, isWanted)), ...images, ...notes];
   if (artifacts.length === 0)
     throw new SlipwayError("usage", `nothing to build: ${recipe.fileName} makes no ${(request.only ?? []).join(" or ")} for these targets`);
-  const built = targets.filter((target) => artifacts.some((artifact) => "target" in artifact && artifact.target === target));
+  const built = targets.filter((target) => artifacts.some((artifact) => artifactTargets(artifact).includes(target)));
   const records = recordsOf(recipe, request.isUnsigned === true);
   refuseSameNames(recipe, artifacts, records);
   return {
@@ -143,6 +147,7 @@ function artifactsOf(request: PlanRequest, target: Target, isWanted: (kind: Buil
   if (packages !== undefined && target.os === "linux") {
     for (const kind of packageFormats.filter((format) => packages.formats.includes(format) && isWanted(format))) {
       const rules = packageRules(recipe, values);
+      if (kind === "apk") requireApkForm(recipe, version, rules);
       artifacts.push({ kind, target, rules, name: packageName(recipe, kind, names), inputs: [...rules.map(sourceName), ...serviceInputs(recipe, values)] });
     }
   }
@@ -179,10 +184,14 @@ function archiveContainer(name: string): "tar.gz" | "zip" | undefined {
   return name.endsWith(".tar.gz") ? "tar.gz" : undefined;
 }
 
-/** Conventional names: deb-buildpackage's `name_version_arch.deb`, rpm's `name-version-release.arch.rpm`; a preview keeps its dash, for `~` is no part of a name. */
+/**
+ * Conventional names: deb-buildpackage's `name_version_arch.deb`, rpm's `name-version-release.arch.rpm`, for apk the first form (in a repository
+ * it is `name-version.apk`, one folder per architecture); a preview keeps its dash, for `~` is no part of a name.
+ */
 const packageNames: Readonly<Record<PackageFormat, (name: string, version: string, release: string | undefined) => string>> = {
   deb: (name, version, release) => `${name}_${version}${release === undefined ? "" : `-${release}`}_{arch:deb}.deb`,
   rpm: (name, version, release) => `${name}-${version}-${release ?? "1"}.{arch:rpm}.rpm`,
+  apk: (name, version, release) => `${name}_${version}${release === undefined ? "" : `-r${release}`}_{arch:apk}.apk`,
 };
 
 function packageName(recipe: Recipe, format: PackageFormat, values: TemplateValues): string {
@@ -223,10 +232,17 @@ function recordsOf(recipe: Recipe, isUnsigned: boolean): readonly PlannedRecord[
   ];
 }
 
+/** The targets that an artifact is for: one, an image's platforms, or none in particular. */
+export function artifactTargets(artifact: PlannedArtifact): readonly Target[] {
+  if (artifact.kind === "image") return artifact.image.targets;
+  return "target" in artifact ? [artifact.target] : [];
+}
+
 function refuseSameNames(recipe: Recipe, artifacts: readonly PlannedArtifact[], records: readonly PlannedRecord[]): void {
   const owners = new Map(records.map((record) => [record.name, record.kind as string]));
   for (const artifact of artifacts) {
-    const owner = "target" in artifact ? `${artifact.kind} ${artifact.inputs[0] ?? ""} (${formatTarget(artifact.target)})` : artifact.kind;
+    const targets = artifactTargets(artifact).map(formatTarget).join(", ");
+    const owner = targets === "" ? artifact.kind : `${artifact.kind} ${artifact.inputs[0] ?? ""} (${targets})`;
     const other = owners.get(artifact.name);
     if (other !== undefined) {
       throw new RecipeError([{ place: recipe.placeOf(namePath(artifact)), message: `${other} and ${owner} are both named ${artifact.name}` }]);
@@ -241,10 +257,13 @@ function namePath(artifact: PlannedArtifact): RecipePath {
       return ["binaries"];
     case "archive":
       return ["archives"];
+    case "image":
+      return ["images", artifact.index, "archive"];
     case "notes":
       return ["notes"];
     case "deb":
     case "rpm":
+    case "apk":
       return ["packages", "names", artifact.kind];
     default:
       return artifact satisfies never;

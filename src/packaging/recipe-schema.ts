@@ -11,7 +11,7 @@ import { splitCommandLine } from "./command-line.ts";
 import { parseFileMode } from "./file-mode.ts";
 import { imageSchema } from "./image-schema.ts";
 import { type IssueParams, line, nameWords, reading, releaseWords, sourceWords, template } from "./recipe-fields.ts";
-import { servicesSchema } from "./service-schema.ts";
+import { servicesSchema, undeclaredUsers } from "./service-schema.ts";
 import { type Placeholder, parseTemplate, usesPlaceholder } from "./templates.ts";
 import { usersSchema } from "./users-schema.ts";
 
@@ -109,13 +109,10 @@ const listsPerFormat = (kind: DependencyKind) => ({
   rpm: z.array(dependencyFor(kind, ["rpm"])).default([]),
 });
 
-/** Whether apk can say a list for all formats is asked where apk is among them (refuseBeyondApk): it has no alternatives, which deb's lists are full of. */
+/** Whether apk can say a list for all formats is asked where apk is among them (packages): it has no alternatives, which deb's lists are full of. */
 const dependencies = (kind: DependencyKind, meaning: string) =>
   z
-    .union([
-      z.array(dependencyFor(kind, ["deb", "rpm"])),
-      z.strictObject({ ...listsPerFormat(kind), apk: z.array(dependencyFor(kind, ["apk"])).default([]) }),
-    ])
+    .union([z.array(dependencyFor(kind, ["deb", "rpm"])), z.strictObject({ ...listsPerFormat(kind), apk: z.array(dependencyFor(kind, ["apk"])).default([]) })])
     .transform((value) => (Array.isArray(value) ? { deb: value, rpm: value, apk: value } : value))
     .optional()
     .describe(`${meaning}: a list for all formats, or one list per format`);
@@ -144,7 +141,7 @@ const scripts = z.strictObject({
   postremove: template(sourceWords).optional(),
 });
 
-const packages = z.strictObject({
+const packageKeys = z.strictObject({
   formats: z.array(z.enum(packageFormats)).min(1, "must name a format").describe("Package formats to build for the linux targets"),
   name: z.string().transform(reading(parseProductName)).optional().describe("Name of the package; by default the product's"),
   files: packageFiles.default({}).describe("Where each file goes: destination -> source; a destination ending in / takes the source's own name"),
@@ -159,15 +156,44 @@ const packages = z.strictObject({
     .regex(/^[a-z0-9-]+(\/[a-z0-9-]+)?$/, "must be a Debian section, as utils or net")
     .default("misc")
     .describe("Debian section"),
-  compression: compression.default({ codec: "gzip", level: 6 }).describe("gzip (default, read everywhere), zstd (dpkg 1.21.18, rpm 4.14 and newer) or none; apk is always gzip"),
+  compression: compression
+    .default({ codec: "gzip", level: 6 })
+    .describe("gzip (default, read everywhere), zstd (dpkg 1.21.18, rpm 4.14 and newer) or none; apk is always gzip"),
   names: z
-    .strictObject({ deb: artifactName.optional(), rpm: artifactName.optional() })
+    .strictObject({ deb: artifactName.optional(), rpm: artifactName.optional(), apk: artifactName.optional() })
     .default({})
     .describe("Name templates that replace the conventional names"),
   release: z
     .union([z.int().positive().transform(String), z.string().regex(/^[A-Za-z0-9][A-Za-z0-9.+]*$/, "must be letters, digits, dots and plus")])
     .optional()
     .describe("Package release: rpm's Release (1 by default), Debian's revision (none by default), apk's -r (0 by default, a number)"),
+});
+
+/** The message of what a parser or printer of ours refuses; undefined where it does not. */
+function refusalOf(attempt: () => unknown): string | undefined {
+  try {
+    attempt();
+    return undefined;
+  } catch (error) {
+    if (error instanceof SlipwayError) return error.message;
+    throw error;
+  }
+}
+
+/** What only apk cannot say, asked where apk is among the formats. */
+const packages = packageKeys.superRefine((value, context) => {
+  if (!value.formats.includes("apk")) return;
+  for (const kind of ["depends", "conflicts", "provides", "replaces"] as const) {
+    const lists = value[kind];
+    // One list for all formats is the same array in each; a list of apk's own was read as apk's.
+    for (const [index, dependency] of lists === undefined || lists.apk !== lists.deb ? [] : lists.apk.entries()) {
+      const message = refusalOf(() => apkDependency(dependency, kind));
+      if (message !== undefined) context.addIssue({ code: "custom", message, path: [kind, index] });
+    }
+  }
+  if (value.release !== undefined && !/^\d{1,9}$/.test(value.release)) {
+    context.addIssue({ code: "custom", message: `"${value.release}" has no apk form: apk counts releases 1, 2, 3`, path: ["release"] });
+  }
 });
 
 const build = z
@@ -200,17 +226,7 @@ const channelPattern = line(100).regex(/^[A-Za-z0-9.*?+-]+$/, "must be a tag pat
 
 const channels = z
   .record(z.string(), channelPattern)
-  .superRefine(
-    checkKeys((name) => {
-      try {
-        parseWord("channel", name);
-        return undefined;
-      } catch (error) {
-        if (error instanceof SlipwayError) return error.message;
-        throw error;
-      }
-    }),
-  )
+  .superRefine(checkKeys((name) => refusalOf(() => parseWord("channel", name))))
   .default({ stable: "v*.*.*", preview: "v*-*" });
 
 const notes = z.strictObject({
@@ -286,10 +302,8 @@ export const recipeSchema = z
         context.addIssue({ code: "custom", message: "is what packages install, and the recipe has no packages", path: [key], params: { isAtKey: true } });
       }
     }
-    for (const { unit, at } of recipe.service) {
-      const user = "exec" in unit ? unit.user : undefined;
-      if (user === undefined || user === "root" || recipe.users.some((account) => account.name === user)) continue;
-      context.addIssue({ code: "custom", message: `the user ${user} is not declared: add it under users`, path: [...at, "unit", "user"] });
+    for (const { user, at } of undeclaredUsers(recipe.service, recipe.users)) {
+      context.addIssue({ code: "custom", message: `the user ${user} is not declared: add it under users`, path: at });
     }
   });
 

@@ -3,13 +3,14 @@ import { resolve } from "node:path";
 import { readFileBounded } from "../io/bounded-read.ts";
 import { type KeyType, keyFolderPath, readKey } from "../io/key-folder.ts";
 import { SlipwayError } from "../model/errors.ts";
+import { type ApkSigningKey, isApkKeyLocked, readApkSigningKey } from "../trust/apk-signature.ts";
 import { type KeyReference, parseKeyReference } from "../trust/key-reference.ts";
 import { isMinisignKeyLocked, type MinisignSecretKey, readMinisignSecretKey } from "../trust/minisign-key.ts";
 import { isOpenpgpKeyLocked, type OpenpgpSigningKey, openpgpKeySizeLimit, readSigningKey } from "../trust/openpgp.ts";
 import { createReleaseSigner, type ReleaseSigner } from "../trust/release-signature.ts";
 
 /** Key references as the recipe's `sign:` and the flags give them. */
-export type ReleaseKeyReferences = { readonly gpg?: string | undefined; readonly minisign?: string | undefined };
+export type ReleaseKeyReferences = { readonly gpg?: string | undefined; readonly minisign?: string | undefined; readonly apk?: string | undefined };
 
 export type SignerOptions = {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -26,9 +27,11 @@ export type SignerOptions = {
 export async function loadReleaseSigner(references: ReleaseKeyReferences, options: SignerOptions): Promise<ReleaseSigner> {
   const openpgp = references.gpg === undefined ? undefined : await loadOpenpgpKey(references.gpg, options);
   const minisign = references.minisign === undefined ? undefined : await loadMinisignKey(references.minisign, options);
+  const apk = references.apk === undefined ? undefined : await loadApkKey(references.apk, options);
   return createReleaseSigner({
     ...(openpgp === undefined ? {} : { openpgp }),
     ...(minisign === undefined ? {} : { minisign }),
+    ...(apk === undefined ? {} : { apk }),
     epochSeconds: options.epochSeconds,
   });
 }
@@ -43,6 +46,12 @@ async function loadMinisignKey(reference: string, options: SignerOptions): Promi
   const text = (await resolveKey(parseKeyReference(reference), "minisign", options)).toString("utf8");
   const passphrase = isMinisignKeyLocked(text) ? await options.passphrase(`Passphrase of the minisign key ${reference}: `) : undefined;
   return readMinisignSecretKey(text, passphrase);
+}
+
+async function loadApkKey(reference: string, options: SignerOptions): Promise<ApkSigningKey> {
+  const text = (await resolveKey(parseKeyReference(reference), "apk", options)).toString("utf8");
+  const passphrase = isApkKeyLocked(text) ? await options.passphrase(`Passphrase of the apk key ${reference}: `) : undefined;
+  return readApkSigningKey(text, passphrase);
 }
 
 async function resolveKey(reference: KeyReference, type: KeyType, options: SignerOptions): Promise<Buffer> {

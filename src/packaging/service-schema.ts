@@ -78,6 +78,22 @@ export type ServiceDeclaration = z.output<typeof service> & {
 };
 export type UnitDescription = z.output<typeof described>;
 
+/**
+ * Users of described units that the recipe does not declare, with their places. A part that was refused has not become a list: zod calls
+ * checks of the whole all the same, and that part's own problem is reported already.
+ */
+export function undeclaredUsers(
+  services: readonly ServiceDeclaration[],
+  accounts: readonly { readonly name: string }[],
+): readonly { readonly user: string; readonly at: (string | number)[] }[] {
+  if (!Array.isArray(services) || !Array.isArray(accounts)) return [];
+  return services.flatMap(({ unit, at }: ServiceDeclaration) => {
+    const user = "exec" in unit ? unit.user : undefined;
+    const isKnown = user === undefined || user === "root" || accounts.some(({ name }: { readonly name: string }) => name === user);
+    return isKnown ? [] : [{ user, at: [...at, "unit", "user"] }];
+  });
+}
+
 /** One service, or a list of them. */
 export const servicesSchema = z
   .union([service, z.array(service)])

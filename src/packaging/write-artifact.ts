@@ -1,6 +1,7 @@
 /** Writes one planned artifact into the release's folder and describes it for the manifest. */
 import { join } from "node:path";
 import type { ArchivedFile, ArchiveEntry } from "../formats/archive.ts";
+import { writeApk } from "../formats/apk.ts";
 import { pour } from "../formats/byte-source.ts";
 import { writeDeb } from "../formats/deb.ts";
 import { comparePaths } from "../formats/entry-path.ts";
@@ -10,6 +11,7 @@ import { writeTarArchive } from "../formats/tar-archive.ts";
 import { writeZip } from "../formats/zip.ts";
 import { readFileBounded } from "../io/bounded-read.ts";
 import { createHashedFile } from "../io/hashed-file.ts";
+import type { ConnectRegistry } from "../io/registry-client.ts";
 import { createSpool, fileBytes } from "../io/spool.ts";
 import { digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
@@ -17,13 +19,16 @@ import type { ManifestArtifact } from "../model/manifest.ts";
 import type { ReleaseSigner } from "../trust/release-signature.ts";
 import { assertNotInterrupted } from "./build-binaries.ts";
 import { insideFolder } from "./file-rules.ts";
+import type { PlannedLayer } from "./image-artifacts.ts";
 import type { HandWrittenScript, ScriptRequest } from "./maintainer-scripts.ts";
 import { packageDocuments } from "./package-documents.ts";
 import { buildValues, type Plan, type PlannedArchive, type PlannedArtifact, type PlannedBinary, type PlannedNotes, type PlannedPackage } from "./plan.ts";
 import type { Recipe } from "./recipe.ts";
 import { type FindBinary, type ResolveContext, type ResolvedEntry, resolveFiles } from "./resolve-files.ts";
 import { resolveServices, serviceParts } from "./service-parts.ts";
+import { spellPath } from "./recipe-problems.ts";
 import { expandTemplate } from "./templates.ts";
+import { writeImage } from "./write-image.ts";
 
 export type ArtifactContext = {
   readonly recipe: Recipe;
@@ -34,11 +39,14 @@ export type ArtifactContext = {
   readonly filesFolder: string;
   readonly workFolder: string;
   readonly signer?: ReleaseSigner;
+  /** For images on a base in a registry. */
+  readonly connectRegistry: ConnectRegistry;
   readonly signal?: AbortSignal;
 };
 
 const plainMode = 0o644;
 const programMode = 0o755;
+const apkCompression = { codec: "gzip", level: 6 } as const;
 const archiveCompression = { codec: "gzip", level: 6 } as const;
 const scriptSizeLimit = 1024 * 1024;
 const notesSizeLimit = 1024 * 1024;
@@ -51,7 +59,7 @@ export async function writeArtifact(planned: PlannedArtifact, context: ArtifactC
     return file.write(piece);
   };
   try {
-    const files = await writeContent(planned, context, sink);
+    const content = await writeContent(planned, context, sink);
     const { digest, size } = await file.close();
     const sha256 = digestHex(digest);
     return {
@@ -61,7 +69,7 @@ export async function writeArtifact(planned: PlannedArtifact, context: ArtifactC
       size,
       sha256,
       ...(planned.kind === "binary" ? { files: [{ path: planned.name, sha256, mode: programMode, size }] } : {}),
-      ...(files === undefined ? {} : { files: [...files] }),
+      ...content,
     };
   } catch (error) {
     await file.discard();
@@ -69,21 +77,28 @@ export async function writeArtifact(planned: PlannedArtifact, context: ArtifactC
   }
 }
 
-/** Writes the bytes; returns what is inside where the manifest lists it. */
-async function writeContent(planned: PlannedArtifact, context: ArtifactContext, sink: ByteSink): Promise<readonly ArchivedFile[] | undefined> {
+/** Writes the bytes; returns what the manifest says of the inside. */
+async function writeContent(planned: PlannedArtifact, context: ArtifactContext, sink: ByteSink): Promise<Pick<ManifestArtifact, "files" | "image">> {
   switch (planned.kind) {
     case "deb":
     case "rpm":
+    case "apk":
       await writePackage(planned, context, sink);
-      return undefined;
+      return {};
     case "archive":
-      return writeArchive(planned, context, sink);
+      return { files: [...(await writeArchive(planned, context, sink))] };
     case "binary":
       await copyBinary(planned, context, sink);
-      return undefined;
+      return {};
+    case "image": {
+      const subject = spellPath(["images", planned.index, "files"]);
+      const { folder, findBinary } = context;
+      const entriesOf = async ({ target, rules }: PlannedLayer) => (await resolveFiles(rules, { folder, target, findBinary, subject })).map(packageEntry);
+      return { image: await writeImage(planned, { ...context, entriesOf }, sink) };
+    }
     case "notes":
       await copyNotes(planned, context, sink);
-      return undefined;
+      return {};
     default:
       return planned satisfies never;
   }
@@ -105,11 +120,19 @@ async function writePackage(planned: PlannedPackage, context: ArtifactContext, s
     spools += 1;
     return createSpool(join(context.workFolder, `${planned.name}.${spools}.spool`));
   };
-  if (planned.kind === "deb") {
-    await writeDeb(spec, { sink, makeSpool });
-  } else {
-    const signHeader = context.signer?.rpmHeader;
-    await writeRpm(spec, { sink, makeSpool, ...(signHeader === undefined ? {} : { signHeader }) });
+  const { rpmHeader: signHeader, apkMember: signControl } = context.signer ?? {};
+  switch (planned.kind) {
+    case "deb":
+      await writeDeb(spec, { sink, makeSpool });
+      break;
+    case "rpm":
+      await writeRpm(spec, { sink, makeSpool, ...(signHeader === undefined ? {} : { signHeader }) });
+      break;
+    case "apk":
+      await writeApk(spec, { sink, makeSpool, ...(signControl === undefined ? {} : { signControl }) });
+      break;
+    default:
+      planned.kind satisfies never;
   }
 }
 
@@ -149,7 +172,8 @@ async function packageSpec(planned: PlannedPackage, context: ArtifactContext): P
     ),
     scripts: parts.scripts,
     entries,
-    compression: packages.compression,
+    // An apk is always gzip; the recipe's other codec is for the formats that have it.
+    compression: planned.kind === "apk" && packages.compression.codec !== "gzip" ? apkCompression : packages.compression,
     epochSeconds: plan.epochSeconds,
   };
   const documents = await packageDocuments(spec, planned.kind, context.folder);

@@ -124,6 +124,24 @@ export const fileRules: readonly LintRule[] = [
     },
   },
   {
+    id: "unstripped-program",
+    severity: "warning",
+    about: "a program with its table of symbols: twice as large, and of use to debuggers only",
+    advice: 'strip it while building: go build -ldflags "-s -w", strip = true in Cargo, cc -s',
+    lintian: ["unstripped-binary-or-object", "unstripped-static-library"],
+    rpmlint: ["unstripped-binary-or-object"],
+    find: eachFile((file) => (file.nature.kind === "program" && file.nature.isStripped === false ? `${file.source} is not stripped` : undefined)),
+  },
+  {
+    id: "static-program",
+    severity: "note",
+    about: "a program without shared libraries: right for one that runs everywhere, but a fault in what it is linked with is mended by you alone",
+    advice: "nothing to do where it is meant, as with Go and musl; publish a bill of materials with it",
+    lintian: ["statically-linked-binary", "embedded-library"],
+    rpmlint: ["statically-linked-binary"],
+    find: eachFile((file) => (file.nature.kind === "program" && file.nature.isStatic === true ? `${file.source} is linked statically` : undefined)),
+  },
+  {
     id: "manual-page",
     severity: "note",
     about: "a program without a manual page",
@@ -138,6 +156,15 @@ export const fileRules: readonly LintRule[] = [
         return kind === "directory" || name === undefined || pages.has(name) ? [] : [{ place, message: `${path} has no manual page` }];
       });
     },
+  },
+  {
+    id: "manual-page-plain",
+    severity: "warning",
+    about: "a manual page that is not compressed: Debian wants gzip -9n below /usr/share/man",
+    advice: "run `gzip -9n` on it in the build, and ship the .gz",
+    formats: ["deb"],
+    lintian: ["uncompressed-manual-page"],
+    find: eachFile((file) => (/^\/usr\/share\/man\/.*\.\d[a-z]*$/.test(file.path) ? `${file.path} is not compressed` : undefined)),
   },
   {
     id: "not-executable",

@@ -4,6 +4,7 @@
  */
 import { SlipwayError } from "../model/errors.ts";
 import type { Version } from "../model/version.ts";
+import { type ApkSignature, type ApkSigningKey, signApkMember } from "./apk-signature.ts";
 import { digestOf } from "./checksums.ts";
 import { signMinisign } from "./minisign.ts";
 import { formatMinisignPublicKey, type MinisignSecretKey } from "./minisign-key.ts";
@@ -15,14 +16,16 @@ import { formatTrustedComment } from "./trusted-comment.ts";
 export type ReleaseSigner = {
   /** For the rpm writer: the main header's bytes in, the packet for the signature header out. */
   readonly rpmHeader?: (header: Uint8Array) => Promise<RpmSignature>;
+  /** For the apk writer: the bytes of the control member in, its signatures out. */
+  readonly apkMember?: (member: Uint8Array) => Promise<readonly ApkSignature[]>;
   /** The bytes of a `.sig`. */
   readonly openpgpDetached?: (bytes: Uint8Array) => Promise<Uint8Array>;
   /** The text of a `.minisig`. */
   readonly minisign?: (bytes: Uint8Array, trustedComment: string) => Promise<string>;
-  /** The public halves: an armored OpenPGP key, a minisign public key file. */
-  readonly publicKeys: { readonly openpgp?: string; readonly minisign?: string };
-  /** For messages and reports: fingerprint and key id. */
-  readonly keyIds: { readonly openpgp?: string; readonly minisign?: string };
+  /** The public halves: an armored OpenPGP key, a minisign public key file, the PEM of an apk key. */
+  readonly publicKeys: { readonly openpgp?: string; readonly minisign?: string; readonly apk?: string };
+  /** For messages and reports: fingerprint, key id, name in /etc/apk/keys. */
+  readonly keyIds: { readonly openpgp?: string; readonly minisign?: string; readonly apk?: string };
 };
 
 export const signatureSuffixes = { openpgp: ".sig", minisign: ".minisig" } as const;
@@ -31,9 +34,10 @@ export const signatureSuffixes = { openpgp: ".sig", minisign: ".minisig" } as co
 export function createReleaseSigner(keys: {
   readonly openpgp?: OpenpgpSigningKey;
   readonly minisign?: MinisignSecretKey;
+  readonly apk?: ApkSigningKey;
   readonly epochSeconds: number;
 }): ReleaseSigner {
-  const { openpgp, minisign, epochSeconds } = keys;
+  const { openpgp, minisign, apk, epochSeconds } = keys;
   return {
     ...(openpgp === undefined
       ? {}
@@ -42,11 +46,17 @@ export function createReleaseSigner(keys: {
           openpgpDetached: (bytes: Uint8Array) => signDetached(bytes, openpgp, epochSeconds),
         }),
     ...(minisign === undefined ? {} : { minisign: async (bytes: Uint8Array, trustedComment: string) => signMinisign(bytes, minisign, trustedComment) }),
+    ...(apk === undefined ? {} : { apkMember: async (member: Uint8Array) => signApkMember(member, apk) }),
     publicKeys: {
       ...(openpgp === undefined ? {} : { openpgp: openpgp.privateKey.toPublic().armor() }),
       ...(minisign === undefined ? {} : { minisign: formatMinisignPublicKey(minisign) }),
+      ...(apk === undefined ? {} : { apk: apk.publicText }),
     },
-    keyIds: { ...(openpgp === undefined ? {} : { openpgp: openpgp.fingerprint }), ...(minisign === undefined ? {} : { minisign: minisign.keyId }) },
+    keyIds: {
+      ...(openpgp === undefined ? {} : { openpgp: openpgp.fingerprint }),
+      ...(minisign === undefined ? {} : { minisign: minisign.keyId }),
+      ...(apk === undefined ? {} : { apk: apk.keyFile }),
+    },
   };
 }
 

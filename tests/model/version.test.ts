@@ -95,6 +95,13 @@ test("each format has its own spelling, and an unknown word has no apk form", ()
     ["1.2.0-rc.1", "1.2.0~rc.1", "1.2.0~rc.1", "1.2.0_rc1", "1.2.0-rc.1"],
     ["1.2.0-beta-x", "1.2.0~beta.x", "1.2.0~beta.x", "", "1.2.0-beta-x"],
     ["1.2.1-git.5.gabc1234", "1.2.1~git.5.gabc1234", "1.2.1~git.5.gabc1234", "1.2.1_alpha5", "1.2.1-git.5.gabc1234"],
+    [
+      "2.0.0-rc.1.git.3.gabc1234",
+      "2.0.0~rc.1.git.3.gabc1234",
+      "2.0.0~rc.1.git.3.gabc1234",
+      "2.0.0_rc1_git3",
+      "2.0.0-rc.1.git.3.gabc1234",
+    ],
     ["1.2.0+b1", "1.2.0", "1.2.0", "1.2.0", "1.2.0-b1"],
   ];
   for (const [text, deb, rpm, apk, oci] of table) {

@@ -63,6 +63,13 @@ for (const shape of [wide, { is64: false, isLittle: true }, { is64: true, isLitt
   });
 }
 
+test("a program that was built without modules knows its compiler alone, and speaks for no ecosystem", async () => {
+  const information = await read(
+    elfProgram(wide, { data: pointedGoBlob(wide, { goVersion: "go1.19.8", modules: "path\texample.org/x\nbuild\tGOOS=linux\n" }) }),
+  );
+  assert.deepEqual([information.ecosystems, purls(information)], [[], ["pkg:golang/stdlib@1.19.8"]]);
+});
+
 test("a replaced module stands as what was linked, and quoted settings are read", () => {
   const parsed = parseModules('dep\ta.example/a\tv1.0.0\n=>\tb.example/b\tv2.0.0\th1:x\nbuild\t-ldflags="-X main.v=\\"1\\""\nnews\tignored\n');
   assert.deepEqual(parsed.modules, [{ path: "b.example/b", version: "v2.0.0", sum: "h1:x" }]);

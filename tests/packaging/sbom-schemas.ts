@@ -28,10 +28,7 @@ const spdxPackage = z.strictObject({
   name: z.string().min(1),
   versionInfo: z.string().min(1).optional(),
   packageFileName: z.string().min(1).optional(),
-  supplier: z
-    .string()
-    .regex(/^(?:Organization|Person): \S/)
-    .optional(),
+  supplier: z.string().regex(/^(?:(?:Organization|Person): \S|NOASSERTION$)/),
   downloadLocation: z.literal("NOASSERTION"),
   filesAnalyzed: z.literal(false),
   homepage: z.url().optional(),
@@ -70,7 +67,7 @@ const spdxDocument = z.strictObject({
   relationships: z.array(
     z.strictObject({
       spdxElementId: id,
-      relationshipType: z.enum(["CONTAINS", "DESCRIBES", "OPTIONAL_DEPENDENCY_OF", "RUNTIME_DEPENDENCY_OF"]),
+      relationshipType: z.enum(["CONTAINS", "DEPENDS_ON", "DESCRIBES", "OPTIONAL_DEPENDENCY_OF"]),
       relatedSpdxElement: id,
     }),
   ),

@@ -96,7 +96,7 @@ test("a package's SBOMs name its programs, what is linked into each, and what th
     [
       ["DESCRIBES", 1],
       ["CONTAINS", 9],
-      ["RUNTIME_DEPENDENCY_OF", 1],
+      ["DEPENDS_ON", 1],
       ["OPTIONAL_DEPENDENCY_OF", 1],
     ],
   );

@@ -1,6 +1,6 @@
 /** A product with a service, built into packages, and a private root in which systemd, OpenRC and the account tools are stubs that keep state and a log. */
 import assert from "node:assert/strict";
-import { chmod, mkdir, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { type PrivateRoot, privateRoot } from "../formats/private-root.ts";
@@ -77,8 +77,7 @@ export const loggingScripts: Pick<Required<ServiceRecipe>, "scripts" | "files"> 
 const applets = ["cat", "chmod", "chown", "grep", "id", "ls", "mkdir", "rm", "sed", "test", "touch", "tr"];
 
 /** Units are active, enabled or neither, as files below /state; a unit with a file `broken` does not start. */
-const systemctl = `#!/bin/sh
-echo "systemctl $*" >> /log
+const systemctl = `echo "systemctl $*" >> /log
 verb=$1
 for unit; do :; done
 mkdir -p /state
@@ -96,8 +95,7 @@ esac
 `;
 
 /** rc-service [--ifstarted] NAME VERB and rc-update [--all] add|del NAME, with the same state. */
-const rcService = `#!/bin/sh
-echo "rc-service $*" >> /log
+const rcService = `echo "rc-service $*" >> /log
 mkdir -p /state
 if [ "$1" = --ifstarted ]; then shift; [ -e /state/$1.active ] || exit 0; fi
 case $2 in
@@ -106,26 +104,30 @@ case $2 in
   *) exit 64 ;;
 esac
 `;
-const rcUpdate = '#!/bin/sh\necho "rc-update $*" >> /log\n';
+const rcUpdate = 'echo "rc-update $*" >> /log\n';
 
 /** busybox's addgroup and adduser of Alpine, whose flags they check; Debian's busybox lacks them. */
-const addgroup = `#!/bin/sh
-set -e
+const addgroup = `set -e
 echo "addgroup $*" >> /log
-if [ "$1" = -S ]; then echo "$2:x:101:" >> /etc/group; exit; fi
+if [ "$1" = -S ]; then echo "$2:x:$((100 + $(grep -c . /etc/group))):" >> /etc/group; exit; fi
 grep -q "^$1:" /etc/passwd
 sed -i "s/^\\($2:.*\\)$/\\1$1/" /etc/group
 `;
-const adduser = `#!/bin/sh
-set -e
+const adduser = `set -e
 echo "adduser $*" >> /log
 while getopts SDHh:s:G:g: flag; do
   case $flag in h) home=$OPTARG ;; s) shell=$OPTARG ;; G) group=$OPTARG ;; g) comment=$OPTARG ;; [SDH]) ;; *) exit 64 ;; esac
 done
 shift $((OPTIND - 1))
-grep -q "^$group:" /etc/group
-echo "$1:x:101:101:$comment:$home:$shell" >> /etc/passwd
+gid=$(sed -n "s/^$group:x:\\([0-9]*\\):.*/\\1/p" /etc/group)
+echo "$1:x:101:$gid:$comment:$home:$shell" >> /etc/passwd
 `;
+
+/** Puts a shell script into the root. */
+export async function writeProgram(root: PrivateRoot, path: string, body: string): Promise<void> {
+  await root.write(path, `#!/bin/sh\n${body}`);
+  await chmod(join(root.path, path), 0o755);
+}
 
 /** `systemd` and `openrc`: the manager "runs". `none`: not even its programs are there. */
 export async function serviceRoot(t: TestContext, manager: "systemd" | "openrc" | "none"): Promise<PrivateRoot> {
@@ -133,8 +135,7 @@ export async function serviceRoot(t: TestContext, manager: "systemd" | "openrc" 
   for (const applet of applets) await symlink("busybox", join(root.path, "bin", applet));
   const programs = { none: {}, systemd: { systemctl }, openrc: { "rc-service": rcService, "rc-update": rcUpdate } }[manager];
   for (const [name, text] of Object.entries({ ...programs, addgroup, adduser })) {
-    await writeFile(join(root.path, "bin", name), text);
-    await chmod(join(root.path, "bin", name), 0o755);
+    await writeProgram(root, `bin/${name}`, text);
   }
   await mkdir(join(root.path, "run"), { recursive: true });
   await root.write("etc/passwd", "root:x:0:0::/root:/bin/sh\n");

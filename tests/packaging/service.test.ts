@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { needRoot } from "../formats/private-root.ts";
-import { loggingScripts, servicePackages, serviceRoot } from "./service-fixture.ts";
+import { loggingScripts, servicePackages, serviceRoot, writeProgram } from "./service-fixture.ts";
 
 const rootService = "service:\n  unit: { exec: /usr/bin/acmed }\n  purge: [/var/lib/acme]\n";
 const beginning = "service:\n  unit: { exec: /usr/bin/acmed }\n  enable: true\n  start: true\n";
@@ -133,7 +133,6 @@ test("J4 enable and start act in a new installation only, also after a removal t
   assert.deepEqual(await root.takeLog(), begun);
   assert.equal(await root.exists("state/acme.service.enabled"), true);
 
-  await root.write("bin/no", "");
   await root.dpkg("-r", "acme");
   await root.takeLog();
   await root.dpkg("-i", next.deb);
@@ -141,7 +140,7 @@ test("J4 enable and start act in a new installation only, also after a removal t
   await root.dpkg("-r", "acme");
   await root.takeLog();
 
-  await root.write("usr/sbin/policy-rc.d", '#!/bin/sh\necho "policy-rc.d $*" >> /log\nexit 101\n', 0o755);
+  await writeProgram(root, "usr/sbin/policy-rc.d", 'echo "policy-rc.d $*" >> /log\nexit 101\n');
   await root.dpkg("-i", old.deb);
   assert.deepEqual(await root.takeLog(), ["systemctl daemon-reload", "systemctl preset acme.service", "policy-rc.d acme.service start"]);
   await root.write("state/acme.service.active", "");
@@ -176,7 +175,7 @@ test("J5 C11 install, upgrade, removal and purge succeed where there is no syste
   const [old, next] = [await servicePackages(t, "1.0.0", recipe), await servicePackages(t, "1.1.0", recipe)];
   for (const hasPrograms of [false, true]) {
     const root = await serviceRoot(t, "none");
-    if (hasPrograms) await root.write("bin/systemctl", '#!/bin/sh\necho "systemctl $*" >> /log\nexit 1\n', 0o755);
+    if (hasPrograms) await writeProgram(root, "bin/systemctl", 'echo "systemctl $*" >> /log\nexit 1\n');
     await root.dpkg("-i", old.deb);
     await root.dpkg("-i", next.deb);
     await root.dpkg("-r", "acme");

@@ -18,7 +18,7 @@ const file = (path: string, more: Partial<FileFacts> = {}): FileFacts => ({
   nature: { kind: "other" },
   ...more,
 });
-const program = { kind: "program", systems: ["linux"], arch: "amd64" } as const;
+const program = { kind: "program", systems: ["linux"], arch: "amd64", isStripped: true, isStatic: false } as const;
 const script = (text: string, more: Partial<MaintainerScript> = {}): MaintainerScript => ({ name: "postinstall", source: "p.sh", place, text, ...more });
 const unit = (text: string, path = "/usr/lib/systemd/system/toy.service"): FileFacts => file(path, { text });
 const soundUnit =
@@ -41,7 +41,7 @@ const sound: PackageFacts = {
     file("/usr/bin/toy", { mode: 0o755, nature: program }),
     file("/usr/bin/toy-later", { mode: 0o755, nature: { kind: "unknown" } }),
     file("/usr/share/man/man1/toy.1.gz"),
-    file("/usr/share/man/man8/toy-later.8"),
+    file("/usr/share/man/man8/toy-later.8.gz"),
     file("/etc/toy/toy.conf", { config: "noreplace" }),
     { kind: "directory", path: "/etc/toy", source: "directory", place, owner: "root", group: "root", mode: 0o755, isShared: false },
     { kind: "symlink", path: "/usr/lib/toy/current", source: "link", place, owner: "root", group: "root", target: "../../bin/toy" },
@@ -121,6 +121,9 @@ const cases: readonly (readonly [rule: string, facts: PackageFacts, says: RegExp
   ["wrong-machine", withFile(file("/usr/bin/toy-later", { mode: 0o755, nature: { ...program, arch: "arm64" } })), /linux\/arm64, not for linux\/amd64/],
   ["no-program", { ...sound, entries: [file("/usr/share/toy/x")] }, /machine code/],
   ["manual-page", withFile(file("/usr/sbin/toyd", { mode: 0o755, nature: program })), /no manual page/],
+  ["manual-page-plain", withFile(file("/usr/share/man/man5/toy.conf.5")), /toy\.conf\.5 is not compressed/],
+  ["unstripped-program", withFile(file("/usr/lib/toy/x", { mode: 0o755, nature: { ...program, isStripped: false } })), /not stripped/],
+  ["static-program", withFile(file("/usr/lib/toy/x", { mode: 0o755, nature: { ...program, isStatic: true } })), /statically/],
   ["program-folder", withFile(file("/usr/bin/deep/toy", { mode: 0o755, nature: program })), /inside \/usr\/bin/],
   ["not-executable", withFile(file("/usr/bin/toy-later", { nature: program })), /nobody can run it/],
   ["not-executable", withFile(file("/usr/share/toy/x", { mode: 0o755 })), /neither a program nor a script/],

@@ -31,6 +31,14 @@ export const debianPackages: readonly string[] = [
   "curl",
 ];
 
+/** Installed besides for `npm test -- --slow`: too large for every run. */
+export const slowDebianPackages: readonly string[] = [
+  "lintian", // the judges of `slipway lint`
+  "rpmlint",
+  "gcc", // a real program for them to look at
+  "libc6-dev",
+];
+
 /** The path of a program on PATH, or undefined. */
 export function findProgram(name: string): string | undefined {
   for (const folder of [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/sbin"]) {

@@ -46,8 +46,9 @@ export function planSample(recipe: Readonly<Record<string, unknown>>, targets = 
     version: parseVersion("1.2.0-rc.1"),
     commit: "0123456789abcdef0123456789abcdef01234567",
     epochSeconds: sampleEpoch,
+    recipeTargets: targets.map(parseTarget),
     targets: targets.map(parseTarget),
-    place: "slipway.yaml:9:5",
+    placeOf: () => "slipway.yaml:9:5",
   });
 }
 

@@ -1,4 +1,4 @@
-/** The crash matrix in short: killed after every switch and every fourth other durable change, every strategy, good and bad release, and the operator's rollback. crash.slow.ts does them all. */
+/** The crash matrix in short: killed after every switch and every sixth other durable change, every strategy, good and bad release, and the operator's rollback. crash.slow.ts does them all. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readFile, rm } from "node:fs/promises";
@@ -8,15 +8,15 @@ import { needClient } from "../support/clients.ts";
 import { listChanges, crashAndRecover, killAtChange, nameOf, plainRun, prepareScenario, scenarios, withVendors } from "./crash.ts";
 import { startVendor } from "./support.ts";
 
-/** Every day takes another quarter of the points. */
-const offset = Math.floor(Date.now() / 86_400_000) % 4;
+/** Every day takes another sixth of the points. */
+const offset = Math.floor(Date.now() / 86_400_000) % 6;
 
 for (const scenario of scenarios) {
   test(`48 ${nameOf(scenario)}: killed at a durable change, the machine ends old and working or new and working`, async (t) => {
     const vendor = await startVendor(t);
     const changes = await listChanges(vendor, scenario);
     assert.ok(changes.length > 8, changes.join(", "));
-    const points = changes.flatMap((change, index) => (change === "switch" || index % 4 === offset ? [index + 1] : []));
+    const points = changes.flatMap((change, index) => (change === "switch" || index % 6 === offset ? [index + 1] : []));
     let kills = 0;
     await withVendors(points, 2, async (own, point) => {
       if (await crashAndRecover(own, scenario, [killAtChange(point)])) kills += 1;
