@@ -128,10 +128,16 @@ export const runInstall: CommandRun = async (invocation) => {
 
 export const runResume: CommandRun = async (invocation) => {
   const updater = await updaterFor(invocation);
+  if (flagOption(invocation.options, "beforeStart")) {
+    const isFinished = await updater.finishFiles();
+    invocation.output.result({ kind: isFinished ? "files_finished" : "nothing" });
+    invocation.output.line(isFinished ? "the files are of one version again" : "the files are of one version");
+    return 0;
+  }
   try {
     return printInstalled(invocation, await updater.resume({ signal: invocation.signal }));
   } catch (error) {
-    // Before every start of a service: nothing unfinished is the usual case and no reason to keep it from starting.
+    // For a timer nothing unfinished is the usual case.
     const isIdle = error instanceof SlipwayError && error.code === "nothing_to_resume" && error.detail === undefined;
     if (!isIdle || !flagOption(invocation.options, "ifNeeded")) throw error;
     invocation.output.result({ kind: "nothing", reason: "nothing_to_resume" });

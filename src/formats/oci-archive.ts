@@ -1,9 +1,10 @@
-/** Writes an image layout as one tar (`oci-archive:` of skopeo and podman, `docker load` since 25): the layout's files, sorted, no clock in them. */
+/** An image layout as one tar (`oci-archive:` of skopeo and podman, `docker load` since 25): the layout's files, sorted, no clock in them. */
 import type { Digest } from "../model/digest.ts";
 import { bytesSource } from "./byte-source.ts";
 import { blobPath, layoutFileBytes, layoutFileName, layoutIndexName } from "./oci-layout.ts";
 import type { ByteSink, ByteSource } from "./package.ts";
 import { createTarWriter } from "./tar.ts";
+import { readTar, requireMember } from "./tar-read.ts";
 
 export type OciArchive = {
   /** The bytes of `index.json`. */
@@ -25,4 +26,20 @@ export async function writeOciArchive(archive: OciArchive, sink: ByteSink): Prom
   // Digests are ASCII of one length: the order of code units is byte order.
   for (const [digest, source] of [...archive.blobs].sort(([left], [right]) => (left < right ? -1 : 1))) await file(blobPath(digest), source);
   await tar.end();
+}
+
+/** Four files per image and platform, and the layers of bases: far below it. */
+const memberLimit = 10_000;
+
+/** Where each file of the layout stands in the archive, by its path in the layout; `offset` and `size` in bytes. */
+export type OciArchiveFiles = ReadonlyMap<string, { readonly offset: number; readonly size: number }>;
+
+/** Reads the archive once, from its beginning. Throws `format_invalid` for damage, `path_unsafe` for a member that no layout has. */
+export async function findOciArchiveFiles(bytes: AsyncIterable<Uint8Array>, name: string): Promise<OciArchiveFiles> {
+  const files = new Map<string, { readonly offset: number; readonly size: number }>();
+  for await (const one of readTar(bytes, { name, memberLimit, pax: "read" })) {
+    const member = requireMember(one, name);
+    if (member.kind === "file") files.set(member.path, { offset: member.offset, size: member.sizeBytes });
+  }
+  return files;
 }

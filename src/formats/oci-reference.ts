@@ -57,6 +57,25 @@ export function parseOciReference(text: string): OciReference {
   return { host, repository, tag: tag ?? "latest" };
 }
 
+/** Where images are pushed: a registry, and the part that their names have in common there. */
+export type OciDestination = { readonly host: string; readonly namespace?: string };
+
+/** Reads `host[:port][/namespace]`; throws `name_invalid`. */
+export function parseOciDestination(text: string): OciDestination {
+  const slash = text.indexOf("/");
+  const host = slash === -1 ? text : text.slice(0, slash);
+  if (!hostPattern.test(host))
+    throw new SlipwayError("name_invalid", `"${text.slice(0, 300)}" does not begin with a registry's host`, {
+      hint: "write host or host/namespace, without https:// and without a tag",
+    });
+  return slash === -1 ? { host } : { host, namespace: parseRepository(text.slice(slash + 1)) };
+}
+
+/** The repository of an image at a destination; throws `name_invalid` where the two are too long together. */
+export function repositoryAt(destination: OciDestination, repository: string): string {
+  return parseRepository(destination.namespace === undefined ? repository : `${destination.namespace}/${repository}`);
+}
+
 export function formatOciReference(reference: OciReference): string {
   const { host, repository, tag, digest } = reference;
   return `${host}/${repository}${tag === undefined ? "" : `:${tag}`}${digest === undefined ? "" : `@${digest}`}`;

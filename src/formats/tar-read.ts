@@ -17,6 +17,8 @@ export type TarMember = {
   readonly storedName: string;
   readonly mode: number;
   readonly sizeBytes: number;
+  /** Where the content begins, in bytes of the archive. */
+  readonly offset: number;
   readonly epochSeconds: number;
   readonly owner: string;
   readonly group: string;
@@ -97,12 +99,13 @@ export async function* readTar(source: AsyncIterable<Uint8Array>, limits: TarLim
       const judged = judge({ ...header, name, sizeBytes }, seen);
       const hasContent = judged.kind === "file" || judged.kind === "refused";
       const contentSize = hasContent && header.type !== "1" ? sizeBytes : 0;
+      const offset = reader.position();
       const body = reader.pieces(contentSize, name);
       if (judged.kind === "refused") yield judged;
       else {
         const { mode, epochSeconds, owner, group } = header;
         const place = { path: judged.path, storedName: name };
-        const member = { kind: judged.kind, ...place, mode: mode & permissionBits, sizeBytes: contentSize, epochSeconds, owner, group, pax };
+        const member = { kind: judged.kind, ...place, mode: mode & permissionBits, sizeBytes: contentSize, offset, epochSeconds, owner, group, pax };
         yield { ...member, ...(judged.kind === "symlink" ? { target } : {}), body: () => body };
       }
       await skipRest(reader, body, contentSize);

@@ -15,6 +15,7 @@ import { createRegistryClient, type RegistryClient } from "./registry-client.ts"
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 const fileLimitBytes = 1024 * 1024;
+const loginHint = "log in again with docker login, podman login or skopeo login";
 
 const loginSchema = z.object({
   auths: z.record(z.string(), z.object({ auth: z.string().optional() })).optional(),
@@ -55,7 +56,7 @@ async function readLogins(path: string): Promise<ReadonlyMap<string, string>> {
     throw error;
   }
   const parsed = loginSchema.safeParse(jsonOf(text));
-  if (!parsed.success) throw new SlipwayError("setting_invalid", "the file of registry logins is not what docker and podman write", { place: path });
+  if (!parsed.success) throw new SlipwayError("setting_invalid", "the file of registry logins is not what docker and podman write", { place: path, hint: loginHint });
   const entries = Object.entries(parsed.data.auths ?? {});
   return new Map(entries.flatMap(([name, { auth }]) => (auth === undefined || auth === "" ? [] : [[hostOf(name), auth] as const])));
 }
@@ -77,7 +78,7 @@ function hostOf(name: string): string {
 function decodeLogin(auth: string, path: string): RegistryCredentials {
   const pair = Buffer.from(auth, "base64").toString("utf8");
   const colon = pair.indexOf(":");
-  if (colon < 1) throw new SlipwayError("setting_invalid", "a registry login is not base64 of user:password", { place: path });
+  if (colon < 1) throw new SlipwayError("setting_invalid", "a registry login is not base64 of user:password", { place: path, hint: loginHint });
   return { username: pair.slice(0, colon), secret: pair.slice(colon + 1) };
 }
 

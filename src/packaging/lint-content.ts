@@ -40,9 +40,10 @@ export async function readContentNature(
 /** Of an ELF program, by its sections; nothing where it has none, or where they cannot be read. */
 async function linkage(handle: FileHandle, size: number): Promise<{ readonly isStripped?: boolean; readonly isStatic?: boolean }> {
   const read = async (offset: number, length: number): Promise<Buffer> => {
+    if (!Number.isSafeInteger(offset) || offset < 0 || offset + length > size)
+      throw new SlipwayError("format_invalid", "the program is shorter than its tables say");
     const bytes = Buffer.alloc(length);
-    const { bytesRead } = await handle.read(bytes, 0, length, offset);
-    if (bytesRead < length) throw new SlipwayError("format_invalid", `the program ends before byte ${offset + length}`);
+    if (length > 0) await handle.read(bytes, 0, length, offset);
     return bytes;
   };
   try {

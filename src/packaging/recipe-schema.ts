@@ -239,6 +239,10 @@ const publish = z.strictObject({
     .url({ protocol: /^https?$/, error: "must be an http or https address" })
     .optional()
     .describe("Address of the Slipway server"),
+  oci: line(300)
+    .transform(reading(parseOciDestination))
+    .optional()
+    .describe("Registry that `slipway image push` pushes to: HOST or HOST/NAMESPACE, before the images' names"),
   retention: z
     .strictObject({ keep: z.int().min(1).max(1_000).describe("How many versions stay published") })
     .optional()
@@ -319,7 +323,6 @@ export const laterKeys: readonly string[] = [
   "publish.bucket",
   "publish.apt",
   "publish.yum",
-  "publish.oci",
   "publish.github",
 ];
 

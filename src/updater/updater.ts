@@ -63,6 +63,11 @@ export type Updater = {
   }) => Promise<InstallResult>;
   /** Brings an unfinished transaction to its end; throws `nothing_to_resume` where there is none. */
   readonly resume: (options: { readonly signal: AbortSignal }) => Promise<InstallResult>;
+  /**
+   * For the moment before a service starts (ExecStartPre): files that are half old and half new are finished or put back. It stops and starts
+   * nothing, because the service's own start is under way; the trial goes on with `resume`. True where something was finished.
+   */
+  readonly finishFiles: () => Promise<boolean>;
   readonly rollback: (options: {
     readonly version?: Version | undefined;
     readonly isStateRestored: boolean;
@@ -242,6 +247,24 @@ export function createUpdater(installation: Installation, machine: Machine): Upd
         }
         return resultOf(await resumeTransaction(workFor(directory, transaction, signal)));
       }),
+
+    finishFiles: async () => {
+      const directory = await findStateDirectory(installation.stateDir);
+      const transaction = directory === undefined ? undefined : known(await readJournal(directory.transaction, product), directory);
+      if (directory === undefined || transaction === undefined || !isSwitching(transaction)) return false;
+      const strategy = strategyOf({ installation, machine, directory });
+      if ((await strategy.reality(transaction)) !== "mixed") return false; // also while an updater holds the lock and starts the service itself
+      const lock = await acquireLock(directory.path, "finish files", { waitMs: lockWaitMs });
+      try {
+        const present = known(await readJournal(directory.transaction, product), directory);
+        if (present === undefined || !isSwitching(present)) return false;
+        if (present.step === "rollback") await strategy.switchBack(present);
+        else await strategy.switchForward(present);
+        return true;
+      } finally {
+        await lock.release();
+      }
+    },
 
     rollback: ({ version, isStateRestored, signal }) =>
       locked("rollback", async (directory) => {
