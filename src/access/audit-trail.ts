@@ -4,7 +4,7 @@
  * While one group is written the next one collects, so that the cost of the disk's flush is shared by all requests that wait for it
  * (group commit); one event alone does not wait for company.
  */
-import { type AuditAction, type AuditActor, type AuditEvent, auditRow, type AuditResult, insertAuditRows } from "../store/audit-events.ts";
+import { type AuditAction, type AuditActor, type AuditEvent, auditRow, type AuditResult } from "../store/audit-events.ts";
 import type { AuditEventTable } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 
@@ -25,13 +25,15 @@ export type AuditPage = { readonly events: readonly RecordedEvent[] /** Undefine
 export type AuditTrail = {
   /** Resolves when the event is on the disk; rejects when it could not be written, and then the request must fail too. */
   record(event: AuditEvent): Promise<void>;
+  /** How many events wait for the disk now. */
+  readonly pending: () => number;
   /** Newest first. */
   list(query: AuditQuery): Promise<AuditPage>;
   /** Waits for everything that was given to `record`; the trail takes nothing afterwards. */
   close(): Promise<void>;
 };
 
-/** Rows of one statement: bounds the JSON parameter to about 1 MB. */
+/** Rows of one group: bounds its JSON to about 1 MB. */
 const groupLimit = 1_000;
 const pageLimit = 1_000;
 const defaultPage = 100;
@@ -40,6 +42,7 @@ type Waiting = { readonly row: AuditEventTable; readonly resolve: () => void; re
 
 export function openAuditTrail(store: Store): AuditTrail {
   let waiting: Waiting[] = [];
+  let pending = 0;
   let isClosed = false;
   let draining: Promise<void> | undefined;
 
@@ -50,18 +53,19 @@ export function openAuditTrail(store: Store): AuditTrail {
       const group = waiting.slice(0, groupLimit);
       waiting = waiting.slice(groupLimit);
       try {
-        const rows = group.map((entry) => entry.row);
-        await insertAuditRows(store.db, store.dialect, rows);
+        await store.auditWriter.append(group.map((entry) => entry.row));
         for (const entry of group) entry.resolve();
       } catch (error) {
         for (const entry of group) entry.reject(error);
       }
+      pending -= group.length;
     }
     draining = undefined;
   }
 
   function record(event: AuditEvent): Promise<void> {
     if (isClosed) return Promise.reject(new Error("the audit trail is closed"));
+    pending += 1;
     return new Promise((resolve, reject) => {
       waiting.push({ row: auditRow(event, store.clock.now()), resolve, reject });
       draining ??= drain();
@@ -86,6 +90,7 @@ export function openAuditTrail(store: Store): AuditTrail {
 
   return {
     record,
+    pending: () => pending,
     list,
     close: async () => {
       isClosed = true;

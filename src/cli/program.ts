@@ -11,6 +11,7 @@ const groupSummaries: Readonly<Record<string, string>> = {
   keys: "Release keys: make, list, export",
   release: "Releases on the server: look, publish, withdraw, retain",
   customer: "Customers: who may read",
+  image: "Images of a release: push to a registry",
   key: "Access pairs: issue, rotate, revoke",
   product: "Products on the server",
   verify: "Check signatures and checksums from the outside",

@@ -64,6 +64,23 @@ export const serverCommands: readonly CommandRow[] = [
     load: () => import("./publish.ts"),
   },
   {
+    name: "image push",
+    summary: "Push the images of a built release to a registry, with all their tags",
+    description:
+      "Images are there for everybody who may read the registry as soon as they are pushed: push after `slipway release publish`. A tag of a version never moves; tags without a version, as latest, move to newer releases only. Logs in as --username, else as docker, podman or skopeo login left it. A killed push goes on where it stopped when run again.",
+    arguments: [{ name: "directory", text: "the built release; by default the only one under dist/", isOptional: true }],
+    options: [
+      { flags: "--to <registry>", text: "HOST or HOST/NAMESPACE; by default the recipe's publish.oci" },
+      { flags: "--version <version>", text: "the release under dist/<version>" },
+      { flags: "--sums <file>", text: "name of the sums file; by default the recipe's, else SHA256SUMS" },
+      { flags: "--username <name>", text: "user of the registry; the password is in SLIPWAY_REGISTRY_PASSWORD or a file", env: "SLIPWAY_REGISTRY_USERNAME" },
+      { flags: "--password-file <file>", text: "its first line is the password" },
+      recipeOption,
+    ],
+    examples: ["slipway image push", "slipway image push dist/1.4.2 --to registry.acme.example/team --username ci --password-file password"],
+    load: async () => ({ run: (await import("./image.ts")).runPush }),
+  },
+  {
     name: "release list",
     summary: "List the releases of a product, drafts included",
     options: [productOption, recipeOption, ...serverOptions],

@@ -45,9 +45,14 @@ export const upgradeCommands: readonly CommandRow[] = [
   {
     name: "upgrade resume",
     summary: "Bring an interrupted upgrade to its end",
-    description: "For a timer, and before every start of the service (ExecStartPre with --if-needed): what is half switched is finished or undone first.",
-    options: [installationOption, { flags: "--if-needed", text: "exit 0 where there is nothing to resume" }],
-    examples: ["slipway upgrade resume --if-needed"],
+    description:
+      "After a crash or a power cut, by hand, at boot or from a timer (with --if-needed). A service whose start lies before that takes --before-start into its ExecStartPre: it finishes files that are half old and half new, and leaves the rest to the next resume.",
+    options: [
+      installationOption,
+      { flags: "--if-needed", text: "exit 0 where there is nothing to resume" },
+      { flags: "--before-start", text: "only make the files one version again; stops and starts nothing" },
+    ],
+    examples: ["slipway upgrade resume", "slipway upgrade resume --if-needed", "slipway upgrade resume --before-start"],
     load: async () => ({ run: (await import("./upgrade.ts")).runResume }),
   },
   {

@@ -4,7 +4,8 @@ import { parseVersion, type Version } from "../model/version.ts";
 import { findInstallation, loadInstallation } from "../updater/installation.ts";
 import { type Machine, thisMachine, type UpdateEvent } from "../updater/machine.ts";
 import type { UpgradePlan } from "../updater/plan.ts";
-import { createUpdater, type InstallResult, type Updater } from "../updater/updater.ts";
+import type { InstallResult } from "../updater/outcome.ts";
+import { createUpdater, type Updater } from "../updater/updater.ts";
 import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
 import { formatBytes, type Output, type Progress } from "./output.ts";
 

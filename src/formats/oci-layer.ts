@@ -14,7 +14,7 @@ import { createCompressor } from "./compress.ts";
 import { checkEntries, comparePaths, undeclaredParents } from "./entry-path.ts";
 import { type OciDescriptor, ociMediaTypes } from "./oci-descriptor.ts";
 import type { ByteSink, GhostEntry, PackageEntry } from "./package.ts";
-import { tarBlockSize, tarChecksum, tarHeader, tarPadding } from "./tar.ts";
+import { tarBlockSize, tarHeader, tarPadding } from "./tar.ts";
 
 /** An entry of a package whose owner has been looked up: layers carry numbers only. */
 export type OciLayerEntry = Exclude<PackageEntry, GhostEntry> & { readonly uid: number; readonly gid: number };
@@ -35,8 +35,6 @@ export type OciLayerSpec = {
 
 export type OciLayer = { readonly descriptor: OciDescriptor; readonly diffId: Digest };
 
-/** Seven octal digits: base-256 numbers are not written. */
-const ownerLimit = 0o7777777;
 /** Names with this prefix delete files of lower layers (layer.md, "Whiteouts"): a product's file must not become such an order. */
 const whiteoutPrefix = ".wh.";
 
@@ -81,34 +79,20 @@ async function writeMember(entry: OciLayerEntry, epochSeconds: number, sink: Byt
   if (name.split("/").some((part) => part.startsWith(whiteoutPrefix))) {
     throw new SlipwayError("path_unsafe", `${entry.path}: in an image, a name that starts with ${whiteoutPrefix} deletes files; rename it`);
   }
-  const common = { epochSeconds, owner: "", group: "" };
+  const common = { epochSeconds, owner: "", group: "", uid: entry.uid, gid: entry.gid };
   switch (entry.kind) {
     case "file":
-      await sink(ownedHeader(tarHeader({ ...common, name, kind: "file", mode: entry.mode, sizeBytes: entry.source.size }), entry));
+      await sink(tarHeader({ ...common, name, kind: "file", mode: entry.mode, sizeBytes: entry.source.size }));
       await pour(entry.source, sink, { name: entry.path });
       await sink(tarPadding(entry.source.size));
       return;
     case "directory":
-      await sink(ownedHeader(tarHeader({ ...common, name: `${name}/`, kind: "directory", mode: entry.mode }), entry));
+      await sink(tarHeader({ ...common, name: `${name}/`, kind: "directory", mode: entry.mode }));
       return;
     case "symlink":
-      await sink(ownedHeader(tarHeader({ ...common, name, kind: "symlink", mode: 0o777, target: entry.target }), entry));
+      await sink(tarHeader({ ...common, name, kind: "symlink", mode: 0o777, target: entry.target }));
       return;
     default:
       return entry satisfies never;
   }
-}
-
-/** Puts the numbers into the header block, which is the last one: long names stand in records before it. */
-function ownedHeader(header: Uint8Array, entry: OciLayerEntry): Uint8Array {
-  if (entry.uid === 0 && entry.gid === 0) return header;
-  for (const id of [entry.uid, entry.gid]) {
-    if (!Number.isInteger(id) || id < 0 || id > ownerLimit)
-      throw new SlipwayError("format_limit", `${entry.path}: owner ${id}; a layer holds 0 to ${ownerLimit}`);
-  }
-  const block = Buffer.from(header.buffer, header.byteOffset + header.length - tarBlockSize, tarBlockSize);
-  block.write(`${entry.uid.toString(8).padStart(7, "0")}\0`, 108, "latin1");
-  block.write(`${entry.gid.toString(8).padStart(7, "0")}\0`, 116, "latin1");
-  block.write(`${tarChecksum(block).toString(8).padStart(6, "0")}\0 `, 148, "latin1");
-  return header;
 }

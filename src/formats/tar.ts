@@ -24,6 +24,8 @@ const nameLimit = 100;
 const sizeLimit = 0o77777777777;
 /** The field has 32 bytes with a closing NUL. */
 const ownerLimit = 31;
+/** Seven octal digits: base-256 numbers are not written. */
+const ownerNumberLimit = 0o7777777;
 
 export type TarHeader = {
   /** As stored: `./usr/bin/jaco`; a directory ends with a slash. */
@@ -37,6 +39,9 @@ export type TarHeader = {
   readonly epochSeconds: number;
   readonly owner?: string;
   readonly group?: string;
+  /** Numbers of owner and group; 0 by default. */
+  readonly uid?: number;
+  readonly gid?: number;
   /** Makes it a POSIX member with these PAX records, which also take a long name or target; keys are printed in the given order. */
   readonly pax?: Readonly<Record<string, string>>;
 };
@@ -49,7 +54,7 @@ export function tarHeader(header: TarHeader): Uint8Array {
   const target = header.target ?? "";
   const isLongTarget = Buffer.byteLength(target) > nameLimit;
   const isLongName = Buffer.byteLength(header.name) > nameLimit;
-  const { mode, epochSeconds, owner = "root", group = "root", sizeBytes = 0, pax } = header;
+  const { mode, epochSeconds, owner = "root", group = "root", uid = 0, gid = 0, sizeBytes = 0, pax } = header;
   if (pax === undefined) {
     if (isLongTarget) blocks.push(...longRecord("K", target));
     if (isLongName) blocks.push(...longRecord("L", header.name));
@@ -59,7 +64,7 @@ export function tarHeader(header: TarHeader): Uint8Array {
   }
   if ((mode & ~0o7777) !== 0) throw new SlipwayError("recipe_invalid", `${header.name}: mode ${mode.toString(8)} has more than permission bits`);
   const magic = pax === undefined ? gnuMagic : posixMagic;
-  blocks.push(headerBlock({ name: header.name, type: typeFlags[header.kind], magic, mode, sizeBytes, target, epochSeconds, owner, group }));
+  blocks.push(headerBlock({ name: header.name, type: typeFlags[header.kind], magic, mode, sizeBytes, target, epochSeconds, owner, group, uid, gid }));
   return blocks.length === 1 && blocks[0] !== undefined ? blocks[0] : Buffer.concat(blocks);
 }
 
@@ -103,6 +108,8 @@ function longRecord(type: "L" | "K", text: string): readonly Uint8Array[] {
     epochSeconds: 0,
     owner: "root",
     group: "root",
+    uid: 0,
+    gid: 0,
   });
   return [header, content, tarPadding(content.length)];
 }
@@ -113,7 +120,7 @@ function paxRecords(header: TarHeader, records: Readonly<Record<string, string>>
   if (content.length === 0) return [];
   const { epochSeconds } = header;
   const name = `PaxHeaders/${header.name}`;
-  const fields = { type: "x", magic: posixMagic, mode: 0o644, target: "", owner: "root", group: "root" };
+  const fields = { type: "x", magic: posixMagic, mode: 0o644, target: "", owner: "root", group: "root", uid: 0, gid: 0 };
   return [headerBlock({ name, sizeBytes: content.length, epochSeconds, ...fields }), content, tarPadding(content.length)];
 }
 
@@ -136,6 +143,8 @@ type Block = {
   readonly epochSeconds: number;
   readonly owner: string;
   readonly group: string;
+  readonly uid: number;
+  readonly gid: number;
 };
 
 function headerBlock(entry: Block): Uint8Array {
@@ -143,12 +152,16 @@ function headerBlock(entry: Block): Uint8Array {
   if (Buffer.byteLength(entry.owner) > ownerLimit || Buffer.byteLength(entry.group) > ownerLimit) {
     throw new SlipwayError("format_limit", `${entry.name}: owner and group names have at most ${ownerLimit} bytes`);
   }
+  for (const id of [entry.uid, entry.gid]) {
+    if (!Number.isInteger(id) || id < 0 || id > ownerNumberLimit)
+      throw new SlipwayError("format_limit", `${entry.name}: owner ${id}; tar holds 0 to ${ownerNumberLimit}`);
+  }
   const block = Buffer.alloc(tarBlockSize);
   // A long name stands whole in its record before; here is its beginning, for readers that know no records.
   block.set(Buffer.from(entry.name).subarray(0, nameLimit), 0);
   octal(block, { value: entry.mode, offset: 100, digits: 7 });
-  octal(block, { value: 0, offset: 108, digits: 7 }); // uid
-  octal(block, { value: 0, offset: 116, digits: 7 }); // gid
+  octal(block, { value: entry.uid, offset: 108, digits: 7 });
+  octal(block, { value: entry.gid, offset: 116, digits: 7 });
   octal(block, { value: entry.sizeBytes, offset: 124, digits: 11 });
   octal(block, { value: entry.epochSeconds, offset: 136, digits: 11 });
   block.fill(" ", 148, 156); // the checksum counts its own field as spaces

@@ -56,7 +56,8 @@ async function readLogins(path: string): Promise<ReadonlyMap<string, string>> {
     throw error;
   }
   const parsed = loginSchema.safeParse(jsonOf(text));
-  if (!parsed.success) throw new SlipwayError("setting_invalid", "the file of registry logins is not what docker and podman write", { place: path, hint: loginHint });
+  if (!parsed.success)
+    throw new SlipwayError("setting_invalid", "the file of registry logins is not what docker and podman write", { place: path, hint: loginHint });
   const entries = Object.entries(parsed.data.auths ?? {});
   return new Map(entries.flatMap(([name, { auth }]) => (auth === undefined || auth === "" ? [] : [[hostOf(name), auth] as const])));
 }

@@ -66,9 +66,7 @@ export function imageSchema<Files extends z.ZodType>(files: Files) {
       .min(1, "must name a tag")
       .prefault(["{version}"])
       .describe('Tag templates; "{version}" by default'),
-    archive: template(releaseWords)
-      .optional()
-      .describe("Name of the artifact, an OCI layout in a tar; {name}-{version}-oci.tar by default"),
+    archive: template(releaseWords).optional().describe("Name of the artifact, an OCI layout in a tar; {name}-{version}-oci.tar by default"),
     base: line(512)
       .transform(reading(parseBase))
       .prefault("scratch")

@@ -14,6 +14,7 @@ import { buildValues, type Plan, type PlannedArtifact, type PlannedPackage } fro
 import type { Recipe } from "./recipe.ts";
 import { packageFormats } from "./recipe-schema.ts";
 import { type FindBinary, type ResolvedEntry, resolveFiles } from "./resolve-files.ts";
+import { resolveServices } from "./service-parts.ts";
 import { isSharedDirectory } from "./shared-directories.ts";
 import { expandTemplate } from "./templates.ts";
 
@@ -64,11 +65,11 @@ export async function readLintFacts(question: LintQuestion): Promise<LintFacts> 
       hasLicenseFile,
       license: { text: recipe.license, place: recipe.placeOf(["license"]) },
       formatsPlace: recipe.placeOf(["packages", "formats"]),
-      entries: await readEntries(first.rules, { ...question, target, note }),
+      entries: [...(await readEntries(first.rules, { ...question, target, note })), ...(await readUnits({ ...question, target, note }))],
       scripts: await readScripts({ ...question, target, note }),
       keys: question.keys,
       dependsOn: dependencyNames(recipe),
-      users: [],
+      users: recipe.users.flatMap(({ name, groups }) => [name, ...groups]),
     });
   }
   return { packages, problems: [...problems.values()] };
@@ -105,6 +106,28 @@ async function readEntries(rules: readonly FileRule[], gathering: Gathering): Pr
     }
   }
   return entries;
+}
+
+/** The units of `service:`, as they will be shipped. */
+async function readUnits({ recipe, plan, folder, target, note }: Gathering): Promise<readonly PackagedEntry[]> {
+  try {
+    const services = await resolveServices(recipe, buildValues(recipe, plan.version, target), folder);
+    return services.map(({ name, unitText, place }) => ({
+      kind: "file",
+      path: `/usr/lib/systemd/system/${name}.service`,
+      source: `${name}.service`,
+      place,
+      owner: "root",
+      group: "root",
+      mode: 0o644,
+      sizeBytes: Buffer.byteLength(unitText),
+      nature: { kind: "other" },
+      text: unitText,
+    }));
+  } catch (error) {
+    note(error);
+    return [];
+  }
 }
 
 /** What is built already; the rest has no path yet, and its facts stay unknown. */

@@ -1,6 +1,7 @@
 /** The form of `slipway.yaml`: every key with its type, its meaning and its default; the JSON Schema for editors comes from here. */
 import { z } from "zod";
 import { apkDependency, debDependency, parseDependency, rpmDependency } from "../formats/dependency.ts";
+import { parseOciDestination } from "../formats/oci-reference.ts";
 import type { Dependency, DependencyKind } from "../formats/package.ts";
 import { defaultSumsName } from "../model/manifest.ts";
 import { SlipwayError } from "../model/errors.ts";

@@ -58,8 +58,10 @@ export function accountDependencies(accounts: readonly Account[], format: Script
   return [[{ name: format === "deb" ? "passwd" : "/usr/sbin/useradd" }]];
 }
 
-/** Entries of sysusers.d(5); every field is given, so that the result is the same as that of our commands. */
-function sysusersEntries(accounts: readonly Account[]): readonly { readonly provides: string; readonly line: string }[] {
+type SysusersEntry = { readonly provides: string; readonly line: string };
+
+/** Groups and users of sysusers.d(5); every field is given, so that the result is the same as that of our commands. */
+function sysusersEntries(accounts: readonly Account[]): readonly SysusersEntry[] {
   const further = new Set(accounts.flatMap((account) => account.groups).filter((group) => !accounts.some((account) => account.name === group)));
   return [
     ...[...further].map((group) => ({ provides: `group(${group})`, line: `g ${group} -` })),
@@ -67,20 +69,21 @@ function sysusersEntries(accounts: readonly Account[]): readonly { readonly prov
       provides: `user(${account.name})`,
       line: `u ${account.name} - "${account.comment}" ${account.home} ${shellOf(account, "rpm")}`,
     })),
-    ...accounts.flatMap(({ name, groups }) => groups.map((group) => ({ provides: `groupmember(${name}/${group})`, line: `m ${name} ${group}` }))),
   ];
 }
 
 /** The content of /usr/lib/sysusers.d/<package>.conf: systemd makes the accounts again where /etc was emptied. */
 export function sysusersFile(accounts: readonly Account[]): string {
-  return sysusersEntries(accounts)
-    .map(({ line }) => `${line}\n`)
-    .join("");
+  const members = accounts.flatMap(({ name, groups }) => groups.map((group) => `m ${name} ${group}`));
+  return [...sysusersEntries(accounts).map(({ line }) => line), ...members].map((line) => `${line}\n`).join("");
 }
 
 /**
  * What `%add_sysuser` of rpm 4.19 would provide: rpm decodes it before it unpacks and makes the accounts. `=` may not stand in a version,
  * so the line is padded with NUL until base64 needs none.
+ *
+ * Memberships are left to %pre: rpm sorts the lines, `m` comes before `u`, and the script that rpm uses where systemd is missing then makes
+ * the user with the further group as its own.
  */
 export function sysusersProvides(accounts: readonly Account[]): readonly Dependency[] {
   return [

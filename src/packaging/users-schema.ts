@@ -33,7 +33,13 @@ const accountSchema = z.strictObject({
 
 /** Name -> account, in the order of the recipe. */
 export const usersSchema = z
-  .record(accountName, accountSchema)
+  .record(z.string(), accountSchema)
+  .superRefine((record, context) => {
+    for (const name of Object.keys(record)) {
+      const problem = accountName.safeParse(name).error?.issues[0]?.message;
+      if (problem !== undefined) context.addIssue({ code: "custom", message: problem, path: [name], params: { isAtKey: true } });
+    }
+  })
   .default({})
   .transform((record) => Object.entries(record).map(([name, rest]) => ({ name, ...rest })))
   .describe("System users, each with a group of its name, made by the packages before the files need them and never removed");

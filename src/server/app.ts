@@ -8,7 +8,7 @@ import type { Socket } from "node:net";
 import fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest, LogController, type RouteHandlerMethod } from "fastify";
 import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import type { Principal } from "../access/principal.ts";
-import { requireCaller } from "./caller.ts";
+import { recallCaller, requireCaller } from "./caller.ts";
 import type { ServerContext } from "./context.ts";
 import { absent, answerFailure } from "./error-rim.ts";
 import { registerOpenApi, routeSchema } from "./openapi.ts";
@@ -44,6 +44,7 @@ export async function buildApp(context: ServerContext): Promise<FastifyInstance>
   let requestCount = 0;
   const app = fastify({
     loggerInstance,
+    childLoggerFactory: (logger) => logger, // a child for every request would cost more than it tells: our own lines carry the request id
     logController: new LogController({ disableRequestLogging: true }), // one line per answer is written by observe()
     genReqId: () => `${bootId}-${((requestCount += 1)).toString(36)}`,
     requestIdHeader: false, // a caller's own id could forge our log
@@ -64,9 +65,10 @@ export async function buildApp(context: ServerContext): Promise<FastifyInstance>
   app.setSerializerCompiler(serializerCompiler);
   app.removeContentTypeParser("text/plain");
   app.decorateRequest("principal", undefined);
-  app.addHook("onRequest", async (_request, reply) => {
-    reply.headers(securityHeaders);
-    reply.header("x-request-id", reply.request.id);
+  app.addHook("onSend", (request, reply, _payload, done) => {
+    reply.headers(securityHeaders); // send.ts does the same for files
+    reply.header("x-request-id", request.id);
+    done();
   });
   app.addHook("onResponse", (request, reply, done) => {
     observe(context, request, reply);
@@ -101,8 +103,16 @@ function addRoute(app: FastifyInstance, context: ServerContext, row: RouteRow): 
     url: row.path,
     schema: routeSchema(row),
     config: { access: row.access },
-    onRequest: async (request, reply) => {
-      request.principal = await requireCaller(context, row.access, { request, reply });
+    onRequest: (request, reply, done) => {
+      request.principal = recallCaller(context, row.access, request);
+      if (request.principal !== undefined || row.access === "open") {
+        done();
+        return;
+      }
+      requireCaller(context, row.access, { request, reply }).then((principal) => {
+        request.principal = principal;
+        done();
+      }, done);
     },
     handler: run,
   });

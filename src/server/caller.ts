@@ -36,6 +36,12 @@ export function readCredentials(header: string | undefined): Credentials {
   return colon < 0 ? { kind: "unreadable" } : { kind: "pair", keyId: text.slice(0, colon), secret: text.slice(colon + 1) };
 }
 
+/** A customer whose header was accepted within the last second, at once; undefined sends the request the long way through requireCaller. */
+export function recallCaller(context: ServerContext, access: Access, request: FastifyRequest): Principal | undefined {
+  const { authorization } = request.headers;
+  return access === "customer" && authorization !== undefined ? context.authenticator.recall(authorization, context.store.clock.now()) : undefined;
+}
+
 /**
  * The caller, or undefined on routes that anybody may call. Throws `unauthorized` (with the challenge set on the reply) or `rate_limited`.
  */
@@ -45,9 +51,10 @@ export async function requireCaller(
   at: { readonly request: FastifyRequest; readonly reply: FastifyReply },
 ): Promise<Principal | undefined> {
   if (access === "open") return undefined;
-  const credentials = readCredentials(at.request.headers.authorization);
+  const { authorization } = at.request.headers;
+  const credentials = readCredentials(authorization);
   if (access === "operations" && credentials.kind === "none" && isFromThisMachine(at.request)) return undefined;
-  const principal = await principalOf(context, credentials);
+  const principal = await principalOf(context, credentials, authorization);
   const isAllowed = principal !== undefined && (access === "customer" || principal.kind === "admin");
   if (isAllowed) return principal;
   at.reply.header("www-authenticate", access === "customer" ? basicChallenge : bearerChallenge);
@@ -56,9 +63,9 @@ export async function requireCaller(
   throw new SlipwayError("unauthorized", "these credentials are not accepted here");
 }
 
-async function principalOf(context: ServerContext, credentials: Credentials): Promise<Principal | undefined> {
+async function principalOf(context: ServerContext, credentials: Credentials, header: string | undefined): Promise<Principal | undefined> {
   const now = context.store.clock.now();
-  if (credentials.kind === "pair") return context.authenticator.authenticate({ keyId: credentials.keyId, secret: credentials.secret, now });
+  if (credentials.kind === "pair") return context.authenticator.authenticate({ keyId: credentials.keyId, secret: credentials.secret, now, header });
   if (credentials.kind === "token") return context.authenticator.authenticateToken({ token: credentials.token, now });
   return undefined;
 }

@@ -13,17 +13,29 @@ import { releaseIndexSchema } from "./wire.ts";
 const productParams = z.object({ product: z.string().max(64) });
 const treeParams = productParams.extend({ "*": z.string().max(1024) });
 
-function downloadEvent(call: Call, file: { readonly product: string; readonly version?: string; readonly artifact?: string }): Omit<AuditEvent, "result"> {
+type Wanted = { readonly product: string; readonly version?: string | undefined; readonly artifact?: string | undefined };
+
+function pathOf(url: string): string {
+  const query = url.indexOf("?");
+  return query < 0 ? url : url.slice(0, query);
+}
+
+function downloadEvent(call: Call, file: Wanted): Omit<AuditEvent, "result"> {
   const principal = call.principal as Principal; // customer routes have one: caller.ts
+  const isCustomer = principal.kind === "customer";
+  const { url, ip, headers } = call.request;
   return {
     actor: actorOf(principal),
     action: "download",
-    ...(principal.kind === "customer" ? { customer: principal.customerName, keyId: principal.keyId } : {}),
-    ...file,
-    path: call.request.url.split("?")[0],
-    protocol: protocolOf(call.request.url),
-    address: call.request.ip,
-    client: call.request.headers["user-agent"],
+    customer: isCustomer ? principal.customerName : undefined,
+    keyId: isCustomer ? principal.keyId : undefined,
+    product: file.product,
+    version: file.version,
+    artifact: file.artifact,
+    path: pathOf(url),
+    protocol: protocolOf(url),
+    address: ip,
+    client: headers["user-agent"],
   };
 }
 
@@ -33,7 +45,7 @@ async function answerDownload(call: Call, wanted: { readonly product: string; re
   if (call.principal === undefined || !mayRead(call.principal, wanted.product)) throw absent();
   // One machine of one pair reads one snapshot from its first index to its last (releases/lease.ts).
   const reader = call.principal.kind === "customer" ? `${call.principal.keyId} ${call.request.ip}` : undefined;
-  const found = await context.resolver.resolve({ ...wanted, ...(reader === undefined ? {} : { reader }) });
+  const found = await context.resolver.resolve({ product: wanted.product, tree: wanted.tree, path: wanted.path, reader });
   switch (found.kind) {
     case "absent":
       throw absent();
@@ -47,19 +59,13 @@ async function answerDownload(call: Call, wanted: { readonly product: string; re
 async function answerFile(call: Call, wanted: { readonly product: string; readonly file: ResolvedFile }): Promise<void> {
   const { context } = call;
   const { file, product } = wanted;
-  const event = downloadEvent(call, { product, ...(file.artifact === undefined ? {} : { version: file.artifact.version, artifact: file.artifact.name }) });
-  const record = async (delivery: Delivery, result: "complete" | "aborted"): Promise<void> => {
-    const leave = context.metrics.auditQueued();
-    try {
-      await context.audit.record({ ...event, result, status: delivery.status, bytes: delivery.bytes, detail: delivery.range });
-    } finally {
-      leave();
-    }
-  };
+  const event = downloadEvent(call, { product, version: file.artifact?.version, artifact: file.artifact?.name });
+  const record = (delivery: Delivery, result: "complete" | "aborted"): Promise<void> =>
+    context.audit.record({ ...event, result, status: delivery.status, bytes: delivery.bytes, detail: delivery.range });
   await sendBody({
     context,
     reply: call.reply,
-    body: { digest: file.digest, size: file.size, modifiedAt: file.modifiedAt, mediaType: file.mediaType, isImmutable: file.isImmutable },
+    body: file,
     beforeLast: (delivery) => record(delivery, "complete"),
     onAborted: (delivery) => record(delivery, "aborted"),
   });

@@ -7,14 +7,19 @@ export type Metrics = {
   readonly downloadStarted: () => () => void;
   readonly bytesReceived: (bytes: number) => void;
   readonly uploadStarted: () => () => void;
-  readonly auditQueued: () => () => void;
   readonly loginFailed: (isLimited: boolean) => void;
   readonly render: () => Promise<string>;
   readonly contentType: string;
 };
 
 /** One registry per server, so that two servers in one process (tests) do not share numbers. */
-export function createMetrics(options: { readonly version: string; readonly dialect: string; readonly areProcessMetricsOn: boolean }): Metrics {
+export function createMetrics(options: {
+  readonly version: string;
+  readonly dialect: string;
+  readonly areProcessMetricsOn: boolean;
+  /** How many audit events wait for the disk. */
+  readonly auditQueue: () => number;
+}): Metrics {
   const registry = new Registry();
   const registers = [registry];
   if (options.areProcessMetricsOn) collectDefaultMetrics({ register: registry });
@@ -34,7 +39,12 @@ export function createMetrics(options: { readonly version: string; readonly dial
   const downloads = new Gauge({ name: "slipway_downloads_running", help: "Downloads running now", registers });
   const received = new Counter({ name: "slipway_upload_bytes_total", help: "Body bytes of uploads taken in", registers });
   const uploads = new Gauge({ name: "slipway_uploads_running", help: "Uploads running now", registers });
-  const audit = new Gauge({ name: "slipway_audit_queue", help: "Audit events that are not durable yet", registers });
+  const audit: Gauge = new Gauge({
+    name: "slipway_audit_queue",
+    help: "Audit events that are not durable yet",
+    registers,
+    collect: () => audit.set(options.auditQueue()),
+  });
   const logins = new Counter({ name: "slipway_login_failures_total", help: "Wrong credentials presented", labelNames: ["limited"], registers });
   return {
     requestEnded: ({ method, route, status, seconds }) => {
@@ -45,7 +55,6 @@ export function createMetrics(options: { readonly version: string; readonly dial
     downloadStarted: () => counted(downloads),
     bytesReceived: (bytes) => received.inc(bytes),
     uploadStarted: () => counted(uploads),
-    auditQueued: () => counted(audit),
     loginFailed: (isLimited) => logins.inc({ limited: String(isLimited) }),
     render: () => registry.metrics(),
     contentType: registry.contentType,

@@ -1,4 +1,5 @@
 /** Sends bytes as the answer to a GET or HEAD: conditions, ranges, exact headers; small files from memory, large ones from disk in pieces. */
+import type { OutgoingHttpHeaders } from "node:http";
 import type { FastifyReply } from "fastify";
 import type { Digest } from "../model/digest.ts";
 import { digestHex } from "../model/digest.ts";
@@ -26,7 +27,7 @@ export type Delivery = {
   /** Body bytes sent; for `isComplete` all that the answer has. */
   readonly bytes: number;
   /** Set for a partial answer: `bytes=0-99`. */
-  readonly range?: string;
+  readonly range?: string | undefined;
 };
 
 export type SendOptions = {
@@ -55,17 +56,28 @@ function cacheControl(body: Body): string {
   return body.isImmutable ? `${scope}, max-age=31536000, immutable` : `${scope}, no-cache`;
 }
 
+/** A file keeps its date object as long as it is served. */
+const httpDates = new WeakMap<Date, string>();
+
+function httpDate(date: Date): string {
+  const known = httpDates.get(date);
+  if (known !== undefined) return known;
+  const text = date.toUTCString();
+  httpDates.set(date, text);
+  return text;
+}
+
 /** Takes the response over from fastify. Throws before anything is sent (`range_invalid`, a blob that is missing); later failures close the connection. */
 export async function sendBody(options: SendOptions): Promise<void> {
   const { context, reply, body } = options;
   const { method, headers, id } = reply.request;
   const entityTag = `"${digestHex(body.digest)}"`;
   const answer = answerFor(method, headers, { entityTag, lastModified: body.modifiedAt, size: body.size });
-  const common: Record<string, string | number> = {
+  const common: OutgoingHttpHeaders = {
     ...securityHeaders,
     "X-Request-Id": id,
     ETag: entityTag,
-    "Last-Modified": body.modifiedAt.toUTCString(),
+    "Last-Modified": httpDate(body.modifiedAt),
     "Cache-Control": cacheControl(body),
     "Accept-Ranges": "bytes",
   };
@@ -75,35 +87,34 @@ export async function sendBody(options: SendOptions): Promise<void> {
   }
   if (answer.kind === "not-modified" || answer.kind === "precondition-failed") {
     reply.hijack();
-    reply.raw.writeHead(answer.kind === "not-modified" ? 304 : 412, answer.kind === "not-modified" ? common : { ...common, "Content-Length": 0 }).end();
+    if (answer.kind === "precondition-failed") common["Content-Length"] = 0;
+    reply.raw.writeHead(answer.kind === "not-modified" ? 304 : 412, common).end();
     return;
   }
-  const { status, first, last, ...range } = extentOf(answer, body.size);
+  const { status, first, last, range } = extentOf(answer, body.size);
   const length = last - first + 1;
-  const head = {
-    ...common,
-    "Content-Type": body.mediaType,
-    "Content-Length": length,
-    ...(range.range === undefined ? {} : { "Content-Range": `bytes ${first}-${last}/${body.size}` }),
-  };
+  const head = common;
+  head["Content-Type"] = body.mediaType;
+  head["Content-Length"] = length;
+  if (range !== undefined) head["Content-Range"] = `bytes ${first}-${last}/${body.size}`;
   const bytes = method === "HEAD" ? undefined : await smallBytes(context, body);
   reply.hijack();
   if (method === "HEAD") {
     reply.raw.writeHead(status, head).end();
     return;
   }
-  const delivery: Delivery = { status, bytes: length, ...range };
+  const delivery: Delivery = { status, bytes: length, range };
   if (bytes !== undefined) {
-    await sendSmall(options, { bytes: bytes.subarray(first, last + 1), head, delivery });
+    await sendSmall(options, { bytes: length === bytes.length ? bytes : bytes.subarray(first, last + 1), head, delivery });
     return;
   }
   await sendLarge(options, { head, delivery, first, last });
 }
 
-function extentOf(answer: Answer, size: number): { status: number; first: number; last: number; range?: string } {
+function extentOf(answer: Answer, size: number): { status: number; first: number; last: number; range: string | undefined } {
   return answer.kind === "part"
     ? { status: 206, first: answer.first, last: answer.last, range: `bytes=${answer.first}-${answer.last}` }
-    : { status: 200, first: 0, last: size - 1 };
+    : { status: 200, first: 0, last: size - 1, range: undefined };
 }
 
 async function smallBytes(context: ServerContext, body: Body): Promise<Buffer | undefined> {
@@ -116,9 +127,7 @@ async function smallBytes(context: ServerContext, body: Body): Promise<Buffer | 
   return bytes;
 }
 
-type Head = Record<string, string | number>;
-
-async function sendSmall(options: SendOptions, sent: { readonly bytes: Buffer; readonly head: Head; readonly delivery: Delivery }): Promise<void> {
+async function sendSmall(options: SendOptions, sent: { readonly bytes: Buffer; readonly head: OutgoingHttpHeaders; readonly delivery: Delivery }): Promise<void> {
   const { reply } = options;
   try {
     await options.beforeLast?.(sent.delivery);
@@ -132,7 +141,7 @@ async function sendSmall(options: SendOptions, sent: { readonly bytes: Buffer; r
 
 async function sendLarge(
   options: SendOptions,
-  extent: { readonly head: Head; readonly delivery: Delivery; readonly first: number; readonly last: number },
+  extent: { readonly head: OutgoingHttpHeaders; readonly delivery: Delivery; readonly first: number; readonly last: number },
 ): Promise<void> {
   const { context, reply } = options;
   const path = context.store.blobs.path(options.body.digest);

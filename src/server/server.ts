@@ -58,6 +58,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     const repositoryKey = await openRepositoryKey(store, kek);
     const adminTokenFile = await ensureAdminToken(store);
     const state = { isStopping: false };
+    const audit = openAuditTrail(store);
     const context: ServerContext = {
       settings,
       version: options.version,
@@ -65,12 +66,17 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       kek,
       repositoryKey,
       authenticator: createAuthenticator(store),
-      audit: openAuditTrail(store),
+      audit,
       resolver: createDownloadResolver(store),
       cache: createByteCache({ limitBytes: settings.cacheMemory, largestBytes: smallBodyLimit }),
       budget: createBufferBudget(settings.downloadMemory),
       throttle: createLoginThrottle(),
-      metrics: createMetrics({ version: options.version, dialect: store.dialect, areProcessMetricsOn: options.areProcessMetricsOn ?? true }),
+      metrics: createMetrics({
+        version: options.version,
+        dialect: store.dialect,
+        areProcessMetricsOn: options.areProcessMetricsOn ?? true,
+        auditQueue: audit.pending,
+      }),
       log: options.log,
       isStopping: () => state.isStopping,
     };
@@ -80,7 +86,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       state.isStopping = true;
       await closeApp(app, settings.stopTimeout, options.log);
       await endRounds();
-      await context.audit.close();
+      await audit.close();
       context.resolver.close();
       context.authenticator.close();
       await store.close();

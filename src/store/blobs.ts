@@ -6,6 +6,7 @@
  */
 import type { Readable } from "node:stream";
 import type { Digest } from "../model/digest.ts";
+import type { UploadSessions } from "./upload-sessions.ts";
 
 /** `offset`: how many bytes are stored; for a live blob, its size. */
 export type BlobStatus = { readonly state: "absent" | "partial" | "live"; readonly offset: number };
@@ -25,6 +26,8 @@ export type BlobAppend = {
 export type BlobRange = { readonly start: number; readonly end: number };
 
 export type BlobStore = {
+  /** Uploads whose digest is told at their end. */
+  readonly sessions: UploadSessions;
   status(digest: Digest): Promise<BlobStatus>;
   /**
    * Adds `body` to the upload and returns the state after it: `partial` while bytes are missing, `live` when the last one came and

@@ -9,6 +9,8 @@ export type Changes = EventEmitter<{
   credential: [id: string];
   /** A product's head switched, or the product is new: its name. */
   head: [product: string];
+  /** Manifests or tags of an image repository: its name. */
+  images: [repository: string];
 }>;
 
 export function newChanges(): Changes {

@@ -2,13 +2,14 @@
  * Blobs in a folder:
  *
  *   unverified/<hex>.unverified   an upload so far; its length is the offset
+ *   unverified/<id>.session       an upload whose digest comes at its end (disk-upload-sessions.ts)
  *   sha256/<2 hex>/<hex>          live; got there by rename after the whole stream's digest was right
  *   quarantine/<hex>              taken out, kept for a while
  *
  * One process owns the folder. A power cut may leave holes in an unverified file: it is hashed again before it counts.
  */
-import { createHash, type Hash, randomBytes } from "node:crypto";
-import { constants, createReadStream } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { constants } from "node:fs";
 import { chmod, type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, statfs, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
@@ -17,6 +18,8 @@ import { readSizeBytes } from "../io/hash-file.ts";
 import { type Digest, digestFromHex, digestHex } from "../model/digest.ts";
 import { asSlipwayError, SlipwayError } from "../model/errors.ts";
 import type { BlobAppend, BlobStat, BlobStatus, BlobStore } from "./blobs.ts";
+import { createDiskUploadSessions } from "./disk-upload-sessions.ts";
+import { createRunningHashes } from "./running-hashes.ts";
 
 export type DiskBlobsOptions = {
   readonly folder: string;
@@ -28,10 +31,6 @@ export type DiskBlobsOptions = {
 
 const defaultSizeLimit = 8 * 1024 ** 3;
 const defaultReserve = 64 * 1024 ** 2;
-/** Hash states of unfinished uploads kept in memory; others are hashed again from the file on resume. */
-const hashStateLimit = 256;
-
-type HashState = { readonly hash: Hash; readonly offset: number };
 
 const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === "ENOENT";
 
@@ -77,7 +76,7 @@ export async function openDiskBlobs(options: DiskBlobsOptions): Promise<BlobStor
   const partPath = (digest: Digest): string => join(folder, "unverified", `${digestHex(digest)}.unverified`);
   const quarantinePath = (digest: Digest): string => join(folder, "quarantine", digestHex(digest));
 
-  const hashStates = new Map<Digest, HashState>();
+  const hashes = createRunningHashes();
   const writing = new Set<Digest>();
 
   async function sizeOf(path: string): Promise<number | undefined> {
@@ -99,25 +98,6 @@ export async function openDiskBlobs(options: DiskBlobsOptions): Promise<BlobStor
     return part === undefined ? { state: "absent", offset: 0 } : { state: "partial", offset: part };
   }
 
-  /** The hash over the first `offset` bytes: remembered from the request before, or read again from the file after a restart. */
-  async function hashUpTo(digest: Digest, offset: number): Promise<Hash> {
-    const known = hashStates.get(digest);
-    hashStates.delete(digest);
-    if (known?.offset === offset) return known.hash;
-    const hash = createHash("sha256");
-    if (offset > 0) {
-      for await (const piece of createReadStream(partPath(digest), { end: offset - 1, highWaterMark: readSizeBytes }) as AsyncIterable<Buffer>)
-        hash.update(piece);
-    }
-    return hash;
-  }
-
-  function rememberHash(digest: Digest, state: HashState): void {
-    const oldest = hashStates.keys().next();
-    if (hashStates.size >= hashStateLimit && oldest.done !== true) hashStates.delete(oldest.value);
-    hashStates.set(digest, state);
-  }
-
   async function requireRoom(bytes: number): Promise<void> {
     const free = await statfs(folder);
     const room = free.bavail * free.bsize - reserveBytes;
@@ -125,7 +105,7 @@ export async function openDiskBlobs(options: DiskBlobsOptions): Promise<BlobStor
   }
 
   async function dropPart(digest: Digest): Promise<void> {
-    hashStates.delete(digest);
+    hashes.forget(digest);
     await rm(partPath(digest), { force: true });
   }
 
@@ -144,7 +124,7 @@ export async function openDiskBlobs(options: DiskBlobsOptions): Promise<BlobStor
       throw new SlipwayError("upload_offset", `the upload of ${digest} stands at ${before.offset}, not at ${part.offset}`, { detail: String(before.offset) });
     }
     await requireRoom(size - part.offset);
-    const hash = await hashUpTo(digest, part.offset);
+    const hash = await hashes.take({ key: digest, path: partPath(digest), offset: part.offset });
     const handle = await open(partPath(digest), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
     let offset = part.offset;
     try {
@@ -163,7 +143,7 @@ export async function openDiskBlobs(options: DiskBlobsOptions): Promise<BlobStor
         offset += piece.length;
       }
       if (offset < size) {
-        rememberHash(digest, { hash, offset });
+        hashes.remember(digest, { hash, offset });
         return { state: "partial", offset };
       }
       const actual = digestFromHex(hash.digest("hex"));
@@ -175,7 +155,7 @@ export async function openDiskBlobs(options: DiskBlobsOptions): Promise<BlobStor
       return { state: "live", offset };
     } catch (error) {
       // The client went away: whole pieces are in the file and in the hash, so both go on from the same place.
-      if (offset < size && !(error instanceof SlipwayError)) rememberHash(digest, { hash, offset });
+      if (offset < size && !(error instanceof SlipwayError)) hashes.remember(digest, { hash, offset });
       throw error;
     } finally {
       await handle.close();
@@ -286,5 +266,6 @@ export async function openDiskBlobs(options: DiskBlobsOptions): Promise<BlobStor
   }
 
   await chmod(folder, 0o700);
-  return { status, append, put, stat: statBlob, open: openBlob, read, path: livePath, quarantine, restore, purge, list };
+  const sessions = createDiskUploadSessions({ folder: join(folder, "unverified"), sizeLimit, requireRoom, writeWhole, makeLive });
+  return { sessions, status, append, put, stat: statBlob, open: openBlob, read, path: livePath, quarantine, restore, purge, list };
 }

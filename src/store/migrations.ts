@@ -59,6 +59,30 @@ export const migrations: readonly Migration[] = [
       `create index audit_events_by_customer on audit_events (customer, id)`,
     ],
   },
+  {
+    id: "0002-images",
+    statements: [
+      `create table oci_repositories (id text primary key, product_id text not null references products (id), name text not null unique,
+        revision bigint not null, created_at bigint not null)`,
+      `create index oci_repositories_by_product on oci_repositories (product_id)`,
+      `create table oci_manifests (repository_id text not null references oci_repositories (id), digest text not null, blob text not null,
+        size bigint not null, media_type text not null, artifact_type text, annotations text, subject text, created_at bigint not null,
+        primary key (repository_id, digest))`,
+      `create index oci_manifests_by_subject on oci_manifests (repository_id, subject)`,
+      `create index oci_manifests_by_blob on oci_manifests (blob)`,
+      `create table oci_edges (repository_id text not null, parent text not null, child text not null, kind text not null,
+        primary key (repository_id, parent, child), foreign key (repository_id, parent) references oci_manifests (repository_id, digest))`,
+      `create index oci_edges_by_child on oci_edges (repository_id, child)`,
+      `create table oci_blobs (repository_id text not null references oci_repositories (id), digest text not null, blob text not null,
+        size bigint not null, created_at bigint not null, primary key (repository_id, digest))`,
+      `create index oci_blobs_by_blob on oci_blobs (blob)`,
+      // A tag cannot name what is not there.
+      `create table oci_tags (repository_id text not null, tag text not null, digest text not null, updated_at bigint not null,
+        primary key (repository_id, tag), foreign key (repository_id, digest) references oci_manifests (repository_id, digest))`,
+      `create index oci_tags_by_digest on oci_tags (repository_id, digest)`,
+      `create table oci_uploads (id text primary key, repository_id text not null references oci_repositories (id), started_at bigint not null)`,
+    ],
+  },
 ];
 
 /** Any constant will do as long as every server uses the same; this one spells "slipway". */

@@ -174,6 +174,64 @@ export type AuditEventTable = {
   detail: string | null;
 };
 
+/** An image repository: `<product>` or `<product>/<image>`. */
+export type OciRepositoryTable = {
+  id: string;
+  product_id: string;
+  name: string;
+  /** Grows by one with every change of its manifests and tags; the change locks this row first. */
+  revision: number;
+  created_at: number;
+};
+
+/** A manifest or an index in a repository, under the digest that it was pushed with (SHA-256 or SHA-512). */
+export type OciManifestTable = {
+  repository_id: string;
+  digest: string;
+  /** Where its bytes are: the blob of the same bytes. */
+  blob: Digest;
+  size: number;
+  media_type: string;
+  /** As it is listed among referrers. */
+  artifact_type: string | null;
+  /** JSON, of manifests with a subject alone: they are listed with them. */
+  annotations: string | null;
+  /** Digest of the manifest that this one refers to; it may not be there. */
+  subject: string | null;
+  created_at: number;
+};
+
+/** What a manifest is made of; the child may be missing where its bytes may not be distributed. */
+export type OciEdgeTable = {
+  repository_id: string;
+  parent: string;
+  child: string;
+  kind: "manifest" | "blob";
+};
+
+/** A blob that a repository may be asked for, under the digest that it was pushed with. */
+export type OciBlobTable = {
+  repository_id: string;
+  digest: string;
+  blob: Digest;
+  size: number;
+  created_at: number;
+};
+
+export type OciTagTable = {
+  repository_id: string;
+  tag: string;
+  digest: string;
+  updated_at: number;
+};
+
+/** An upload session and the repository that it was begun in; its bytes are the blob store's. */
+export type OciUploadTable = {
+  id: string;
+  repository_id: string;
+  started_at: number;
+};
+
 export type Database = {
   products: ProductTable;
   release_keys: ReleaseKeyTable;
@@ -191,4 +249,10 @@ export type Database = {
   admin_tokens: AdminTokenTable;
   server_keys: ServerKeyTable;
   audit_events: AuditEventTable;
+  oci_repositories: OciRepositoryTable;
+  oci_manifests: OciManifestTable;
+  oci_edges: OciEdgeTable;
+  oci_blobs: OciBlobTable;
+  oci_tags: OciTagTable;
+  oci_uploads: OciUploadTable;
 };

@@ -3,6 +3,7 @@ import { chmod, mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 import { type Kysely, sql } from "kysely";
 import type { Clock } from "../io/clock.ts";
+import { type AuditWriter, postgresAuditWriter, sqliteAuditWriter } from "./audit-writer.ts";
 import type { BlobStore } from "./blobs.ts";
 import { type Changes, newChanges } from "./changes.ts";
 import { type Dialect, openPostgres, openSqlite } from "./database.ts";
@@ -24,6 +25,7 @@ export type Store = {
   readonly db: Kysely<Database>;
   readonly dialect: Dialect;
   readonly blobs: BlobStore;
+  readonly auditWriter: AuditWriter;
   readonly clock: Clock;
   readonly dataDir: string;
   readonly changes: Changes;
@@ -37,24 +39,30 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
   await chmod(options.dataDir, 0o700); // it may have been there with other bits; it holds secrets
   const dialect: Dialect = options.databaseUrl === undefined ? "sqlite" : "postgres";
-  const db = options.databaseUrl === undefined ? await openOwnSqlite(join(options.dataDir, "slipway.db")) : openPostgres(options.databaseUrl);
+  const file = join(options.dataDir, "slipway.db");
+  const db = options.databaseUrl === undefined ? await openOwnSqlite(file) : openPostgres(options.databaseUrl);
   try {
     await migrate(db, dialect);
     const blobs = await openDiskBlobs({
       folder: join(options.dataDir, "blobs"),
       ...(options.blobSizeLimit === undefined ? {} : { sizeLimit: options.blobSizeLimit }),
     });
+    const auditWriter = dialect === "sqlite" ? sqliteAuditWriter(file) : postgresAuditWriter(db);
     return {
       db,
       dialect,
       blobs,
+      auditWriter,
       clock: options.clock,
       dataDir: options.dataDir,
       changes: newChanges(),
       ping: async () => {
         await sql`select 1`.execute(db);
       },
-      close: () => db.destroy(),
+      close: async () => {
+        await auditWriter.close();
+        await db.destroy();
+      },
     };
   } catch (error) {
     await db.destroy();

@@ -1,6 +1,6 @@
 /** The updater: what an operator, a timer or an embedding program asks for, each under the lock, each ending in a value or a typed failure. */
 import { acquireLock, type LockOwner, lockOwner } from "../io/lock.ts";
-import { asSlipwayError, errorTable, type ErrorCode, SlipwayError } from "../model/errors.ts";
+import { SlipwayError } from "../model/errors.ts";
 import { compareVersions, tryParseVersion, type Version } from "../model/version.ts";
 import { newTransactionId, proveDescription, readTrustPolicy } from "./acquire.ts";
 import { finish } from "./finish.ts";
@@ -9,6 +9,7 @@ import type { Installation } from "./installation.ts";
 import { emptyState, type InstalledState, type PreviousVersion, readState } from "./installed-state.ts";
 import { foreignJournalError, type JournalReading, readJournal, writeJournal } from "./journal.ts";
 import type { Machine } from "./machine.ts";
+import { type InstallResult, resultOf, type RollbackResult, rollbackResult } from "./outcome.ts";
 import { chooseArtifact, chooseRelease, describePlan, type Offer, requireProgress, type UpgradePlan } from "./plan.ts";
 import { releaseSource } from "./release-source.ts";
 import { resumeTransaction, runTransaction } from "./run.ts";
@@ -22,20 +23,6 @@ const approvalMs = 15 * 60_000;
 const maxAttempts = 3;
 
 export type CheckResult = { readonly installed: string | null; readonly channel: string; readonly offer: Offer };
-
-export type InstallResult =
-  | { readonly kind: "installed"; readonly from: string | null; readonly version: string; readonly downtimeMs: number | null; readonly transaction: string }
-  | { readonly kind: "nothing"; readonly installed: string | null; readonly reason: "up_to_date" | "no_release" };
-
-export type RollbackResult = {
-  readonly from: string;
-  readonly to: string;
-  readonly transaction: string;
-  readonly downtimeMs: number;
-  readonly isStateRestored: boolean;
-  /** Backup id of the state as it was before the rollback. */
-  readonly keptState: string | null;
-};
 
 export type Status = {
   readonly product: string;
@@ -256,10 +243,10 @@ export function createUpdater(installation: Installation, machine: Machine): Upd
       if ((await strategy.reality(transaction)) !== "mixed") return false; // also while an updater holds the lock and starts the service itself
       const lock = await acquireLock(directory.path, "finish files", { waitMs: lockWaitMs });
       try {
-        const present = known(await readJournal(directory.transaction, product), directory);
-        if (present === undefined || !isSwitching(present)) return false;
-        if (present.step === "rollback") await strategy.switchBack(present);
-        else await strategy.switchForward(present);
+        const still = known(await readJournal(directory.transaction, product), directory);
+        if (still === undefined || !isSwitching(still)) return false;
+        if (still.step === "rollback") await strategy.switchBack(still);
+        else await strategy.switchForward(still);
         return true;
       } finally {
         await lock.release();
@@ -347,59 +334,4 @@ function choosePrevious(state: InstalledState, version: Version | undefined): Pr
   throw new SlipwayError("version_not_found", `${version} is not kept on this machine`, {
     hint: isNewer ? "use `slipway upgrade install` for a newer version" : `kept are: ${state.previous.map((entry) => entry.version).join(", ") || "none"}`,
   });
-}
-
-const downtimeOf = ({ timings }: Transaction): number | null =>
-  timings.stoppedAt === undefined || timings.healthyAt === undefined ? null : timings.healthyAt - timings.stoppedAt;
-
-function isErrorCode(text: string): text is ErrorCode {
-  return Object.hasOwn(errorTable, text);
-}
-
-/** A finished transaction as its outcome; a rollback is a failure of the upgrade, with the verdict on the old version. */
-function resultOf(transaction: Transaction): InstallResult {
-  const { from, to, phase, rolledBack, rollbackFailed, lastError } = transaction;
-  if (phase === "applied")
-    return { kind: "installed", from: from.version ?? null, version: to.version, downtimeMs: downtimeOf(transaction), transaction: transaction.id };
-  const why = lastError?.message ?? "no reason was recorded";
-  if (rollbackFailed) {
-    const first = transaction.trialError === undefined ? "" : `; before that: ${transaction.trialError.message}`;
-    throw new SlipwayError(
-      "rollback_failed",
-      `${to.version} failed, and so did going back to ${from.version ?? "nothing"}: ${why}${first}`,
-      lastError?.detail === undefined ? {} : { detail: lastError.detail },
-    );
-  }
-  if (rolledBack && transaction.rollbackReason === "approval")
-    throw new SlipwayError("needs_confirmation", `${why}; ${from.version ?? "nothing"} runs as before`);
-  if (rolledBack) {
-    const back = from.version === undefined ? "it was taken away again; nothing was installed before" : `rolled back to ${from.version}, which is healthy`;
-    const hint = from.version === undefined ? "`slipway upgrade history` keeps the report" : errorTable.health_failed.hint;
-    throw new SlipwayError("health_failed", `${to.version} is not healthy (${why}); ${back}`, { detail: "rolled_back", hint });
-  }
-  throw new SlipwayError(
-    lastError !== undefined && isErrorCode(lastError.code) ? lastError.code : "internal",
-    why,
-    lastError?.detail === undefined ? {} : { detail: lastError.detail },
-  );
-}
-
-function rollbackResult(transaction: Transaction): RollbackResult {
-  if (!transaction.rolledBack) throw asSlipwayError(failureOf(transaction));
-  return {
-    from: transaction.to.version,
-    to: transaction.from.version ?? "none",
-    transaction: transaction.id,
-    downtimeMs: downtimeOf(transaction) ?? 0,
-    isStateRestored: transaction.backup?.restored === true,
-    keptState: transaction.safetyBackup?.id ?? null,
-  };
-}
-
-function failureOf(transaction: Transaction): unknown {
-  try {
-    return resultOf(transaction);
-  } catch (error) {
-    return error;
-  }
 }

@@ -1,5 +1,6 @@
 /** The apks that the tests pin: written anew by each run, with keys that sign nothing but tests. Real apk-tools accepted these very bytes. */
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { comparePaths } from "../../src/formats/entry-path.ts";
 import { writeApk } from "../../src/formats/apk.ts";
 import type { SignApk } from "../../src/formats/apk-segment.ts";
@@ -7,7 +8,7 @@ import { bytesSource } from "../../src/formats/byte-source.ts";
 import type { PackageEntry, PackageOutput, PackageSpec, Spool } from "../../src/formats/package.ts";
 import { parseVersion } from "../../src/model/version.ts";
 import { type ApkSigningKey, readApkSigningKey, signApkMember } from "../../src/trust/apk-signature.ts";
-import { dependencies, file, sampleEntries, sampleSpec } from "./sample.ts";
+import { dependencies, file, sampleEntries, sampleSpec, spoolMaker, writeFileBy } from "./sample.ts";
 
 function testKey(name: string): ApkSigningKey {
   return readApkSigningKey(readFileSync(new URL(`../fixtures/${name}`, import.meta.url), "utf8"));
@@ -31,6 +32,11 @@ export async function apkBytes(
   const { signControl } = options;
   await writeApk(spec, { ...memoryOutput(pieces), ...(signControl === undefined ? {} : { signControl }) });
   return Buffer.concat(pieces);
+}
+
+/** Writes a signed package to disk, with spools on disk: memory stays the same for any size. */
+export async function apkFile(folder: string, spec: PackageSpec, name: string): Promise<string> {
+  return writeFileBy(join(folder, name), (sink) => writeApk(spec, { sink, makeSpool: spoolMaker(folder), signControl: signWith(apkKey) }));
 }
 
 function memoryOutput(pieces: Uint8Array[]): PackageOutput {

@@ -25,13 +25,13 @@ async function write(
   return JSON.parse(printed) as Record<string, number>;
 }
 
-test("J1 deb, rpm, tar.gz and zip are byte-identical under another time zone, umask, locale, folder and day (regression 20)", async (t) => {
+test("J1 deb, rpm, apk, tar.gz and zip are byte-identical under another time zone, umask, locale, folder and day (regression 20)", async (t) => {
   const folder = await temporaryFolder(t);
   await write(join(folder, "a"), { umask: "022", cwd: "/", env: { TZ: "UTC", LC_ALL: "C" } });
   await write(join(folder, "b"), { umask: "077", cwd: folder, env: { TZ: "Asia/Kathmandu", LC_ALL: "de_DE.UTF-8", HOME: folder, SOURCE_DATE_EPOCH: "1" } });
   await write(join(folder, "c"), { umask: "000", cwd: "/tmp", env: { TZ: "America/St_Johns" } });
   const names = (await readdir(join(folder, "a"))).sort();
-  assert.deepEqual(names, ["gzip.deb", "gzip.rpm", "toy.tar.gz", "toy.zip", "zstd.deb", "zstd.rpm"]);
+  assert.deepEqual(names, ["gzip.apk", "gzip.deb", "gzip.rpm", "toy.tar.gz", "toy.zip", "zstd.deb", "zstd.rpm"]);
   for (const name of names) {
     const [a, b, c] = await Promise.all(["a", "b", "c"].map((run) => readFile(join(folder, run, name))));
     assert.ok(a !== undefined && b !== undefined && c !== undefined && a.equals(b) && a.equals(c), `${name} differs`);

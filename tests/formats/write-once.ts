@@ -7,6 +7,7 @@ import type { ByteSource, PackageCompression, PackageEntry } from "../../src/for
 import { writeTarArchive } from "../../src/formats/tar-archive.ts";
 import { writeZip } from "../../src/formats/zip.ts";
 import { parseVersion } from "../../src/model/version.ts";
+import { apkFile } from "./apk-sample.ts";
 import { debFile, file, gzip, loggingScripts, rpmFile, sampleSpec, writeFileBy, zstd } from "./sample.ts";
 
 /**
@@ -47,6 +48,7 @@ for (const compression of compressions) {
   await measured(`${compression.codec}.rpm`, () => rpmFile(spools, { ...spec, compression }, { name: `${compression.codec}.rpm` }));
 }
 const { epochSeconds } = spec;
+await measured("gzip.apk", () => apkFile(spools, { ...spec, compression: gzip }, "gzip.apk"));
 await measured("toy.tar.gz", () =>
   writeFileBy(join(spools, "toy.tar.gz"), (sink) => writeTarArchive({ entries: archive, compression: gzip, epochSeconds }, sink)),
 );

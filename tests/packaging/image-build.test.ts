@@ -143,10 +143,10 @@ test("an image on a base keeps the base's layers, links and settings, and names 
   if (!needClient(t, "skopeo", "umoci", "busybox")) return;
   if (process.getuid?.() !== 0) return t.skip("unpacking with owners needs root");
   const folder = await temporary(t);
-  const base = await buildSample(join(folder, "base"), { tags: ["base"], labels: { of: "base" }, env: { FROM_BASE: "1" } });
+  const base = await buildSample(join(folder, "base"), { tags: ["base-{version}"], labels: { of: "base" }, env: { FROM_BASE: "1" } });
   await assert.rejects(openLayoutBase(join(folder, "base"), "other"), refusedWith("source_missing", /base/));
-  const opened = await openLayoutBase(join(folder, "base"), "base");
-  const plan = planSample({ base: "oci:base:base", tags: ["x"], entrypoint: ["/usr/bin/app"], env: { OWN: "2" } });
+  const opened = await openLayoutBase(join(folder, "base"), "base-1.2.0-rc.1");
+  const plan = planSample({ base: "oci:base:base-1.2.0-rc.1", tags: ["x{version}"], entrypoint: ["/usr/bin/app"], env: { OWN: "2" } });
   const layout = await createImageLayout(join(folder, "layout"));
   await buildImage({
     plan,
@@ -167,7 +167,7 @@ test("an image on a base keeps the base's layers, links and settings, and names 
     assert.equal(one.config.history.length, 2);
     assert.equal(one.config.runtime.labels?.["of"], "base");
   }
-  await requireCommand(["skopeo", "copy", `oci:${folder}/layout:x`, `oci:${folder}/single:x`], { timeoutMs });
+  await requireCommand(["skopeo", "copy", `oci:${folder}/layout:x1.2.0-rc.1`, `oci:${folder}/single:x`], { timeoutMs });
   await requireCommand(["umoci", "unpack", "--image", `${folder}/single:x`, `${folder}/bundle`], { timeoutMs });
   assert.equal((await stat(join(folder, "bundle/rootfs/tmp"))).mode & 0o7777, 0o1777);
   assert.ok((await stat(join(folder, "bundle/rootfs/usr/bin/app"))).isFile());
@@ -176,7 +176,7 @@ test("an image on a base keeps the base's layers, links and settings, and names 
 test("a base without the platform, and a base whose blob was changed, are refused", async (t) => {
   if (!needClient(t, "busybox")) return;
   const folder = await temporary(t);
-  const base = await buildSample(join(folder, "base"), { tags: ["base"], targets: ["linux/amd64"] });
+  const base = await buildSample(join(folder, "base"), { tags: ["base-{version}"], targets: ["linux/amd64"] });
   const opened = await openLayoutBase(join(folder, "base"));
   const layout = await createImageLayout(join(folder, "layout"));
   const build = { layout, base: opened, systemEntries: [], productEntries: async () => [] };
@@ -238,7 +238,8 @@ test("a recipe that cannot work is refused before anything is built", async (t) 
     [{ base: "oci:base", nsswitch: true }, /replace the base's own/],
     [{ user: "nobody" }, /nobody is not among users/],
     [{ entrypoint: ["busybox"] }, /absolute path/],
-    [{ tags: ["{version}", "1.2.0-rc.1"] }, /stands there twice/],
+    [{ tags: ["{tag}", "v{version}"] }, /stands there twice/],
+    [{ tags: ["latest"] }, /no tag is left for the preview/],
     [{ targets: ["linux/s390x"] }, /not among the targets/],
     [{ targets: ["windows/amd64"] }, /not linux/],
     [{ base: "registry.example/debian:12" }, /add @sha256/],
@@ -254,6 +255,7 @@ test("a recipe that cannot work is refused before anything is built", async (t) 
   assert.equal(planSample({ user: 1000 }).runtime.user, "1000:1000");
   assert.deepEqual(planSample({}).runtime.entrypoint, ["/usr/bin/busybox"]);
   assert.deepEqual(planSample({}).tags, ["1.2.0-rc.1"]);
+  assert.deepEqual(planSample({ tags: ["{version}", "latest"] }).tags, ["1.2.0-rc.1"], "no preview becomes latest");
 
   const layout = await createImageLayout(join(await temporary(t), "layout"));
   const build = { layout, systemEntries: [] };

@@ -126,7 +126,7 @@ test("C1 a base comes from a registry by digest, only the platforms that are nee
   };
   await pullBase({ client: blobless, reference, platforms, layout: cache });
   const derived = await createImageLayout(join(folder, "derived"));
-  const plan = planSample({ base: `${host}/acme/toolbox@${digest}`, tags: ["x"] }, ["linux/amd64"]);
+  const plan = planSample({ base: `${host}/acme/toolbox@${digest}`, tags: ["x{version}"] }, ["linux/amd64"]);
   const built = await buildImage({
     plan,
     base,

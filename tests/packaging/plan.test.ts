@@ -31,7 +31,7 @@ test("J1 the recipe of JACO plans exactly the names that the document gives", as
   ]);
 });
 
-test("C1 the recipe of Coequal plans packages and six single files", async () => {
+test("C1 the recipe of Coequal plans packages, six single files and one image", async () => {
   assert.deepEqual(namesOf(await example("coequal"), "1.4.2").toSorted(), [
     "SHA256SUMS",
     "SHA256SUMS.sig",
@@ -41,6 +41,7 @@ test("C1 the recipe of Coequal plans packages and six single files", async () =>
     "coequal-1.4.2-darwin-arm64",
     "coequal-1.4.2-linux-amd64",
     "coequal-1.4.2-linux-arm64",
+    "coequal-1.4.2-oci.tar",
     "coequal-1.4.2-windows-amd64.exe",
     "coequal-1.4.2-windows-arm64.exe",
     "coequal_1.4.2_amd64.deb",

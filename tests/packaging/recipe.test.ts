@@ -36,8 +36,8 @@ const mistakes: readonly (readonly [name: string, from: string | RegExp, to: str
   [
     "a key of a later version",
     "archives:",
-    "images:",
-    'slipway.yaml:10:1 "images" at the top is not supported by this version and is refused instead of ignored; supported: name,',
+    "compatibility:",
+    'slipway.yaml:10:1 "compatibility" at the top is not supported by this version and is refused instead of ignored; supported: name,',
   ],
   [
     "alternatives in a list for all formats, where apk is one of them",

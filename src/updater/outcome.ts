@@ -1,0 +1,72 @@
+/** What a finished transaction means to whoever asked for it: a result, or the failure with the verdict on the old version. */
+import { asSlipwayError, type ErrorCode, errorTable, SlipwayError } from "../model/errors.ts";
+import type { Transaction } from "./transaction.ts";
+
+export type InstallResult =
+  | { readonly kind: "installed"; readonly from: string | null; readonly version: string; readonly downtimeMs: number | null; readonly transaction: string }
+  | { readonly kind: "nothing"; readonly installed: string | null; readonly reason: "up_to_date" | "no_release" };
+
+export type RollbackResult = {
+  readonly from: string;
+  readonly to: string;
+  readonly transaction: string;
+  readonly downtimeMs: number;
+  readonly isStateRestored: boolean;
+  /** Backup id of the state as it was before the rollback. */
+  readonly keptState: string | null;
+};
+
+const downtimeOf = ({ timings }: Transaction): number | null =>
+  timings.stoppedAt === undefined || timings.healthyAt === undefined ? null : timings.healthyAt - timings.stoppedAt;
+
+function isErrorCode(text: string): text is ErrorCode {
+  return Object.hasOwn(errorTable, text);
+}
+
+/** A finished transaction as its outcome; a rollback is a failure of the upgrade, with the verdict on the old version. */
+export function resultOf(transaction: Transaction): InstallResult {
+  const { from, to, phase, rolledBack, rollbackFailed, lastError } = transaction;
+  if (phase === "applied")
+    return { kind: "installed", from: from.version ?? null, version: to.version, downtimeMs: downtimeOf(transaction), transaction: transaction.id };
+  const why = lastError?.message ?? "no reason was recorded";
+  if (rollbackFailed) {
+    const first = transaction.trialError === undefined ? "" : `; before that: ${transaction.trialError.message}`;
+    throw new SlipwayError(
+      "rollback_failed",
+      `${to.version} failed, and so did going back to ${from.version ?? "nothing"}: ${why}${first}`,
+      lastError?.detail === undefined ? {} : { detail: lastError.detail },
+    );
+  }
+  if (rolledBack && transaction.rollbackReason === "approval")
+    throw new SlipwayError("needs_confirmation", `${why}; ${from.version ?? "nothing"} runs as before`);
+  if (rolledBack) {
+    const back = from.version === undefined ? "it was taken away again; nothing was installed before" : `rolled back to ${from.version}, which is healthy`;
+    const hint = from.version === undefined ? "`slipway upgrade history` keeps the report" : errorTable.health_failed.hint;
+    throw new SlipwayError("health_failed", `${to.version} is not healthy (${why}); ${back}`, { detail: "rolled_back", hint });
+  }
+  throw new SlipwayError(
+    lastError !== undefined && isErrorCode(lastError.code) ? lastError.code : "internal",
+    why,
+    lastError?.detail === undefined ? {} : { detail: lastError.detail },
+  );
+}
+
+export function rollbackResult(transaction: Transaction): RollbackResult {
+  if (!transaction.rolledBack) throw asSlipwayError(failureOf(transaction));
+  return {
+    from: transaction.to.version,
+    to: transaction.from.version ?? "none",
+    transaction: transaction.id,
+    downtimeMs: downtimeOf(transaction) ?? 0,
+    isStateRestored: transaction.backup?.restored === true,
+    keptState: transaction.safetyBackup?.id ?? null,
+  };
+}
+
+function failureOf(transaction: Transaction): unknown {
+  try {
+    return resultOf(transaction);
+  } catch (error) {
+    return error;
+  }
+}
