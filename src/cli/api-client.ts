@@ -7,7 +7,7 @@ import { errorSchema } from "../server/wire.ts";
 import { type Invocation, textOption } from "./command.ts";
 
 export type ApiRequest<S extends z.ZodType> = {
-  readonly method: "GET" | "POST" | "PUT";
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
   /** Segments after /api/v1, each encoded here. */
   readonly path: readonly string[];
   readonly query?: Readonly<Record<string, string | undefined>>;

@@ -1,5 +1,6 @@
 /** Rows of the command table. What is made on the vendor's machine: recipe, plan, build. */
 import type { CommandRow, OptionRow } from "./command.ts";
+import { serverOptions } from "./shared-options.ts";
 
 const planOptions: readonly OptionRow[] = [
   { flags: "--recipe <file>", text: "the recipe; by default slipway.yaml in this folder" },
@@ -41,6 +42,7 @@ export const buildCommands: readonly CommandRow[] = [
       { flags: "--out <directory>", text: "where <version>/ appears; by default dist beside the recipe" },
       { flags: "--dry-run", text: "print the plan and build nothing" },
       { flags: "--passphrase-file <file>", text: "its first line is the passphrase of the release keys" },
+      { flags: "--builder <uri>", text: "who builds, for the provenance, as the address of a CI workflow; by default nobody in particular" },
     ],
     examples: ["slipway build", "slipway build --version 1.4.2 --only deb,rpm --target linux/arm64", "slipway build --unsigned --out /tmp/preview"],
     load: () => import("./build.ts"),
@@ -58,5 +60,37 @@ export const buildCommands: readonly CommandRow[] = [
     ],
     examples: ["slipway lint", "slipway lint --strict --json"],
     load: () => import("./lint.ts"),
+  },
+  {
+    name: "test-install",
+    summary: "Install, upgrade, remove and purge the built packages in throw-away roots",
+    description:
+      "Uses the package managers of this machine (dpkg, apt, rpm, dnf, apk) in empty roots with busybox, which are gone afterwards; what the packages depend on is stood in for. Shows which scripts ran with which arguments, what they called and which files stayed. Needs root, or unprivileged user namespaces, and a static busybox. Packages for another processor run where qemu-user is registered.",
+    arguments: [{ name: "dist", text: "folder of the built release; by default the newest under dist/", isOptional: true }],
+    options: [
+      { flags: "--from <dist>", text: "the release to upgrade from; by default the next older one beside it" },
+      { flags: "--only <formats>", text: "only these: deb, rpm, apk" },
+      { flags: "--version <version>", text: "the version under dist/" },
+      { flags: "--recipe <file>", text: "the recipe; by default slipway.yaml in this folder, where there is one" },
+    ],
+    examples: ["slipway test-install", "slipway test-install dist/1.4.2 --from dist/1.4.1 --only deb"],
+    load: () => import("./test-install.ts"),
+  },
+  {
+    name: "rebuild",
+    summary: "Build a release again from its tag and compare it byte for byte",
+    description:
+      "Checks the tag out into a folder of its own, builds what was released with the recipe at the tag, and names the first member and byte that differ; exit code 3 then. Without the release keys, rpm and apk are compared apart from their signatures. Your working tree is not touched.",
+    options: [
+      { flags: "--verify <tag>", text: "the release, as v1.4.2", isRequired: true },
+      { flags: "--dist <directory>", text: "what was released; by default dist/<version> beside the recipe" },
+      { flags: "--from-server", text: "compare with what the server holds" },
+      { flags: "--unsigned", text: "do not look for the release keys" },
+      { flags: "--passphrase-file <file>", text: "its first line is the passphrase of the release keys" },
+      { flags: "--recipe <file>", text: "the recipe; by default slipway.yaml in this folder" },
+      ...serverOptions,
+    ],
+    examples: ["slipway rebuild --verify v1.4.2", "slipway rebuild --verify v1.4.2 --from-server --unsigned"],
+    load: () => import("./rebuild.ts"),
   },
 ];

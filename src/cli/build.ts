@@ -5,6 +5,7 @@ import { systemClock } from "../io/clock.ts";
 import { runCommand } from "../io/command.ts";
 import { readPassphrase } from "../io/passphrase.ts";
 import { connectRegistry } from "../io/registry-login.ts";
+import { SlipwayError } from "../model/errors.ts";
 import { formatTarget } from "../model/target.ts";
 import { type BuildResult, buildRelease } from "../packaging/build.ts";
 import type { Plan } from "../packaging/plan.ts";
@@ -23,10 +24,12 @@ export const run: CommandRun = async (invocation) => {
     return 0;
   }
   const signer = await loadSigner(invocation, { recipe, plan, folder });
+  const builderId = readBuilderId(textOption(options, "builder"));
   const out = textOption(options, "out");
   const outFolder = out === undefined ? join(folder, "dist") : resolve(cwd, out);
   const lines = lineWriter(output);
-  const progress = output.progress(`building ${plan.product} ${plan.version}`, plan.artifacts.length);
+  const described = plan.records.filter(({ kind }) => kind === "sbom" || kind === "provenance");
+  const progress = output.progress(`building ${plan.product} ${plan.version}`, plan.artifacts.length + described.length);
   let done = 0;
   const result = await buildRelease({
     recipe,
@@ -36,7 +39,9 @@ export const run: CommandRun = async (invocation) => {
     run: runCommand,
     connectRegistry: (host) => connectRegistry(host, { env: invocation.env, signal }),
     jobs: availableParallelism(),
+    tool: { name: "slipway", version: invocation.version },
     signal,
+    ...(builderId === undefined ? {} : { builderId }),
     ...(signer === undefined ? {} : { signer }),
     onCommand: (command) => {
       output.note(output.colors.dim(`${formatTarget(command.target)}: ${command.argv.join(" ")}`));
@@ -76,6 +81,11 @@ async function loadSigner(
   });
 }
 
+function readBuilderId(text: string | undefined): string | undefined {
+  if (text === undefined || (/^[a-z][a-z0-9+.-]*:\S+$/.test(text) && URL.canParse(text))) return text;
+  throw new SlipwayError("usage", `--builder ${text.slice(0, 200)} is not a URI`, { hint: "name the CI workflow by its https address" });
+}
+
 function report(result: BuildResult, { output, cwd }: Invocation, signer: ReleaseSigner | undefined): void {
   const { manifest } = result;
   output.table(
@@ -83,9 +93,10 @@ function report(result: BuildResult, { output, cwd }: Invocation, signer: Releas
     manifest.artifacts.map((artifact) => [artifact.name, formatBytes(artifact.size), artifact.sha256]),
   );
   const keys = signer === undefined ? [] : Object.entries(signer.keyIds).map(([kind, id]) => `${kind} key ${id}`);
+  for (const warning of result.warnings) output.note(`${output.colors.yellow("warning:")} ${warning}`);
   output.line();
   output.line(`${result.files.length} files in ${shortPath(cwd, result.folder)}, ${keys.length === 0 ? "not signed" : `signed with ${keys.join(" and ")}`}`);
-  output.result({ folder: result.folder, files: result.files, keys: signer?.keyIds ?? {}, manifest });
+  output.result({ folder: result.folder, files: result.files, keys: signer?.keyIds ?? {}, warnings: result.warnings, manifest });
 }
 
 /** Output of the build command as whole lines: it comes in pieces of any size. */

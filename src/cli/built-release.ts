@@ -79,7 +79,7 @@ async function foldersIn(folder: string): Promise<readonly string[]> {
 export async function readBuiltRelease(folder: string, sumsName: string): Promise<BuiltRelease> {
   const sums = parseChecksums(await readPiece(folder, sumsName, sumsSizeLimit), sumsName);
   if (!sums.has(manifestName)) throw new SlipwayError("sums_invalid", `${sumsName} does not list ${manifestName}`, { place: join(folder, sumsName) });
-  const manifest = readManifest(await readPiece(folder, manifestName, manifestSizeLimit), join(folder, manifestName));
+  const manifest = await readBuiltManifest(folder);
   const present = (await readdir(folder)).sort();
   const signatures = Object.values(signatureSuffixes)
     .map((suffix) => `${sumsName}${suffix}`)
@@ -90,6 +90,11 @@ export async function readBuiltRelease(folder: string, sumsName: string): Promis
   const sumsFile = files.find((file) => file.name === sumsName);
   if (sumsFile === undefined) throw new Error("the sums file was read and is not in the list");
   return { folder, manifest, sumsName, sumsDigest: sumsFile.digest, files, ignored: present.filter((name) => !names.includes(name)) };
+}
+
+/** The manifest of a built or downloaded release; throws `source_missing`, `source_unusable`. */
+export async function readBuiltManifest(folder: string): Promise<Manifest> {
+  return readManifest(await readPiece(folder, manifestName, manifestSizeLimit), join(folder, manifestName));
 }
 
 async function readPiece(folder: string, name: string, limit: number): Promise<Buffer> {

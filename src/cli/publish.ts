@@ -11,6 +11,7 @@ import { attachedSchema, productSchema, releaseKeysSchema, releaseSchema, upload
 import { type ApiClient, openApi, withRetries } from "./api-client.ts";
 import { type BuiltRelease, findBuiltFolder, type LocalFile, readBuiltRelease, readRecipeIfPresent } from "./built-release.ts";
 import { type CommandRun, type Invocation, listOption, textOption } from "./command.ts";
+import { discardRelease } from "./discard-release.ts";
 import { formatBytes, type Progress } from "./output.ts";
 import { type PublicKeys, readPublicKeyFiles, readRecipeKeys } from "./public-keys.ts";
 
@@ -27,7 +28,7 @@ export const run: CommandRun = async (invocation) => {
   const api = await openApi(invocation, recipe?.publish.server);
   await api.call({ method: "POST", path: ["products"], body: { name: product }, schema: productSchema });
   const registered = await registerKeys(api, invocation, { product, recipe: recipe?.name === product ? recipe : undefined });
-  const release = await api.call({ method: "POST", path: ["products", product, "releases"], body: { version, channel }, schema: releaseSchema });
+  const release = await openDraft(api, invocation, built);
   const sent = await sendFiles(api, invocation, { built, release });
   const drafted = await api.call({ method: "GET", path: ["products", product, "releases", version], schema: releaseSchema });
   output.result({
@@ -45,6 +46,22 @@ export const run: CommandRun = async (invocation) => {
   if (drafted.state === "draft") output.line(`customers do not see it yet; publish it with: slipway release publish v${version} --product ${product}`);
   return 0;
 };
+
+/**
+ * The draft to fill. One that holds files of an earlier build under names that this build has not (they cannot be published with it) is
+ * discarded and begun again; bytes that the server has are not sent twice.
+ */
+async function openDraft(api: ApiClient, invocation: Invocation, built: BuiltRelease): Promise<WireRelease> {
+  const { product, version, channel } = built.manifest;
+  const open = (): Promise<WireRelease> =>
+    api.call({ method: "POST", path: ["products", product, "releases"], body: { version, channel }, schema: releaseSchema });
+  const release = await open();
+  const stale = release.artifacts.map(({ name }) => name).filter((name) => !built.files.some((file) => file.name === name));
+  if (release.state !== "draft" || stale.length === 0) return release;
+  invocation.output.note(`the draft of ${product} ${version} held files that this build has not: ${stale.join(", ")}; it is discarded and staged again`);
+  await discardRelease(api, product, version);
+  return open();
+}
 
 /** Registers kinds of key that the product has none of; keys given with --release-key replace what is there. Returns the kinds that were set. */
 async function registerKeys(

@@ -1,4 +1,4 @@
-/** `slipway release list|show|publish|withdraw|retain`: releases on the server. */
+/** `slipway release list|show|discard|publish|withdraw|retain`: releases on the server. */
 import { z } from "zod";
 import { SlipwayError } from "../model/errors.ts";
 import { parseVersion } from "../model/version.ts";
@@ -6,6 +6,7 @@ import type { Recipe } from "../packaging/recipe.ts";
 import { productSchema, releaseSchema, releaseSummarySchema, retentionPlanSchema, type WireRetentionPlan } from "../server/wire.ts";
 import { type ApiClient, openApi } from "./api-client.ts";
 import { readRecipeIfPresent } from "./built-release.ts";
+import { discardRelease } from "./discard-release.ts";
 import { checkByDownload } from "./check-by-download.ts";
 import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
 import { formatBytes, type Output } from "./output.ts";
@@ -71,6 +72,16 @@ export const runShow: CommandRun = async (invocation) => {
 function releasePath(product: string, version: string | undefined): readonly string[] {
   return ["products", product, "releases", parseVersion(version ?? "")];
 }
+
+/** Asks nothing: a draft is nobody's yet, and `slipway publish` puts it together again without sending its bytes twice. */
+export const runDiscard: CommandRun = async (invocation) => {
+  const { output } = invocation;
+  const { api, product } = await openPlace(invocation);
+  const release = await discardRelease(api, product, parseVersion(invocation.args[0] ?? ""));
+  output.result({ product, version: release.version, discarded: true });
+  output.line(`the draft of ${product} ${release.version} is discarded; its uploaded bytes stay on the server for two days`);
+  return 0;
+};
 
 /** Everything is downloaded again and verified here, on the vendor's own machine, before the server is told to switch. */
 export const runPublish: CommandRun = async (invocation) => {

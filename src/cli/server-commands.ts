@@ -50,7 +50,7 @@ export const serverCommands: readonly CommandRow[] = [
     name: "publish",
     summary: "Upload a built release into a draft that no customer sees",
     description:
-      "Checks the folder against its sums, makes the product and registers the public halves of the recipe's release keys where they are missing, sends the bytes that the server lacks. A killed upload goes on where it stopped when run again.",
+      "Checks the folder against its sums, makes the product and registers the public halves of the recipe's release keys where they are missing, sends the bytes that the server lacks. A killed upload goes on where it stopped when run again. A draft that holds files of an earlier build is discarded and staged again.",
     arguments: [{ name: "directory", text: "the built release; by default the only one under dist/", isOptional: true }],
     options: [
       { flags: "--version <version>", text: "the release under dist/<version>" },
@@ -94,6 +94,16 @@ export const serverCommands: readonly CommandRow[] = [
     options: [productOption, recipeOption, ...serverOptions],
     examples: ["slipway release show v1.4.2"],
     load: async () => ({ run: (await import("./release.ts")).runShow }),
+  },
+  {
+    name: "release discard",
+    summary: "Remove a draft from the server",
+    description:
+      "Asks nothing: customers never saw it, and its uploaded bytes stay on the server for two days, so that `slipway publish` need not send them again. What was ever published is refused.",
+    arguments: [versionArgument],
+    options: [productOption, recipeOption, ...serverOptions],
+    examples: ["slipway release discard v1.4.2"],
+    load: async () => ({ run: (await import("./release.ts")).runDiscard }),
   },
   {
     name: "release publish",

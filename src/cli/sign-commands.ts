@@ -15,7 +15,11 @@ export const signCommands: readonly CommandRow[] = [
       { flags: "--passphrase-file <file>", text: "its first line is the passphrase" },
       { flags: "--no-passphrase", text: "leave the private half readable for whoever has the file" },
     ],
-    examples: ['slipway keys new release --user-id "Acme Releases <release@acme.example>"', "slipway keys new release --type minisign"],
+    examples: [
+      'slipway keys new release --user-id "Acme Releases <release@acme.example>"',
+      "slipway keys new release --type minisign",
+      "slipway keys new release --type apk",
+    ],
     load: async () => ({ run: (await import("./keys.ts")).runNew }),
   },
   {

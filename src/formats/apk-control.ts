@@ -1,9 +1,9 @@
 /** The control segment of an apk: `.PKGINFO` and the scripts (apk-package(5); abuild's `.PKGINFO` is the form that every apk reads). */
 import { SlipwayError } from "../model/errors.ts";
 import { architectureWord } from "../model/target.ts";
-import { apkDependency } from "./dependency.ts";
 import type { SegmentMember } from "./apk-segment.ts";
 import { apkFullVersion } from "./apk-version.ts";
+import { apkDependency } from "./dependency.ts";
 import { hasControlCharacter } from "./entry-path.ts";
 import type { DependencyKind, PackageSpec, ScriptName } from "./package.ts";
 import { formatScripts } from "./package-script.ts";

@@ -2,13 +2,14 @@
  * Writes an apk package, format v2 (apk-v2(5)), which apk-tools 2 and 3 install: signature | control | data, each a gzip member.
  *
  * The control segment names the SHA-256 of the data member and the signature covers the control member, each before the bytes it speaks
- * of. So data is compressed into a spool first; a file's checksum stands before its content, so each file is read twice: hashed, then packed.
+ * of. So data is compressed into a spool first. A file's checksum stands before its content, so a large file is read twice: hashed, then
+ * packed; a small one is held meanwhile.
  */
 import { createHash, hash } from "node:crypto";
 import { SlipwayError } from "../model/errors.ts";
 import { apkControlMembers } from "./apk-control.ts";
 import { packSegment, packSignatures, type SignApk } from "./apk-segment.ts";
-import { countingSink, pour } from "./byte-source.ts";
+import { bytesSource, countingSink, pour } from "./byte-source.ts";
 import { createCompressor } from "./compress.ts";
 import { checkEntries, comparePaths, undeclaredParents } from "./entry-path.ts";
 import type { ByteSource, FileEntry, PackageEntry, PackageOutput, PackageSpec, Spool } from "./package.ts";
@@ -21,6 +22,8 @@ export type ApkOutput = PackageOutput & {
 
 /** apk 2 reads a member's size into 32 bits. */
 const fileSizeLimit = 0xffffffff;
+/** Opening a small file twice costs more than holding it. */
+const heldSizeLimit = 256 * 1024;
 export const apkChecksumKey = "APK-TOOLS.checksum.SHA1";
 
 /**
@@ -105,11 +108,17 @@ async function spoolData(spool: Spool, spec: PackageSpec): Promise<{ readonly so
 
 async function addFile(tar: ReturnType<typeof createTarWriter>, entry: FileEntry, epochSeconds: number): Promise<void> {
   const { path, owner, group, mode } = entry;
+  const isHeld = entry.source.size <= heldSizeLimit;
+  const held: Uint8Array[] = [];
   const announced = createHash("sha1");
-  await pour(entry.source, () => undefined, { name: path, hashes: [announced] });
+  await pour(entry.source, (piece) => void (isHeld && held.push(Uint8Array.from(piece))), { name: path, hashes: [announced] });
   const checksum = announced.digest("hex");
+  const header = { name: path.slice(1), kind: "file", mode, epochSeconds, owner, group, pax: { [apkChecksumKey]: checksum } } as const;
+  if (isHeld) {
+    await tar.add(header, bytesSource(Buffer.concat(held)));
+    return;
+  }
   const packed = createHash("sha1");
-  const pax = { [apkChecksumKey]: checksum };
-  await tar.add({ name: path.slice(1), kind: "file", mode, epochSeconds, owner, group, pax }, entry.source, [packed]);
+  await tar.add(header, entry.source, [packed]);
   if (packed.digest("hex") !== checksum) throw new SlipwayError("source_unusable", `${path} changed while it was read`);
 }

@@ -1,6 +1,6 @@
 /** What a bill of materials (SBOM) says about one artifact, before it is spelled as CycloneDX or SPDX. */
 import { createHash } from "node:crypto";
-import type { ArtifactKind } from "../model/manifest.ts";
+import type { ArtifactKind, ManifestArtifact } from "../model/manifest.ts";
 import { packageUrl } from "./package-url.ts";
 import type { DependencyKind } from "./package.ts";
 
@@ -41,7 +41,8 @@ export type SystemDependency = {
 };
 
 export type BillOfMaterials = {
-  readonly artifact: { readonly name: string; readonly kind: ArtifactKind; readonly sha256: string };
+  /** `sha256` is of the file, 64 hex digits; `image` says what registries know an image by. */
+  readonly artifact: { readonly name: string; readonly kind: ArtifactKind; readonly sha256: string; readonly image?: NonNullable<ManifestArtifact["image"]> };
   readonly product: string;
   readonly version: string;
   readonly summary: string;
@@ -88,9 +89,13 @@ export function allComponents(bill: BillOfMaterials): readonly Component[] {
   return mergeComponents([...bill.programs.flatMap((program) => program.components), ...bill.components]);
 }
 
-/** The artifact itself: named by its digest, because no registry has it under this name. */
+/** The artifact itself: named by its digest, because no registry of packages has it under this name. */
 export function artifactPurl({ artifact, product, version }: BillOfMaterials): string {
-  if (artifact.kind === "image") return packageUrl({ ecosystem: "oci", name: product, version: `sha256:${artifact.sha256}`, qualifiers: { tag: version } });
+  const { image } = artifact;
+  if (image !== undefined) {
+    const [tag = version] = image.tags;
+    return packageUrl({ ecosystem: "oci", name: image.repository.split("/").at(-1) ?? product, version: image.digest, qualifiers: { tag } });
+  }
   return packageUrl({ ecosystem: "generic", name: product, version, qualifiers: { checksum: `sha256:${artifact.sha256}`, file_name: artifact.name } });
 }
 

@@ -38,9 +38,9 @@ export function createGzipMembers(source: AsyncIterable<Uint8Array>): GzipMember
 
   const refill = async (): Promise<boolean> => {
     while (held.length === 0) {
-      const next = await iterator.next();
-      if (next.done === true) return false;
-      held = next.value;
+      const piece = await iterator.next();
+      if (piece.done === true) return false;
+      held = piece.value;
     }
     return true;
   };

@@ -41,6 +41,24 @@ export async function readTagSeconds(run: RunCommand, folder: string, tag: strin
   return seconds === undefined || seconds === "" ? undefined : Number(seconds);
 }
 
+/** Where a commit comes from. */
+export type GitOrigin = {
+  /** As git has it: a URL, perhaps with credentials in it, or a folder. */
+  readonly remote?: string;
+  /** The folder inside the repository with a slash at its end; empty at its top. */
+  readonly prefix: string;
+  /** The repository here has the tag, and it names that commit. */
+  readonly isTagged: boolean;
+};
+
+export async function readGitOrigin(run: RunCommand, folder: string, at: { readonly commit: string; readonly tag: string }): Promise<GitOrigin> {
+  const git = gitIn(run, folder);
+  const remote = await git(["remote", "get-url", "origin"]);
+  const tagged = await git(["rev-parse", "--verify", "--quiet", `refs/tags/${at.tag}^{commit}`]);
+  const prefix = (await git(["rev-parse", "--show-prefix"])) ?? "";
+  return { ...(remote === undefined ? {} : { remote }), prefix, isTagged: tagged === at.commit };
+}
+
 /** One git command in the folder: its output without the last line break, undefined where git refuses. */
 function gitIn(run: RunCommand, folder: string) {
   return async (args: readonly string[]): Promise<string | undefined> => {

@@ -6,6 +6,7 @@
  * that a redirect led to are never looked at, the realm may not be plain http (loopback apart), and its redirects are refused.
  * Sources: RFC 9110 11.6.1; distribution docs/content/spec/auth/token.md.
  */
+import { isIPv4 } from "node:net";
 import { SlipwayError } from "../model/errors.ts";
 import { readStreamBounded } from "./bounded-read.ts";
 import { checkRedirect, displayUrl, type Fetch } from "./download.ts";
@@ -35,9 +36,10 @@ export function parseChallenge(header: string | null): Challenge | undefined {
   return schemes.some((scheme) => scheme.name === "basic") ? { kind: "basic" } : undefined;
 }
 
+/** By number or as `localhost`: a name such as `127.example.com` is anybody's. */
 export function isLoopback(url: URL): boolean {
   const host = url.hostname.replace(/^\[|\]$/g, "");
-  return host === "localhost" || host === "::1" || host.startsWith("127.");
+  return host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));
 }
 
 export type RegistryAuthorizer = {

@@ -90,22 +90,23 @@ export type RegistryConnection = {
   readonly credentials?: RegistryCredentials;
   /** Aborted requests end at once. */
   readonly signal?: AbortSignal;
+  readonly fetch?: Fetch;
 };
 
 /** A client for a host: https, or plain http on loopback, where no network can listen. Throws `setting_invalid` for a broken login file. */
 export async function connectRegistry(host: string, connection: RegistryConnection = {}): Promise<RegistryClient> {
   const plain = new URL(`http://${host}`);
   const origin = isLoopback(plain) ? plain : new URL(`https://${host}`);
-  const { signal } = connection;
+  const { signal, fetch = globalThis.fetch } = connection;
   const credentials = connection.credentials ?? (await findRegistryLogin(host, connection.env ?? {}));
   return createRegistryClient({
     origin,
     ...(credentials === undefined ? {} : { credentials }),
-    ...(signal === undefined ? {} : { fetch: stoppableFetch(signal) }),
+    fetch: signal === undefined ? fetch : stoppable(fetch, signal),
   });
 }
 
-function stoppableFetch(signal: AbortSignal): Fetch {
+function stoppable(fetch: Fetch, signal: AbortSignal): Fetch {
   return (input, init) => {
     const signals = init?.signal === undefined || init.signal === null ? [signal] : [signal, init.signal];
     return fetch(input, { ...init, signal: AbortSignal.any(signals) });

@@ -32,6 +32,7 @@ export const errorTable = {
   format_invalid: { exit: 3, http: 422, retryable: false, hint: "the file is not what its name says; build it again" },
   format_limit: { exit: 3, http: 422, retryable: false, hint: "split the payload: the format cannot hold more" },
   not_reproducible: { exit: 3, http: 422, retryable: false, hint: "build again from a clean checkout of the tag" },
+  install_test_failed: { exit: 3, http: 422, retryable: false, hint: "the table above says what ran; correct the recipe or the script and build again" },
   // Keys and signatures.
   key_missing: { exit: 4, http: 400, retryable: false, hint: "`slipway keys list` shows what is there; `slipway keys new` makes one" },
   key_invalid: { exit: 4, http: 400, retryable: false, hint: "export the key again; it must be one whole armored OpenPGP or minisign key" },

@@ -64,7 +64,7 @@ export type MaintainerScript = {
 };
 
 export type SigningKeyFacts = {
-  readonly kind: "openpgp" | "minisign";
+  readonly kind: "openpgp" | "minisign" | "apk";
   readonly reference: string;
   readonly place: string;
   /** Why it cannot sign; undefined for a fit key and for one that could not be read here. */

@@ -13,6 +13,8 @@ import { type ReleaseSigner, signSums } from "../trust/release-signature.ts";
 import { assertNotInterrupted, buildBinaries } from "./build-binaries.ts";
 import type { Plan, PlannedCommand } from "./plan.ts";
 import type { Recipe } from "./recipe.ts";
+import type { RecordWriter, ReleaseRecord } from "./release-records.ts";
+import type { FindBinary } from "./resolve-files.ts";
 import { writeArtifact } from "./write-artifact.ts";
 
 export type BuildOptions = {
@@ -29,6 +31,10 @@ export type BuildOptions = {
   readonly connectRegistry?: ConnectRegistry;
   /** How many artifacts are written at once. */
   readonly jobs: number;
+  /** What SBOMs and provenance name as the tool that made them. */
+  readonly tool: { readonly name: string; readonly version: string };
+  /** URI of who builds, for the provenance: nobody in particular by default. */
+  readonly builderId?: string;
   readonly signal?: AbortSignal;
   readonly onCommand?: (command: PlannedCommand) => void;
   readonly onOutput?: (text: string) => void;
@@ -41,6 +47,8 @@ export type BuildResult = {
   readonly manifest: Manifest;
   /** Names of everything in the folder, in the order of the plan. */
   readonly files: readonly string[];
+  /** What a person should know although the release is whole: what the SBOMs could not say. */
+  readonly warnings: readonly string[];
 };
 
 const artifactFileMode = 0o644;
@@ -55,18 +63,21 @@ export async function buildRelease(options: BuildOptions): Promise<BuildResult> 
   const staged = await stageFolder(options.outFolder, fileVersion(plan.version));
   try {
     const findBinary = await buildBinaries({ ...options, workFolder: staged.work });
-    const artifacts = await mapBounded(plan.artifacts, options.jobs, async (planned) => {
+    const records = await recordWriter(options, findBinary);
+    const written = await mapBounded(plan.artifacts, options.jobs, async (planned) => {
       assertNotInterrupted(options.signal);
-      const written = await writeArtifact(planned, {
+      const artifact = await writeArtifact(planned, {
         connectRegistry: (host) => connectRegistry(host),
         ...options,
         findBinary,
         filesFolder: staged.files,
         workFolder: staged.work,
       });
-      options.onArtifact?.(written);
-      return written;
+      options.onArtifact?.(artifact);
+      return [artifact, ...(await writeRecords(await records?.sbomsOf(planned, artifact), staged.files, options))];
     });
+    const described = written.flat();
+    const artifacts = [...described, ...(await writeRecords(await records?.provenanceOf(described), staged.files, options))];
     const manifest = manifestOf(plan, recipe, artifacts);
     const manifestText = `${JSON.stringify(manifest, null, 2)}\n`;
     const manifestDigest = await writeRecord(join(staged.files, manifestName), Buffer.from(manifestText));
@@ -79,8 +90,9 @@ export async function buildRelease(options: BuildOptions): Promise<BuildResult> 
     for (const signature of signatures) await writeRecord(join(staged.files, signature.name), signature.bytes);
     assertNotInterrupted(options.signal);
     await staged.commit();
-    const files = [...plan.artifacts.map((artifact) => artifact.name), manifestName, recipe.checksums, ...signatures.map((signature) => signature.name)];
-    return { folder: join(options.outFolder, fileVersion(plan.version)), manifest, files };
+    const made = new Set([...artifacts, ...signatures].map(({ name }) => name)).add(manifestName).add(recipe.checksums);
+    const files = [...plan.artifacts, ...plan.records].map(({ name }) => name).filter((name) => made.has(name));
+    return { folder: join(options.outFolder, fileVersion(plan.version)), manifest, files, warnings: records?.warnings() ?? [] };
   } finally {
     await staged.discard();
   }
@@ -94,6 +106,24 @@ function requireKeys(plan: Plan, signer: ReleaseSigner | undefined): void {
     throw new SlipwayError("key_missing", "the plan has an OpenPGP signature and the signer no OpenPGP key");
   if (isPlanned("minisign") && signer.minisign === undefined)
     throw new SlipwayError("key_missing", "the plan has a minisign signature and the signer no minisign key");
+}
+
+/** Loaded only where it is needed: the libraries behind it cost more time to start than a small build takes. */
+async function recordWriter(options: BuildOptions, findBinary: FindBinary): Promise<RecordWriter | undefined> {
+  if (!options.plan.records.some(({ kind }) => kind === "sbom" || kind === "provenance")) return undefined;
+  const { createRecordWriter } = await import("./release-records.ts");
+  return createRecordWriter({ ...options, findBinary });
+}
+
+async function writeRecords(records: readonly ReleaseRecord[] | undefined, folder: string, options: BuildOptions): Promise<readonly ManifestArtifact[]> {
+  const written: ManifestArtifact[] = [];
+  for (const { name, kind, bytes } of records ?? []) {
+    assertNotInterrupted(options.signal);
+    const record = { name, kind, size: bytes.length, sha256: await writeRecord(join(folder, name), bytes) };
+    options.onArtifact?.(record);
+    written.push(record);
+  }
+  return written;
 }
 
 function manifestOf(plan: Plan, recipe: Recipe, artifacts: readonly ManifestArtifact[]): Manifest {

@@ -11,11 +11,17 @@ export type KeyQuestion = {
   readonly now: Date;
 };
 
+const words = [
+  ["gpg", "openpgp"],
+  ["minisign", "minisign"],
+  ["apk", "apk"],
+] as const;
+
 /** A key that is not on this machine, or is locked, is no finding: lint runs where the keys are not. */
 export async function readKeyFacts({ recipe, folder, env, now }: KeyQuestion): Promise<readonly SigningKeyFacts[]> {
   const facts: SigningKeyFacts[] = [];
   const epochSeconds = Math.floor(now.getTime() / 1000);
-  for (const [word, kind] of [["gpg", "openpgp"] as const, ["minisign", "minisign"] as const]) {
+  for (const [word, kind] of words) {
     const reference = recipe.sign[word];
     if (reference === undefined) continue;
     const place = recipe.placeOf(["sign", word]);

@@ -1,4 +1,4 @@
-/** The table of lock files that are read, and the reading of those that a product has. */
+/** Reads the lock files that a product has, each with the reader of its kind. */
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import type { Component } from "../formats/bill-of-materials.ts";
@@ -13,26 +13,26 @@ import { readPackageLock } from "./lock-file-npm.ts";
 import { readPnpmLock } from "./lock-file-pnpm.ts";
 import { readPipfileLock, readPoetryLock, readRequirements, readUvLock } from "./lock-file-python.ts";
 import { readGemfileLock } from "./lock-file-ruby.ts";
+import { isLockFileName, lockFileEcosystems, type LockFileName } from "./lock-file-names.ts";
 import type { LockFile, LockReading } from "./lock-file-text.ts";
 import { readYarnLock } from "./lock-file-yarn.ts";
 
-type LockFileKind = { readonly name: string; readonly ecosystem: Ecosystem; readonly read: (file: LockFile) => LockReading };
+type ReadLock = (file: LockFile) => LockReading;
 
-/** In the order of reading. A requirements.txt beside one of the others of Python is its export, and is passed over unless it is named. */
-export const lockFileKinds: readonly LockFileKind[] = [
-  { name: "package-lock.json", ecosystem: "npm", read: readPackageLock },
-  { name: "npm-shrinkwrap.json", ecosystem: "npm", read: readPackageLock },
-  { name: "yarn.lock", ecosystem: "npm", read: readYarnLock },
-  { name: "pnpm-lock.yaml", ecosystem: "npm", read: readPnpmLock },
-  { name: "Cargo.lock", ecosystem: "cargo", read: readCargoLock },
-  { name: "go.mod", ecosystem: "golang", read: readGoMod },
-  { name: "uv.lock", ecosystem: "pypi", read: readUvLock },
-  { name: "poetry.lock", ecosystem: "pypi", read: readPoetryLock },
-  { name: "Pipfile.lock", ecosystem: "pypi", read: readPipfileLock },
-  { name: "requirements.txt", ecosystem: "pypi", read: readRequirements },
-  { name: "Gemfile.lock", ecosystem: "gem", read: readGemfileLock },
-  { name: "composer.lock", ecosystem: "composer", read: readComposerLock },
-];
+const readers: Readonly<Record<LockFileName, ReadLock>> = {
+  "package-lock.json": readPackageLock,
+  "npm-shrinkwrap.json": readPackageLock,
+  "yarn.lock": readYarnLock,
+  "pnpm-lock.yaml": readPnpmLock,
+  "Cargo.lock": readCargoLock,
+  "go.mod": readGoMod,
+  "uv.lock": readUvLock,
+  "poetry.lock": readPoetryLock,
+  "Pipfile.lock": readPipfileLock,
+  "requirements.txt": readRequirements,
+  "Gemfile.lock": readGemfileLock,
+  "composer.lock": readComposerLock,
+};
 
 /** The largest package-lock.json of public monorepos is about 5 MB. */
 const lockFileLimit = 32 * 1024 * 1024;
@@ -49,20 +49,26 @@ export type ReadLockFile = {
 
 /**
  * Reads the named lock files (paths relative to `folder`), or, where none are named, those that lie in the folder itself: folders below may hold
- * tests and examples, which do not go in. Throws `source_missing` for a named one that is not there, `usage` for a name that the table does not
- * have, and `source_unusable` with `file:line:column` for one that cannot be read.
+ * tests and examples, which do not go in; and a requirements.txt beside another lock file of Python is its export and is passed over.
+ * Throws `source_missing` for a named one that is not there, at `placeOf` it, `usage` for a name that nobody knows here, and `source_unusable`
+ * with `file:line:column` for one that cannot be read.
  */
-export async function readLockFiles(folder: string, named?: readonly string[]): Promise<readonly ReadLockFile[]> {
+export async function readLockFiles(
+  folder: string,
+  named?: readonly string[],
+  placeOf: (name: string) => string = (name) => name,
+): Promise<readonly ReadLockFile[]> {
   const read: ReadLockFile[] = [];
-  for (const name of named ?? lockFileKinds.map((kind) => kind.name)) {
-    const kind = lockFileKinds.find((candidate) => candidate.name === basename(name));
-    if (kind === undefined) {
-      throw new SlipwayError("usage", `${name} is no lock file that is known here`, { hint: `known: ${lockFileKinds.map((known) => known.name).join(", ")}` });
+  for (const name of named ?? Object.keys(lockFileEcosystems)) {
+    const kind = basename(name);
+    if (!isLockFileName(kind)) {
+      throw new SlipwayError("usage", `${name} is no lock file that is known here`, { hint: `known: ${Object.keys(lockFileEcosystems).join(", ")}` });
     }
-    const isExport = named === undefined && kind.read === readRequirements && read.some((other) => other.ecosystem === kind.ecosystem);
+    const ecosystem = lockFileEcosystems[kind];
+    const isExport = named === undefined && kind === "requirements.txt" && read.some((other) => other.ecosystem === ecosystem);
     const file = isExport ? undefined : await readIfThere(folder, name);
-    if (file !== undefined) read.push({ name, ecosystem: kind.ecosystem, sha256: file.sha256, ...kind.read({ name, text: file.text }) });
-    else if (named !== undefined) throw new SlipwayError("source_missing", `there is no ${name}`, { place: name });
+    if (file !== undefined) read.push({ name, ecosystem, sha256: file.sha256, ...readers[kind]({ name, text: file.text }) });
+    else if (named !== undefined) throw new SlipwayError("source_missing", `there is no ${name}`, { place: placeOf(name) });
   }
   return read;
 }

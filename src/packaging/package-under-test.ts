@@ -2,12 +2,16 @@
 import { hash } from "node:crypto";
 import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
 import { readApk } from "../formats/apk-read.ts";
+import { bytesSource } from "../formats/byte-source.ts";
 import { readDeb } from "../formats/deb-read.ts";
 import { parseDependency } from "../formats/dependency.ts";
 import type { Dependency } from "../formats/package.ts";
 import { readRpm, type RpmCapability } from "../formats/rpm-read.ts";
-import { type RunCommand } from "../io/command.ts";
+import { readTar, requireMember } from "../formats/tar-read.ts";
+import { tarBlockSize } from "../formats/tar.ts";
+import type { RunCommand } from "../io/command.ts";
 import { fileBytes } from "../io/spool.ts";
 import { SlipwayError } from "../model/errors.ts";
 
@@ -33,6 +37,8 @@ export type PackageUnderTest = {
 };
 
 const timeoutMs = 60_000;
+/** Bytes of an unpacked control segment, which readApk has already held to. */
+const controlLimit = 8 * 1024 * 1024;
 
 /** Throws `format_invalid` for a package that is not sound, and `command_failed` where the format's own tool cannot read it. */
 export async function readPackageUnderTest(
@@ -58,7 +64,7 @@ export async function readPackageUnderTest(
       return { path, name, version: `${version}-${release}`, ...sorted(packed), configs, scripts: await rpmScripts(path, run), needs };
     }
     case "apk": {
-      const { info, files, scripts } = await readApk(source);
+      const { info, files, controlBytes } = await readApk(source);
       const configs = files
         .filter((file) => file.kind === "file" && file.path.startsWith("/etc/") && !file.path.startsWith("/etc/init.d/"))
         .map((file) => file.path);
@@ -69,7 +75,7 @@ export async function readPackageUnderTest(
         version: info.version,
         ...sorted(files),
         configs,
-        scripts: scripts.map((name) => ({ name, interpreter: "/bin/sh", sha256: "" })),
+        scripts: await apkScripts(controlBytes),
         needs,
       };
     }
@@ -124,6 +130,19 @@ async function rpmScripts(path: string, run: RunCommand): Promise<readonly Scrip
     if (body === "(none)") continue;
     const interpreter = await tool(run, ["rpm", "-qp", "--nosignature", "--qf", `[%{${tag}PROG} ]`, path]);
     scripts.push({ ...describe(name, body), interpreter: interpreter.split(" ")[0] ?? "" });
+  }
+  return scripts;
+}
+
+/** The control segment is a tar without its end. */
+async function apkScripts(controlBytes: Uint8Array): Promise<readonly ScriptUnderTest[]> {
+  const tar = bytesSource(Buffer.concat([gunzipSync(controlBytes, { maxOutputLength: controlLimit }), new Uint8Array(2 * tarBlockSize)]));
+  const scripts: ScriptUnderTest[] = [];
+  for await (const one of readTar(tar.open(), { name: "control.tar", memberLimit: 100, pax: "read" })) {
+    const member = requireMember(one, "control.tar");
+    const pieces: Uint8Array[] = [];
+    for await (const piece of member.body()) pieces.push(Uint8Array.from(piece));
+    if (member.path !== ".PKGINFO") scripts.push(describe(member.path, Buffer.concat(pieces).toString("utf8")));
   }
   return scripts;
 }

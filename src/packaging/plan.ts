@@ -11,7 +11,9 @@ import { type PlannedImageArchive, planImages } from "./image-artifacts.ts";
 import type { Recipe } from "./recipe.ts";
 import { RecipeError } from "./recipe-error.ts";
 import type { RecipePath } from "./recipe-problems.ts";
+import { provenanceNames } from "./provenance-names.ts";
 import { type PackageFormat, packageFormats } from "./recipe-schema.ts";
+import { type SbomFormat, sbomName } from "./sbom-schema.ts";
 import { serviceInputs } from "./service-parts.ts";
 import { expandTemplate, parseTemplate, type Template, type TemplateValues, usesPlaceholder } from "./templates.ts";
 
@@ -43,8 +45,12 @@ export type PlannedCommand = {
   readonly env: Readonly<Record<string, string>>;
 };
 
+export type PlannedSbom = { readonly name: string; readonly kind: "sbom"; readonly format: SbomFormat /** Name of the artifact. */; readonly of: string };
 /** Files about the release: written last, in this order. */
-export type PlannedRecord = { readonly name: string; readonly kind: "manifest" | "sums" | "openpgp" | "minisign" };
+export type PlannedRecord =
+  | PlannedSbom
+  | { readonly name: string; readonly kind: "provenance"; readonly form: "statement" | "envelope" }
+  | { readonly name: string; readonly kind: "manifest" | "sums" | "openpgp" | "minisign" };
 
 export type Plan = {
   readonly product: string;
@@ -99,7 +105,7 @@ export function planRelease(request: PlanRequest): Plan {
   if (artifacts.length === 0)
     throw new SlipwayError("usage", `nothing to build: ${recipe.fileName} makes no ${(request.only ?? []).join(" or ")} for these targets`);
   const built = targets.filter((target) => artifacts.some((artifact) => artifactTargets(artifact).includes(target)));
-  const records = recordsOf(recipe, request.isUnsigned === true);
+  const records = recordsOf(request, artifacts);
   refuseSameNames(recipe, artifacts, records);
   return {
     product: recipe.name,
@@ -205,7 +211,10 @@ function packageName(recipe: Recipe, format: PackageFormat, values: TemplateValu
 }
 
 function checkedName(recipe: Recipe, template: Template, values: TemplateValues, path: RecipePath): string {
-  const name = expandTemplate(template, values);
+  return requireName(recipe, expandTemplate(template, values), path);
+}
+
+function requireName(recipe: Recipe, name: string, path: RecipePath): string {
   try {
     return parseFileName(name);
   } catch (error) {
@@ -222,14 +231,25 @@ function notesOf(recipe: Recipe, version: Version): readonly PlannedNotes[] {
   return [{ kind: "notes", name: notesArtifactName, source, place: recipe.placeOf(path), inputs: [source] }];
 }
 
-function recordsOf(recipe: Recipe, isUnsigned: boolean): readonly PlannedRecord[] {
-  const { gpg, minisign } = isUnsigned ? {} : recipe.sign;
+function recordsOf({ recipe, version, isUnsigned }: PlanRequest, artifacts: readonly PlannedArtifact[]): readonly PlannedRecord[] {
+  const { gpg, minisign } = isUnsigned === true ? {} : recipe.sign;
+  const subjects = artifacts.filter((artifact) => artifact.kind !== "notes");
+  const sbomOf = (of: string, format: SbomFormat): PlannedSbom => ({ name: requireName(recipe, sbomName(of, format), ["sbom"]), kind: "sbom", format, of });
   return [
+    ...subjects.flatMap(({ name }) => (recipe.sbom?.formats ?? []).map((format) => sbomOf(name, format))),
+    ...(recipe.provenance ? provenanceRecords(recipe, version, minisign !== undefined) : []),
     { name: manifestName, kind: "manifest" },
     { name: recipe.checksums, kind: "sums" },
     ...(gpg === undefined ? [] : [{ name: `${recipe.checksums}.sig`, kind: "openpgp" } as const]),
     ...(minisign === undefined ? [] : [{ name: `${recipe.checksums}.minisig`, kind: "minisign" } as const]),
   ];
+}
+
+/** An envelope is signed with a bare key, which minisign's is and an OpenPGP key is not. */
+function provenanceRecords(recipe: Recipe, version: Version, hasBareKey: boolean): readonly PlannedRecord[] {
+  const names = provenanceNames(recipe.name, version);
+  const forms = hasBareKey ? (["statement", "envelope"] as const) : (["statement"] as const);
+  return forms.map((form) => ({ name: requireName(recipe, names[form], ["provenance"]), kind: "provenance", form }));
 }
 
 /** The targets that an artifact is for: one, an image's platforms, or none in particular. */
@@ -238,17 +258,33 @@ export function artifactTargets(artifact: PlannedArtifact): readonly Target[] {
   return "target" in artifact ? [artifact.target] : [];
 }
 
+const recordPaths: Readonly<Record<PlannedRecord["kind"], RecipePath>> = {
+  sbom: ["sbom"],
+  provenance: ["provenance"],
+  manifest: ["checksums"],
+  sums: ["checksums"],
+  openpgp: ["sign", "gpg"],
+  minisign: ["sign", "minisign"],
+};
+
 function refuseSameNames(recipe: Recipe, artifacts: readonly PlannedArtifact[], records: readonly PlannedRecord[]): void {
-  const owners = new Map(records.map((record) => [record.name, record.kind as string]));
+  const owners = new Map<string, string>();
+  const claim = (name: string, owner: string, path: RecipePath): void => {
+    const other = owners.get(name);
+    if (other !== undefined) throw new RecipeError([{ place: recipe.placeOf(path), message: `${other} and ${owner} are both named ${name}` }]);
+    owners.set(name, owner);
+  };
+  const claimRecords = (claimed: readonly PlannedRecord[]): void => {
+    for (const record of claimed) claim(record.name, record.kind === "sbom" ? `sbom of ${record.of}` : record.kind, recordPaths[record.kind]);
+  };
+  // Those that are named after artifacts come last: two artifacts of one name are the mistake then, not their SBOMs.
+  const isDerived = (record: PlannedRecord): boolean => record.kind === "sbom" || record.kind === "provenance";
+  claimRecords(records.filter((record) => !isDerived(record)));
   for (const artifact of artifacts) {
     const targets = artifactTargets(artifact).map(formatTarget).join(", ");
-    const owner = targets === "" ? artifact.kind : `${artifact.kind} ${artifact.inputs[0] ?? ""} (${targets})`;
-    const other = owners.get(artifact.name);
-    if (other !== undefined) {
-      throw new RecipeError([{ place: recipe.placeOf(namePath(artifact)), message: `${other} and ${owner} are both named ${artifact.name}` }]);
-    }
-    owners.set(artifact.name, owner);
+    claim(artifact.name, targets === "" ? artifact.kind : `${artifact.kind} ${artifact.inputs[0] ?? ""} (${targets})`, namePath(artifact));
   }
+  claimRecords(records.filter(isDerived));
 }
 
 function namePath(artifact: PlannedArtifact): RecipePath {

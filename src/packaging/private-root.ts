@@ -44,7 +44,7 @@ const devices = ["null", "zero", "full", "random", "urandom"] as const;
 const leftOut: ReadonlySet<string> = new Set(["dpkg", "dpkg-deb", "rpm", "rpm2cpio", "sh", "ash", "bash", "busybox"]);
 /** What package managers and we ourselves keep inside. */
 const kept =
-  /^\/(?:dev|proc|var\/(?:lib\/(?:dpkg|rpm|apt|apk|dnf|slipway-test)|cache|log)|(?:usr\/)?lib\/(?:apk|sysimage)|etc\/(?:apk|apt|passwd-?|group-?|shadow-?|\.pwd\.lock)|run\/(?:systemd|openrc|lock))(?:\/|$)|\/\.rpmdb(?:\/|$)/;
+  /^\/(?:dev|proc|var\/(?:lib\/(?:dpkg|rpm|apt|apk|dnf|slipway-test)|cache|log)|(?:usr\/)?lib\/(?:apk|sysimage)|etc\/(?:apk|apt|dnf|passwd-?|group-?|shadow-?|\.pwd\.lock)|run\/(?:systemd|openrc|lock))(?:\/|$)|\/\.rpmdb(?:\/|$)/;
 
 const busyboxHint = "install a static busybox: apt-get install busybox-static, or dnf install busybox";
 
@@ -79,7 +79,7 @@ export async function createPrivateRoot(
   const folder = await mkdtemp(join(tmpdir(), "slipway-test-install-"));
   const path = join(folder, "root");
   const inside = (name: string): string => join(path, name);
-  const env = { ...cleanEnvironment(), HOME: folder, LC_ALL: "C.UTF-8", DEBIAN_FRONTEND: "noninteractive" };
+  const env: Record<string, string> = { ...cleanEnvironment(), HOME: folder, LC_ALL: "C.UTF-8", DEBIAN_FRONTEND: "noninteractive" };
   const searched = { ...env, PATH: [env["PATH"] ?? "", "/usr/sbin", "/sbin"].join(delimiter) };
   const runHere: PrivateRoot["run"] = (argv, more = {}) =>
     run([...isolation.prefix, "sh", "-c", insideNamespaces, "sh", path, ...argv], { timeoutMs, env: { ...searched, ...more } });
@@ -114,7 +114,8 @@ export async function createPrivateRoot(
         .filter((line) => line !== "")
         .map((line) => line.split("\t"));
     },
-    paths: () => walk(path, ""),
+    // dnf keeps its caches below the root under the path that they have outside.
+    paths: async () => (await walk(path, "")).filter((found) => !found.startsWith(folder)),
     standInFor: async (interpreter) => {
       const stats = await lstat(inside(interpreter)).catch(() => undefined); // absent: ours goes there
       if (stats === undefined) await writeProgram(interpreter, interpreterProgram(false));

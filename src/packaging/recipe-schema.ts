@@ -12,6 +12,7 @@ import { splitCommandLine } from "./command-line.ts";
 import { parseFileMode } from "./file-mode.ts";
 import { imageSchema } from "./image-schema.ts";
 import { type IssueParams, line, nameWords, reading, releaseWords, sourceWords, template } from "./recipe-fields.ts";
+import { sbomSchema } from "./sbom-schema.ts";
 import { servicesSchema, undeclaredUsers } from "./service-schema.ts";
 import { type Placeholder, parseTemplate, usesPlaceholder } from "./templates.ts";
 import { usersSchema } from "./users-schema.ts";
@@ -285,6 +286,8 @@ export const recipeSchema = z
       })
       .default({})
       .describe("Release keys, named by where they are: env:NAME, file:PATH, key:NAME"),
+    sbom: sbomSchema,
+    provenance: z.boolean().default(false).describe("Say in an in-toto statement (SLSA) from which commit and inputs every file of the release was made"),
     channels: channels.describe("Channel -> pattern of tags; a preview version is never on the channel stable"),
     notes: notes.optional().describe("Release notes"),
     publish: publish.default({}).describe("Where the release goes and how long it stays"),

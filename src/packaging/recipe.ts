@@ -1,4 +1,5 @@
 /** Reads `slipway.yaml`: text in, a checked recipe out, or every problem in it with file, line and column. */
+import { createHash } from "node:crypto";
 import { type Document, isCollection, isScalar, LineCounter, parseDocument, visit } from "yaml";
 import { RecipeError, type RecipeProblem } from "./recipe-error.ts";
 import { type LocatedDocument, placeAt, placeOf, problemsOf, type RecipePath } from "./recipe-problems.ts";
@@ -11,6 +12,8 @@ export const recipeSizeLimit = 1024 * 1024;
 
 export type Recipe = RecipeBody & {
   readonly fileName: string;
+  /** Of the text: 64 hex digits. */
+  readonly sha256: string;
   /** `slipway.yaml:14:5` of the value at a path such as `["packages", "depends", "deb", 0]`, or of its nearest parent. */
   readonly placeOf: (path: RecipePath) => string;
 };
@@ -27,7 +30,10 @@ export function loadRecipe(text: string, fileName: string): Recipe {
   if (isFilled(syntax)) throw new RecipeError(syntax);
   quoteOctals(document);
   const parsed = recipeSchema.safeParse(document.toJS({ maxAliasCount: 0 }));
-  if (parsed.success) return { ...parsed.data, fileName, placeOf: (path) => placeOf(located, path) };
+  if (parsed.success) {
+    const sha256 = createHash("sha256").update(text).digest("hex");
+    return { ...parsed.data, fileName, sha256, placeOf: (path) => placeOf(located, path) };
+  }
   const problems = problemsOf(located, parsed.error.issues);
   if (isFilled(problems)) throw new RecipeError(problems);
   throw new Error("bug: zod refused the recipe without an issue", { cause: parsed.error });

@@ -3,9 +3,10 @@ import { type BillOfMaterials, mergeComponents, type Program, type SystemDepende
 import { renderCycloneDx } from "../formats/cyclonedx.ts";
 import type { Dependency, DependencyKind } from "../formats/package.ts";
 import { renderSpdx } from "../formats/spdx.ts";
-import type { ArtifactKind } from "../model/manifest.ts";
+import type { ArtifactKind, ManifestArtifact } from "../model/manifest.ts";
 import { type ProgramInformation, readProgramInformation } from "./build-information-program.ts";
 import { type ReadLockFile, readLockFiles } from "./lock-file-kinds.ts";
+import { type SbomFormat, sbomFormats, sbomName } from "./sbom-schema.ts";
 
 /** What is the same for all artifacts of a release. */
 export type SbomRelease = {
@@ -32,8 +33,10 @@ export type SbomProgram = {
 export type SbomArtifact = {
   readonly name: string;
   readonly kind: ArtifactKind;
-  /** 64 hex digits; of an image its digest. */
+  /** Of the file: 64 hex digits. */
   readonly sha256: string;
+  /** Images only: what a registry knows it by. */
+  readonly image?: NonNullable<ManifestArtifact["image"]>;
   readonly programs: readonly SbomProgram[];
   /** Packages only: the recipe's dependencies as this format has them. */
   readonly dependencies: Readonly<Partial<Record<DependencyKind, readonly Dependency[]>>>;
@@ -42,17 +45,22 @@ export type SbomArtifact = {
 export type SbomFile = { readonly name: string; readonly bytes: Buffer };
 
 export type SbomWriter = {
-  /** `<artifact>.cdx.json` and `<artifact>.spdx.json`. */
+  /** One document per format, named by `sbomName`. */
   readonly write: (artifact: SbomArtifact) => Promise<readonly SbomFile[]>;
   readonly lockFiles: readonly ReadLockFile[];
   /** What nobody could say, each sentence once; complete when the last artifact was written. */
   readonly warnings: () => readonly string[];
 };
 
-/** Names for the plan, before anything is built. */
-export function sbomNames(artifactName: string): { readonly cycloneDx: string; readonly spdx: string } {
-  return { cycloneDx: `${artifactName}.cdx.json`, spdx: `${artifactName}.spdx.json` };
-}
+export type SbomSources = {
+  readonly folder: string;
+  /** Paths relative to it; those that lie in it by default. */
+  readonly lockFiles?: readonly string[];
+  /** Where the recipe names a lock file, for messages. */
+  readonly placeOf?: (lockFile: string) => string;
+};
+
+const renderers: Readonly<Record<SbomFormat, (bill: BillOfMaterials) => string>> = { cyclonedx: renderCycloneDx, spdx: renderSpdx };
 
 /**
  * Reads the lock files once, and every program once however many artifacts hold it.
@@ -61,9 +69,10 @@ export function sbomNames(artifactName: string): { readonly cycloneDx: string; r
  */
 export async function createSbomWriter(
   release: SbomRelease,
-  sources: { readonly folder: string /** Paths relative to it; those that lie in it by default. */; readonly lockFiles?: readonly string[] },
+  sources: SbomSources,
+  formats: readonly SbomFormat[] = sbomFormats,
 ): Promise<SbomWriter> {
-  const lockFiles = await readLockFiles(sources.folder, sources.lockFiles);
+  const lockFiles = await readLockFiles(sources.folder, sources.lockFiles, sources.placeOf);
   const warnings = new Set<string>();
   const known = new Map<string, Promise<ProgramInformation>>();
   const informationOf = (program: SbomProgram): Promise<ProgramInformation> => {
@@ -82,7 +91,12 @@ export async function createSbomWriter(
       for (const warning of [...information, ...used].flatMap((source) => source.warnings)) warnings.add(warning);
       const bill: BillOfMaterials = {
         ...release,
-        artifact: { name: artifact.name, kind: artifact.kind, sha256: artifact.sha256 },
+        artifact: {
+          name: artifact.name,
+          kind: artifact.kind,
+          sha256: artifact.sha256,
+          ...(artifact.image === undefined ? {} : { image: artifact.image }),
+        },
         programs: programs.map((program, index): Program => {
           const { components = [], facts = [] } = information[index] ?? {};
           return { name: program.name, sha256: program.sha256, components: mergeComponents(components), facts };
@@ -90,11 +104,7 @@ export async function createSbomWriter(
         components: mergeComponents(used.flatMap((file) => file.components)),
         systemDependencies: systemDependencies(artifact.dependencies),
       };
-      const names = sbomNames(artifact.name);
-      return [
-        { name: names.cycloneDx, bytes: Buffer.from(renderCycloneDx(bill)) },
-        { name: names.spdx, bytes: Buffer.from(renderSpdx(bill)) },
-      ];
+      return formats.map((format) => ({ name: sbomName(artifact.name, format), bytes: Buffer.from(renderers[format](bill)) }));
     },
   };
 }

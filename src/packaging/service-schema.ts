@@ -1,27 +1,8 @@
 /** The form of `service:` in a recipe: a unit file, given or described, and what the packages do with it. */
 import { z } from "zod";
-import { SlipwayError } from "../model/errors.ts";
-import { RecipeTextError } from "./recipe-error.ts";
-import { parseTemplate, type Placeholder } from "./templates.ts";
+import { line, sourceWords, template } from "./recipe-fields.ts";
 
-const sourceWords: readonly Placeholder[] = ["name", "version", "tag", "os", "arch", "target", "exe"];
-
-const line = (limit: number) =>
-  z
-    .string()
-    .min(1, { error: "must not be empty", abort: true })
-    .max(limit, { error: `is longer than ${limit} characters`, abort: true })
-    .regex(/^[^\p{Cc}]*$/u, { error: "must be one line", abort: true });
-
-const source = line(1_000).transform((text, context) => {
-  try {
-    return parseTemplate(text, sourceWords);
-  } catch (error) {
-    if (!(error instanceof SlipwayError)) throw error;
-    context.addIssue({ code: "custom", message: error.message, params: { piece: error instanceof RecipeTextError ? error.piece : undefined } });
-    return z.NEVER;
-  }
-});
+const source = template(sourceWords);
 
 const accountName = z.string().regex(/^[a-z_][a-z0-9_-]{0,30}$/, "must be the name of a user or group");
 const hasDots = (path: string): boolean => path.split("/").some((segment) => segment === "." || segment === "..");

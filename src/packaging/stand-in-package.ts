@@ -8,7 +8,7 @@ import type { Dependency, PackageSpec, Spool } from "../formats/package.ts";
 import { writeRpm } from "../formats/rpm.ts";
 import { parseVersion } from "../model/version.ts";
 
-export const standInName = "slipway-stand-in";
+const standInName = "slipway-stand-in";
 
 /** Writes it into `folder` and returns its path. The version that each name is provided in satisfies the relation that asked for it. */
 export async function writeStandInPackage(kind: "deb" | "rpm" | "apk", needs: readonly Dependency[], folder: string): Promise<string> {

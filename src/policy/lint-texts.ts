@@ -1,5 +1,4 @@
 /** Lint rules about what a package says: its name, texts, version and keys. */
-import type { PackageFacts } from "../model/package-facts.ts";
 import { apkVersion, type Version } from "../model/version.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { Hit, LintRule } from "./lint-rule.ts";
@@ -139,11 +138,18 @@ export const textRules: readonly LintRule[] = [
     formats: ["rpm"],
     rpmlint: ["no-signature"],
     find: ({ keys, formatsPlace }) =>
-      keys.some(isOpenpgp) ? [] : [{ place: formatsPlace, message: "the rpms will carry no signature: the recipe has no sign.gpg" }],
+      keys.some(({ kind }) => kind === "openpgp") ? [] : [{ place: formatsPlace, message: "the rpms will carry no signature: the recipe has no sign.gpg" }],
+  },
+  {
+    id: "apk-unsigned",
+    severity: "note",
+    about: "no apk key is named, so apks are unsigned and install with --allow-untrusted only",
+    advice: "name an RSA key under sign.apk; `slipway keys new` makes one",
+    formats: ["apk"],
+    find: ({ keys, formatsPlace }) =>
+      keys.some(({ kind }) => kind === "apk") ? [] : [{ place: formatsPlace, message: "the apks will carry no signature: the recipe has no sign.apk" }],
   },
 ];
-
-const isOpenpgp = (key: PackageFacts["keys"][number]): boolean => key.kind === "openpgp";
 
 function apkVersionProblem(version: Version, place: string): readonly Hit[] {
   try {

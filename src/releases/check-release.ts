@@ -58,7 +58,7 @@ function checkSums(release: ReleaseWithArtifacts, sumsArtifact: Artifact, sums: 
     if (!sums.has(name) && !exempt.has(name)) {
       throw new SlipwayError("release_incomplete", `${name} is attached but not listed in ${sumsArtifact.name}`, {
         detail: "not_listed",
-        hint: "discard the draft and run `slipway publish` again: bytes that are uploaded are not sent twice",
+        hint: "run `slipway publish` again: it discards a draft with files too many, and sends no bytes twice",
       });
     }
   }

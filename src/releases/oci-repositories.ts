@@ -16,6 +16,15 @@ export function productOfRepository(name: string): string {
   return product;
 }
 
+/** The product, or undefined where the name is no repository's. */
+export function tryProductOfRepository(name: string): string | undefined {
+  try {
+    return productOfRepository(name);
+  } catch {
+    return undefined; // the caller asked whether it is one
+  }
+}
+
 /** Throws `name_invalid`. */
 export async function findRepository(store: Store, name: string): Promise<OciRepository | undefined> {
   const product = productOfRepository(name);
@@ -46,6 +55,7 @@ export async function openRepository(store: Store, name: string): Promise<OciRep
   } catch (error) {
     if (!isUniqueViolation(error)) throw error; // another request made it in between
   }
+  store.changes.emit("images", name);
   return requireRepository(store, name);
 }
 

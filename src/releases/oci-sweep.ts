@@ -2,11 +2,13 @@
  * Image rows that nothing needs any more: what retired releases alone were made of, blobs that never became part of a manifest, sessions
  * that ended. The rows say what is needed; the bytes follow with the store's sweep (sweep.ts), quarantine first.
  */
-import type { OciDigest } from "../formats/oci-digest.ts";
+import type { Transaction } from "kysely";
+import { type OciDigest, referrersTag } from "../formats/oci-digest.ts";
+import type { Database } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 import { reachedFrom, removeManifest, storedTags, taggedReleases } from "./oci-manifests.ts";
 import { changeRepository, type OciRepository } from "./oci-repositories.ts";
-import { releaseOfTag } from "./oci-tags.ts";
+import { attachedTo, releaseOfTag } from "./oci-tags.ts";
 
 /** A push uploads its blobs before the manifest that names them, perhaps over a slow line. */
 export const unusedBlobMs = 48 * 3_600_000;
@@ -31,25 +33,17 @@ async function sweepRepository(store: Store, repository: OciRepository): Promise
     const tags = [...(await storedTags(transaction, repository))];
     const isRetired = (tag: string): boolean => releaseOfTag(releases, tag)?.state === "retired";
     const leaving = tags.filter(([tag]) => isRetired(tag)).map(([, digest]) => digest);
-    const staying = await reachedFrom(
-      transaction,
-      repository,
-      tags.filter(([tag]) => !isRetired(tag)).map(([, digest]) => digest),
-    );
+    // A signature's own tag keeps nothing: it goes with what it signs.
+    const kept = tags.filter(([tag]) => !isRetired(tag) && attachedTo(tag) === undefined).map(([, digest]) => digest);
+    const staying = await reachedFrom(transaction, repository, kept);
     const reached = await reachedFrom(transaction, repository, leaving);
-    for (const [tag, digest] of tags) {
-      if (isRetired(tag) && staying.has(digest)) await transaction.deleteFrom("oci_tags").where("repository_id", "=", repository.id).where("tag", "=", tag).execute();
+    for (const [tag] of tags) {
+      if (isRetired(tag)) await transaction.deleteFrom("oci_tags").where("repository_id", "=", repository.id).where("tag", "=", tag).execute();
     }
-    const gone: OciDigest[] = [...reached].filter((digest) => !staying.has(digest));
-    for (const digest of gone) {
-      // An index may list what is not there; a manifest that an index outside lists stays for that one.
-      const isThere = await transaction
-        .selectFrom("oci_manifests")
-        .select("digest")
-        .where("repository_id", "=", repository.id)
-        .where("digest", "=", digest)
-        .executeTakeFirst();
-      if (isThere !== undefined) await removeManifest(transaction, repository, digest);
+    for (const digest of await withReferrers(transaction, { repository, tags, leaving: reached, staying })) {
+      // An index that nobody tagged may list it as well, and stays until it is deleted.
+      const isListed = await isListedElsewhere(transaction, { repository, digest, leaving: reached });
+      if (!isListed && (await isStored(transaction, repository, digest))) await removeManifest(transaction, repository, digest);
     }
     await transaction
       .deleteFrom("oci_blobs")
@@ -67,4 +61,55 @@ async function sweepRepository(store: Store, repository: OciRepository): Promise
       )
       .execute();
   });
+}
+
+type Leaving = {
+  readonly repository: OciRepository;
+  readonly tags: readonly (readonly [tag: string, digest: OciDigest])[];
+  readonly leaving: ReadonlySet<OciDigest>;
+  readonly staying: ReadonlySet<OciDigest>;
+};
+
+/** What leaves, and what only says something about it: signatures and documents, by their subject or by the fallback tag. */
+async function withReferrers(transaction: Transaction<Database>, { repository, tags, leaving, staying }: Leaving): Promise<ReadonlySet<OciDigest>> {
+  const gone = new Set<OciDigest>();
+  const open = [...leaving];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    if (gone.has(next) || staying.has(next)) continue;
+    gone.add(next);
+    const subject = next;
+    const rows = await transaction
+      .selectFrom("oci_manifests")
+      .select("digest")
+      .where("repository_id", "=", repository.id)
+      .where("subject", "=", subject)
+      .execute();
+    const attached = tags.filter(([tag]) => attachedTo(tag) === referrersTag(subject)).map(([, digest]) => digest);
+    open.push(...rows.map((row) => row.digest as OciDigest), ...attached); // parsed before they were written
+  }
+  return gone;
+}
+
+async function isListedElsewhere(
+  transaction: Transaction<Database>,
+  { repository, digest, leaving }: { readonly repository: OciRepository; readonly digest: OciDigest; readonly leaving: ReadonlySet<OciDigest> },
+): Promise<boolean> {
+  const parents = await transaction
+    .selectFrom("oci_edges")
+    .select("parent")
+    .where("repository_id", "=", repository.id)
+    .where("child", "=", digest)
+    .where("kind", "=", "manifest")
+    .execute();
+  return parents.some((row) => !leaving.has(row.parent as OciDigest));
+}
+
+async function isStored(transaction: Transaction<Database>, repository: OciRepository, digest: OciDigest): Promise<boolean> {
+  const row = await transaction
+    .selectFrom("oci_manifests")
+    .select("digest")
+    .where("repository_id", "=", repository.id)
+    .where("digest", "=", digest)
+    .executeTakeFirst();
+  return row !== undefined;
 }

@@ -28,6 +28,11 @@ export function versionTags(version: Version): readonly string[] {
   return [ociTag(version), `v${ociTag(version)}`];
 }
 
+/** `sha256-<hex>` of `sha256-<hex>` (the referrers tag) and of `sha256-<hex>.sig` (cosign's older form); undefined for other tags. */
+export function attachedTo(tag: string): string | undefined {
+  return /^(sha(?:256|512)-[0-9a-f]{64})(?:\.[a-z]+)?$/.exec(tag)?.[1];
+}
+
 /** The release that a tag belongs to, whatever its state. */
 export function releaseOfTag(releases: readonly TaggedRelease[], tag: string): TaggedRelease | undefined {
   return releases.find((release) => versionTags(release.version).includes(tag));

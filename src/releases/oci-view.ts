@@ -11,11 +11,13 @@ import { cacheLifeMs } from "../store/changes.ts";
 import type { Store } from "../store/store.ts";
 import { storedTags, taggedReleases } from "./oci-manifests.ts";
 import { findRepository, type OciRepository } from "./oci-repositories.ts";
-import { releaseOfTag, type TaggedRelease, type TagMeaning, tagMeaning } from "./oci-tags.ts";
+import { attachedTo, releaseOfTag, type TaggedRelease, type TagMeaning, tagMeaning } from "./oci-tags.ts";
 import { planRetention } from "./retain.ts";
 
 export type RepositoryView = {
   readonly repository: OciRepository;
+  /** What a tag names may have changed then, and did not since. */
+  readonly loadedAt: Date;
   readonly tags: TagMeaning;
   /** By digest, the newest published version that it is part of. */
   readonly manifests: ReadonlyMap<OciDigest, Version>;
@@ -27,8 +29,11 @@ export type RepositoryView = {
 };
 
 export type ImageCatalog = {
-  /** Undefined for a repository that nothing was ever pushed to. Throws `name_invalid`. */
-  view(name: string): Promise<RepositoryView | undefined>;
+  /**
+   * Undefined for a repository that nothing was ever pushed to. `exact` asks the database whether anything changed, for who pushes and reads
+   * in turn through several servers; `cached` may be a second old there. Throws `name_invalid`.
+   */
+  view(name: string, freshness: "exact" | "cached"): Promise<RepositoryView | undefined>;
   close(): void;
 };
 
@@ -60,10 +65,10 @@ export function createImageCatalog(store: Store): ImageCatalog {
   }
 
   return {
-    view: async (name) => {
+    view: async (name, freshness) => {
       const at = performance.now();
       const old = entries.get(name);
-      if (old !== undefined && !stale.has(name) && at - old.checkedAt < cacheLifeMs) return (await old.state)?.view;
+      if (freshness === "cached" && old !== undefined && !stale.has(name) && at - old.checkedAt < cacheLifeMs) return (await old.state)?.view;
       stale.delete(name);
       const entry: Entry = { checkedAt: at, state: renew(name, old) };
       if (entries.size >= repositoryLimit && old === undefined) entries.clear();
@@ -113,6 +118,7 @@ async function loadView(store: Store, repository: OciRepository): Promise<Reposi
   }
   return {
     repository,
+    loadedAt: store.clock.now(),
     tags: { ...tags, published },
     manifests,
     blobs,
@@ -153,13 +159,12 @@ async function loadGraph(store: Store, repository: OciRepository): Promise<Graph
   };
 }
 
-/** `sha256-<hex>` (the referrers tag) and `sha256-<hex>.sig` (cosign's older form), by the digest's part of the name. */
+/** The tags that say what they are about in their name, by that part of it. */
 function attachedTags(tags: ReadonlyMap<string, OciDigest>): ReadonlyMap<string, readonly (readonly [tag: string, digest: OciDigest])[]> {
   const attached = new Map<string, (readonly [string, OciDigest])[]>();
   for (const [tag, digest] of tags) {
-    const base = /^(sha(?:256|512)-[0-9a-f]{64})(?:\.[a-z]+)?$/.exec(tag)?.[1];
-    if (base === undefined) continue;
-    attached.set(base, [...(attached.get(base) ?? []), [tag, digest]]);
+    const base = attachedTo(tag);
+    if (base !== undefined) attached.set(base, [...(attached.get(base) ?? []), [tag, digest]]);
   }
   return attached;
 }

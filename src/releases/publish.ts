@@ -2,6 +2,7 @@
  * Publishing: a checked draft becomes visible in every view at once, or not at all.
  *
  *   checked    everything of check-release.ts holds                            reads only
+ *   imported   its image archives in the registry (oci-import.ts)              tags of a draft, which customers do not see
  *   prepared   all views rendered aside (snapshot.ts)                          blobs that nothing names yet
  *   switched   snapshot, head, release state, paths and audit event together   one transaction
  *
@@ -16,6 +17,7 @@ import type { Database } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 import { checkRelease } from "./check-release.ts";
 import { parseDescribedPackage } from "./describe-package.ts";
+import { importImages } from "./oci-import.ts";
 import { type Product, readReleaseKeys, requireProduct } from "./products.ts";
 import { allReleases, findRelease, type Release, readRelease, type ReleaseWithArtifacts, requireRelease } from "./releases.ts";
 import type { RepositoryKey } from "./repository-key.ts";
@@ -26,7 +28,7 @@ export type Publication = { readonly release: Release /** False where it was pub
 /**
  * Publishes the draft. `sums` is the digest of its sums file; `keep`, from the recipe, becomes the product's retention.
  *
- * Throws what checkRelease throws; `immutable` where the version was published with other sums, withdrawn or retired; `conflict` where the
+ * Throws what checkRelease and importImages throw; `immutable` where the version was published with other sums, withdrawn or retired; `conflict` where the
  * draft changed meanwhile or others publish all the time; `not_found`. After a failure nothing is visible and the draft is as it was.
  */
 export async function publishRelease(
@@ -45,6 +47,7 @@ export async function publishRelease(
   if (release.state !== "draft") return alreadyPublished(store, { product, release, sums: input.sums });
   const draft = await readRelease(store, product.name, release.version);
   const manifest = await checkRelease(store, { release: draft, sums: input.sums, keys: await readReleaseKeys(store, product.name) });
+  await importImages(store, { release: draft, manifest, actor: input.actor });
   const isSwitched = await switchSnapshot(store, {
     product,
     repositoryKey: input.repositoryKey,

@@ -1,11 +1,13 @@
 /**
  * What nobody needs any more leaves in two steps: quarantine, where it can come back from, and purge a day later.
  *
- * The database alone says what is needed: the artifacts of every release that is not retired, the files and blocks of every kept snapshot.
+ * The database alone says what is needed: the artifacts of every release that is not retired, the files and blocks of every kept snapshot,
+ * the manifests and blobs of every image repository.
  * Walking the blobs only finds candidates: uploads that were never attached, leftovers of killed publishes.
  */
 import type { Digest } from "../model/digest.ts";
 import type { Store } from "../store/store.ts";
+import { sweepImages } from "./oci-sweep.ts";
 import { keepSupersededMs } from "./snapshot.ts";
 
 /** A blob younger than this may belong to a publish under way. */
@@ -26,6 +28,8 @@ async function referencedOf(store: Store, digests: readonly Digest[]): Promise<R
   const rows = await artifacts
     .union(store.db.selectFrom("snapshot_files").select("digest").where("digest", "in", digests))
     .union(store.db.selectFrom("snapshot_blocks").select("digest").where("digest", "in", digests))
+    .union(store.db.selectFrom("oci_manifests").select("blob as digest").where("blob", "in", digests))
+    .union(store.db.selectFrom("oci_blobs").select("blob as digest").where("blob", "in", digests))
     .execute();
   return new Set(rows.map((row) => row.digest));
 }
@@ -69,9 +73,10 @@ async function forgetSnapshots(store: Store): Promise<void> {
 
 export type Swept = { readonly quarantinedBytes: number; readonly purgedBytes: number };
 
-/** The daily round: forget old snapshots, quarantine what nothing names and is older than the grace, purge what was quarantined a day ago. */
+/** The daily round: forget old snapshots and images of retired releases, quarantine what nothing names and is older than the grace, purge what was quarantined a day ago. */
 export async function sweep(store: Store): Promise<Swept> {
   await forgetSnapshots(store);
+  await sweepImages(store);
   const now = store.clock.now().getTime();
   let quarantinedBytes = 0;
   let batch: Digest[] = [];

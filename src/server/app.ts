@@ -11,6 +11,7 @@ import type { Principal } from "../access/principal.ts";
 import { recallCaller, requireCaller } from "./caller.ts";
 import type { ServerContext } from "./context.ts";
 import { absent, answerFailure } from "./error-rim.ts";
+import { registerImageRoutes } from "./oci-routes.ts";
 import { registerOpenApi, routeSchema } from "./openapi.ts";
 import type { Access, RouteRow } from "./route.ts";
 import { routes } from "./routes.ts";
@@ -85,6 +86,7 @@ export async function buildApp(context: ServerContext): Promise<FastifyInstance>
     raw.addContentTypeParser("application/octet-stream", (_request, payload, done) => done(null, payload));
     for (const row of routes.filter(({ isRawBody }) => isRawBody === true)) addRoute(raw, context, row);
   });
+  await registerImageRoutes(app, context);
   await app.ready();
   return app;
 }

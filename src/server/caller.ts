@@ -75,7 +75,8 @@ function presentedKeyId(credentials: Credentials): string | undefined {
   return credentials.kind === "pair" && /^SLK[A-Z2-7]{20}$/.test(credentials.keyId) ? credentials.keyId : undefined;
 }
 
-async function recordFailure(
+/** Audits a wrong credential, at most at the throttle's pace; above it throws `rate_limited`. */
+export async function recordFailure(
   context: ServerContext,
   credentials: Credentials,
   at: { readonly request: FastifyRequest; readonly reply: FastifyReply },
@@ -101,9 +102,10 @@ async function recordFailure(
 }
 
 /** The audit trail's word for what a path belongs to. */
-export function protocolOf(url: string): "apt" | "yum" | "api" | "files" {
+export function protocolOf(url: string): "apt" | "yum" | "oci" | "api" | "files" {
   if (url.startsWith("/apt/")) return "apt";
   if (url.startsWith("/yum/")) return "yum";
+  if (url.startsWith("/v2/") || url.startsWith("/token")) return "oci";
   return url.startsWith("/api/") ? "api" : "files";
 }
 

@@ -2,6 +2,7 @@
 import type { AuditTrail } from "../access/audit-trail.ts";
 import type { Authenticator } from "../access/authenticator.ts";
 import type { Settings } from "../config/settings.ts";
+import type { ImageCatalog } from "../releases/oci-view.ts";
 import type { RepositoryKey } from "../releases/repository-key.ts";
 import type { DownloadResolver } from "../releases/resolve.ts";
 import type { KeyEncryptionKey } from "../store/key-encryption-key.ts";
@@ -21,6 +22,7 @@ export type ServerContext = {
   readonly authenticator: Authenticator;
   readonly audit: AuditTrail;
   readonly resolver: DownloadResolver;
+  readonly images: ImageCatalog;
   readonly cache: ByteCache;
   readonly budget: BufferBudget;
   readonly throttle: LoginThrottle;

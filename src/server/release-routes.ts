@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { actorOf } from "../access/principal.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { attachArtifact, createDraft } from "../releases/drafts.ts";
+import { attachArtifact, createDraft, discardDraft } from "../releases/drafts.ts";
 import { listReleases, type Release, readRelease, type ReleaseWithArtifacts } from "../releases/releases.ts";
 import { publishRelease } from "../releases/publish.ts";
 import { applyRetention, planRetention } from "../releases/retain.ts";
@@ -75,6 +75,21 @@ export const releaseRoutes: readonly RouteRow[] = [
     params: releaseParams,
     success: { status: 200, json: releaseSchema, text: "The release" },
     run: async ({ context, params }) => releaseJson(await readRelease(context.store, params.product, params.version)),
+  }),
+  route({
+    method: "DELETE",
+    path: "/api/v1/products/:product/releases/:version",
+    access: "admin",
+    tag: "releases",
+    summary: "Discard a draft; what was ever published is refused",
+    params: releaseParams,
+    success: { status: 200, json: releaseSummarySchema, text: "The draft as it was; its uploaded bytes stay for two days" },
+    run: async (call) => {
+      const { store } = call.context;
+      const release = await readRelease(store, call.params.product, call.params.version);
+      await discardDraft(store, { ...call.params, actor: actorOf(adminOf(call)) });
+      return summaryJson(release);
+    },
   }),
   route({
     method: "PUT",

@@ -25,7 +25,7 @@ export type Call<P = unknown, Q = unknown, B = unknown> = {
 };
 
 export type RouteRow = {
-  readonly method: "GET" | "POST" | "PUT" | "PATCH";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** find-my-way's form: `/releases/:product/:version/:file`, `*` for the rest. */
   readonly path: string;
   readonly access: Access;

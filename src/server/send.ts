@@ -18,6 +18,8 @@ export type Body = {
   readonly isImmutable: boolean;
   /** Public keys may be kept by shared caches; what needs a pair may not. */
   readonly isPublic?: boolean;
+  /** What a protocol says about it besides the headers that every file has. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** Small bodies at hand; otherwise the blob store has the digest. */
   readonly bytes?: Buffer;
 };
@@ -80,6 +82,7 @@ export async function sendBody(options: SendOptions): Promise<void> {
     "Last-Modified": httpDate(body.modifiedAt),
     "Cache-Control": cacheControl(body),
     "Accept-Ranges": "bytes",
+    ...body.headers,
   };
   if (answer.kind === "range-not-satisfiable") {
     reply.header("content-range", `bytes */${body.size}`);
@@ -127,7 +130,10 @@ async function smallBytes(context: ServerContext, body: Body): Promise<Buffer | 
   return bytes;
 }
 
-async function sendSmall(options: SendOptions, sent: { readonly bytes: Buffer; readonly head: OutgoingHttpHeaders; readonly delivery: Delivery }): Promise<void> {
+async function sendSmall(
+  options: SendOptions,
+  sent: { readonly bytes: Buffer; readonly head: OutgoingHttpHeaders; readonly delivery: Delivery },
+): Promise<void> {
   const { reply } = options;
   try {
     await options.beforeLast?.(sent.delivery);

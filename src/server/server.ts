@@ -7,6 +7,7 @@ import { openAuditTrail } from "../access/audit-trail.ts";
 import { createAuthenticator } from "../access/authenticator.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Clock } from "../io/clock.ts";
+import { createImageCatalog } from "../releases/oci-view.ts";
 import { openRepositoryKey } from "../releases/repository-key.ts";
 import { createDownloadResolver } from "../releases/resolve.ts";
 import { openKeyEncryptionKey } from "../store/key-encryption-key.ts";
@@ -68,6 +69,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       authenticator: createAuthenticator(store),
       audit,
       resolver: createDownloadResolver(store),
+      images: createImageCatalog(store),
       cache: createByteCache({ limitBytes: settings.cacheMemory, largestBytes: smallBodyLimit }),
       budget: createBufferBudget(settings.downloadMemory),
       throttle: createLoginThrottle(),
@@ -88,6 +90,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       await endRounds();
       await audit.close();
       context.resolver.close();
+      context.images.close();
       context.authenticator.close();
       await store.close();
     });

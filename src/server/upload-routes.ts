@@ -18,7 +18,7 @@ function byteCount(headers: Readonly<Record<string, unknown>>, name: string): nu
 }
 
 /** Counts what comes in, and turns a connection that broke off into its own code: what came is kept for a resume. */
-async function* received(body: Readable, context: ServerContext): AsyncGenerator<Uint8Array> {
+export async function* received(body: Readable, context: ServerContext): AsyncGenerator<Uint8Array> {
   try {
     for await (const piece of body as AsyncIterable<Uint8Array>) {
       context.metrics.bytesReceived(piece.length);

@@ -2,6 +2,7 @@
  * Signs the sums of a release: `<sums>.sig` (OpenPGP, detached, binary) and `<sums>.minisig`, whose trusted comment binds product, version,
  * sequence and the digest of the sums. The same keys, sums and date give the same bytes.
  */
+import { sign } from "node:crypto";
 import { SlipwayError } from "../model/errors.ts";
 import type { Version } from "../model/version.ts";
 import { type ApkSignature, type ApkSigningKey, signApkMember } from "./apk-signature.ts";
@@ -22,6 +23,8 @@ export type ReleaseSigner = {
   readonly openpgpDetached?: (bytes: Uint8Array) => Promise<Uint8Array>;
   /** The text of a `.minisig`. */
   readonly minisign?: (bytes: Uint8Array, trustedComment: string) => Promise<string>;
+  /** For the envelope of a provenance: Ed25519 over the message as it is, by the minisign key. */
+  readonly envelope?: (message: Uint8Array) => Promise<{ readonly keyId: string; readonly signature: Uint8Array }>;
   /** The public halves: an armored OpenPGP key, a minisign public key file, the PEM of an apk key. */
   readonly publicKeys: { readonly openpgp?: string; readonly minisign?: string; readonly apk?: string };
   /** For messages and reports: fingerprint, key id, name in /etc/apk/keys. */
@@ -45,7 +48,13 @@ export function createReleaseSigner(keys: {
           rpmHeader: async (header: Uint8Array) => signRpmHeader(header, openpgp, epochSeconds),
           openpgpDetached: (bytes: Uint8Array) => signDetached(bytes, openpgp, epochSeconds),
         }),
-    ...(minisign === undefined ? {} : { minisign: async (bytes: Uint8Array, trustedComment: string) => signMinisign(bytes, minisign, trustedComment) }),
+    ...(minisign === undefined
+      ? {}
+      : {
+          minisign: async (bytes: Uint8Array, trustedComment: string) => signMinisign(bytes, minisign, trustedComment),
+          // Neither can stand in for the other: minisign signs a bare hash, an envelope's message begins with "DSSEv1 ".
+          envelope: async (message: Uint8Array) => ({ keyId: minisign.keyId, signature: sign(null, message, minisign.privateKey) }),
+        }),
     ...(apk === undefined ? {} : { apkMember: async (member: Uint8Array) => signApkMember(member, apk) }),
     publicKeys: {
       ...(openpgp === undefined ? {} : { openpgp: openpgp.privateKey.toPublic().armor() }),

@@ -152,6 +152,56 @@ test("C6 retain prints the plan with its basis; apply runs that very plan and re
   assert.deepEqual([body["state"], body["replacement"]], ["retired", "1.0.11"]);
 });
 
+test("C6 retain says what leaves, why and what replaces it; a plan of before another publication is refused and nothing leaves", async () => {
+  for (let patch = 0; patch < 11; patch += 1) await publish(running, "shown", `2.0.${patch}`);
+  const retain = ["release", "retain", "--product", "shown"];
+  const dry = await run([...retain, "--dry-run"]);
+  assert.equal(dry.exitCode, 0, dry.stderr);
+  assert.match(dry.stdout, /^LEAVES +FILES +SIZE +REPLACED BY +WHY$/m);
+  assert.match(dry.stdout, /^2\.0\.0 +5 +[\d.]+ kB +2\.0\.10 +older than the newest 10 stable versions$/m);
+  const [, command = "", basis = ""] = /carry it out with: slipway (release retain .* --basis ([0-9a-f]{64}))$/m.exec(dry.stdout) ?? [];
+  assert.equal((await running.admin("GET", "/products/shown/releases/2.0.0")).body["state"], "published", "nothing was done");
+  assert.equal(((await result([...retain, "--dry-run"])) as { plan: { basis: string } }).plan.basis, basis, "the same state has the same basis");
+
+  await publish(running, "shown", "2.0.11");
+  const stale = await errorOf(command.split(" "));
+  assert.deepEqual([stale.exitCode, stale.code], [24, "plan_stale"]);
+  const direct = await running.admin("POST", "/products/shown/retention", { basis });
+  assert.deepEqual([direct.status, (direct.body["error"] as { code: string }).code], [409, "plan_stale"], "the server refuses it too");
+  assert.equal((await running.admin("GET", "/products/shown/releases/2.0.0")).body["state"], "published");
+  assert.equal((await errorOf([...retain, "--apply", "--dry-run"])).code, "usage");
+
+  const applied = await run([...retain, "--apply"]);
+  assert.match(applied.stdout, /^2\.0\.1 +5 +[\d.]+ kB +2\.0\.11 +older/m);
+  assert.match(applied.stdout, /^retired 2 releases/m);
+});
+
+test("a draft with files of an earlier build is staged again without sending bytes twice; discard removes a draft and refuses what was published", async () => {
+  const content = randomBytes(100_000);
+  const built = await writeBuilt("restaged", "1.0.0", [{ name: "restaged-1.0.0-old.bin", content }]);
+  assert.ok(Number((await result(["publish", built]))["sentBytes"]) > content.length);
+  await rm(built, { recursive: true });
+  await writeBuilt("restaged", "1.0.0", [{ name: "restaged-1.0.0-new.bin", content }]);
+  const again = await run(["publish", built]);
+  assert.equal(again.exitCode, 0, again.stderr);
+  assert.match(again.stderr, /the draft of restaged 1\.0\.0 held files that this build has not: restaged-1\.0\.0-old\.bin; it is discarded and staged again/);
+  const { body } = await running.admin("GET", "/products/restaged/releases/1.0.0");
+  const names = (body["artifacts"] as { name: string }[]).map(({ name }) => name);
+  assert.ok(names.includes("restaged-1.0.0-new.bin") && !names.includes("restaged-1.0.0-old.bin"));
+
+  const discard = ["release", "discard", "v1.0.0", "--product", "restaged"];
+  assert.match((await run(discard)).stdout, /^the draft of restaged 1\.0\.0 is discarded/);
+  assert.equal((await running.admin("GET", "/products/restaged/releases/1.0.0")).status, 404);
+  assert.equal((await errorOf(discard)).code, "not_found");
+  assert.equal((await result(["publish", built]))["sentBytes"], 0, "every byte was there already");
+  await result(["release", "publish", "v1.0.0", "--product", "restaged"]);
+  const refused = await errorOf(discard);
+  assert.deepEqual([refused.exitCode, refused.code], [24, "immutable"]);
+  const events = (await running.admin("GET", "/audit?product=restaged&action=release.discard")).body["events"] as unknown[];
+  assert.equal(events.length, 2);
+  await rm(built, { recursive: true });
+});
+
 test("C9 issue prints the pair once with the set-up of each tool, list shows no secret, rotate and revoke work by id", async () => {
   await result(["customer", "add", "beta"]);
   const shown = await run(["key", "issue", "beta", "--product", "coequal"]);

@@ -176,8 +176,9 @@ test("signatures are judged by key and bytes: another key, other bytes, an unkno
   const { controlBytes: member, signatures } = await read(await apkBytes(sampleSpec()));
   const other = Buffer.from(member);
   other[20] = (other[20] ?? 0) ^ 1;
-  const refused = (what: Parameters<typeof verifyApkMember>[0], trusted: Parameters<typeof verifyApkMember>[1], detail: string): void =>
-    void assert.throws(() => verifyApkMember(what, trusted), { code: "signature_invalid", detail });
+  const refused = (what: Parameters<typeof verifyApkMember>[0], trusted: Parameters<typeof verifyApkMember>[1], detail: string): void => {
+    assert.throws(() => verifyApkMember(what, trusted), { code: "signature_invalid", detail });
+  };
   refused({ member, signatures }, [nextApkKey], "signature_missing");
   refused({ member, signatures }, [], "signature_missing");
   refused({ member, signatures: [] }, [apkKey], "signature_missing");

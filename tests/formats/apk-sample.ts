@@ -1,10 +1,10 @@
 /** The apks that the tests pin: written anew by each run, with keys that sign nothing but tests. Real apk-tools accepted these very bytes. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { comparePaths } from "../../src/formats/entry-path.ts";
 import { writeApk } from "../../src/formats/apk.ts";
 import type { SignApk } from "../../src/formats/apk-segment.ts";
 import { bytesSource } from "../../src/formats/byte-source.ts";
+import { comparePaths } from "../../src/formats/entry-path.ts";
 import type { PackageEntry, PackageOutput, PackageSpec, Spool } from "../../src/formats/package.ts";
 import { parseVersion } from "../../src/model/version.ts";
 import { type ApkSigningKey, readApkSigningKey, signApkMember } from "../../src/trust/apk-signature.ts";

@@ -18,7 +18,7 @@ export function gzipMembers(bytes: Buffer): readonly Member[] {
     assert.equal(bytes.subarray(at, at + 4).toString("hex"), "1f8b0800", `a gzip header without flags at ${at}`);
     assert.equal(bytes.readUInt32LE(at + 4), 0, "MTIME is 0");
     assert.equal(bytes[at + 9], 255, "OS is unknown");
-    const { buffer: plain, engine } = inflateRawSync(bytes.subarray(at + 10), { info: true } as never) as unknown as Engine;
+    const { buffer: plain, engine } = inflateRawSync(bytes.subarray(at + 10), { info: true }) as unknown as Engine;
     const trailer = at + 10 + engine.bytesWritten;
     assert.equal(bytes.readUInt32LE(trailer), crc32(plain), "CRC-32");
     assert.equal(bytes.readUInt32LE(trailer + 4), plain.length, "ISIZE");

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import * as fc from "fast-check";
+import { readApk } from "../../src/formats/apk-read.ts";
 import { bytesSource } from "../../src/formats/byte-source.ts";
 import { comparePaths } from "../../src/formats/entry-path.ts";
 import type { PackageEntry } from "../../src/formats/package.ts";
-import { readApk } from "../../src/formats/apk-read.ts";
 import { type Architecture, architectures } from "../../src/model/target.ts";
 import { parseVersion } from "../../src/model/version.ts";
 import { apkBytes, apkKey, apkLoggingScripts, apkSamples, nextApkKey, signWith } from "./apk-sample.ts";
@@ -248,9 +248,9 @@ test("a source that changes between its hash and its content stops the package",
   let opened = 0;
   const open = async function* (): AsyncGenerator<Uint8Array> {
     opened += 1;
-    yield Buffer.from(opened === 1 ? "first" : "other");
+    yield Buffer.alloc(1_000_000, opened === 1 ? "first" : "other");
   };
-  const entries = [{ ...file("/opt/x", ""), source: { size: 5, open } }];
+  const entries = [{ ...file("/opt/x", ""), source: { size: 1_000_000, open } }];
   await assert.rejects(apkBytes(sampleSpec({ entries })), { code: "source_unusable", message: "/opt/x changed while it was read" });
 });
 

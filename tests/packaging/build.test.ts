@@ -106,7 +106,7 @@ test("C5 the sums list every file but themselves, sha256sum accepts them, and re
 });
 
 for (const [name, version, artifacts] of [
-  ["jaco", "0.2.0", 6],
+  ["jaco", "0.2.0", 8],
   ["coequal", "1.4.2", 11],
   ["carapace", "0.3.0-preview1", 6],
 ] as const) {

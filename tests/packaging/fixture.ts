@@ -10,6 +10,7 @@ import { type Plan, type PlanRequest, planRelease } from "../../src/packaging/pl
 import { loadRecipe, type Recipe } from "../../src/packaging/recipe.ts";
 
 export const epochSeconds = 1_700_000_000;
+const tool = { name: "slipway", version: "0.0.0" };
 
 export async function temporaryFolder(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "slipway-packaging-"));
@@ -89,7 +90,7 @@ export async function planIn(folder: string, version: string, request: Partial<P
 }
 
 export async function buildIn(folder: string, plan: Plan, options: Partial<BuildOptions> = {}): Promise<BuildResult> {
-  return buildRelease({ recipe: await readRecipe(folder), plan, folder, outFolder: join(folder, "dist"), run: runCommand, jobs: 2, ...options });
+  return buildRelease({ recipe: await readRecipe(folder), plan, folder, outFolder: join(folder, "dist"), run: runCommand, jobs: 2, tool, ...options });
 }
 
 /** Every file below a folder with its content, by relative path. */

@@ -144,7 +144,13 @@ test("K1 a preview gets no tag but its own", () => {
 /** What is replaced, and the first problem that must be reported; its line is counted from `images:`. */
 const mistakes: readonly (readonly [name: string, from: string, to: string, at: string, problem: RegExp])[] = [
   ["an unknown key", "    user: acme", "    usr: acme", "10:5", /^unknown key "usr" under images\[0\] - did you mean "user"\?/],
-  ["an unknown key of a file", 'mode: "0640"', 'mod: "0640"', "6:58", /^unknown key "frm"/],
+  [
+    "an unknown key of a file",
+    'mode: "0640"',
+    'mod: "0640"',
+    "6:57",
+    /^unknown key "mod" under images\[0\]\.files \/etc\/acme\/acme\.yaml - did you mean "mode"/,
+  ],
   ["a tag that is none", "latest]", '"a b"]', "3:25", /^images\[0\]\.tags\[1\]: "a b" is not an image tag/],
   ["a tag of a platform", "latest]", '"{arch}"]', "3:26", /^images\[0\]\.tags\[1\]: \{arch\} has no meaning here/],
   ["an empty tag", "latest]", '""]', "3:25", /^images\[0\]\.tags\[1\]: must not be empty/],
@@ -157,7 +163,7 @@ const mistakes: readonly (readonly [name: string, from: string, to: string, at: 
     "an owner that is not declared",
     "owner: acme, group: acme",
     "owner: stranger, group: acme",
-    "7:21",
+    "7:22",
     /^images\[0\]\.files: \/var\/lib\/acme belongs to stranger/,
   ],
   ["an entrypoint without a path", "[/usr/bin/acmed]", "[acmed]", "11:17", /^images: the entrypoint acmed must be an absolute path/],

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import type { Component } from "../../src/formats/bill-of-materials.ts";
 import { SlipwayError } from "../../src/model/errors.ts";
-import { lockFileKinds, readLockFiles } from "../../src/packaging/lock-file-kinds.ts";
+import { readLockFiles } from "../../src/packaging/lock-file-kinds.ts";
+import { lockFileEcosystems } from "../../src/packaging/lock-file-names.ts";
 
 const golden = new URL("golden/lock-files/", import.meta.url).pathname;
 const folder = mkdtempSync(join(tmpdir(), "slipway-locks-"));
@@ -63,7 +64,7 @@ for (const [tool, file, expected, warnings] of cases) {
 test("every kind of the table has a golden file", () => {
   const covered = new Set(cases.map(([, file]) => file));
   assert.deepEqual(
-    lockFileKinds.map((kind) => kind.name).filter((name) => !covered.has(name)),
+    Object.keys(lockFileEcosystems).filter((name) => !covered.has(name)),
     ["npm-shrinkwrap.json"], // the same format as package-lock.json
   );
 });

@@ -9,6 +9,7 @@ import { type HandWrittenScript, maintainerScripts, type ScriptRequest } from ".
 import type { ServicePolicy } from "../../src/packaging/service-steps.ts";
 import { needRoot } from "../formats/private-root.ts";
 import { needClient } from "../support/clients.ts";
+import { debFile, rpmFile, sampleSpec, temporaryFolder } from "../formats/sample.ts";
 import { serviceRoot } from "./service-fixture.ts";
 
 const formats = ["deb", "rpm", "apk"] as const;
@@ -92,6 +93,13 @@ test("a script that nothing is added to is passed on as it is, in any language; 
     () => maintainerScripts(request({ handWritten: { postinstall: python } })),
     (error) => error instanceof SlipwayError && error.code === "source_unusable" && error.place === python.place,
   );
+});
+
+test("a writer refuses a script that its format never runs", async (t) => {
+  const folder = await temporaryFolder(t);
+  const spec = sampleSpec({ entries: [], scripts: { posttransaction: "#!/bin/sh\n" } });
+  await assert.rejects(debFile(folder, spec), { code: "recipe_invalid", message: "deb never runs a posttransaction script" });
+  await assert.rejects(rpmFile(folder, { ...spec, scripts: { preupgrade: "#!/bin/sh\n" } }), { message: "rpm never runs a preupgrade script" });
 });
 
 test("J4 apk gets its upgrade scripts, with the installation's bodies in them, and rpm its posttransaction", () => {

@@ -25,8 +25,10 @@ test("J1 the recipe of JACO plans exactly the names that the document gives", as
     "jaco-0.2.0-1.x86_64.rpm",
     "jaco-v0.2.0-linux-amd64.tar.gz",
     "jaco-v0.2.0-linux-arm64.tar.gz",
+    "jaco_0.2.0_aarch64.apk",
     "jaco_0.2.0_amd64.deb",
     "jaco_0.2.0_arm64.deb",
+    "jaco_0.2.0_x86_64.apk",
     "release.json",
   ]);
 });

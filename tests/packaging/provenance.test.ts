@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { z } from "zod";
 import { preAuthenticationEncoding } from "../../src/formats/in-toto.ts";
 import { parseVersion } from "../../src/model/version.ts";
-import { provenanceNames, type ProvenanceRequest, writeProvenance } from "../../src/packaging/provenance.ts";
+import { type ProvenanceRequest, writeProvenance } from "../../src/packaging/provenance.ts";
+import { provenanceNames } from "../../src/packaging/provenance-names.ts";
 
 const request: ProvenanceRequest = {
   product: "jaco",
@@ -16,6 +17,7 @@ const request: ProvenanceRequest = {
   targets: ["linux/amd64"],
   commit: "0123456789abcdef0123456789abcdef01234567",
   remote: "https://me:secret@git.example/jaco.git",
+  isTagged: true,
   lockFiles: [{ name: "go.mod", ecosystem: "golang", sha256: "22".repeat(32), components: [], warnings: [] }],
   subjects: [
     { name: "jaco_1.2.3_amd64.deb", sha256: "ab".repeat(32) },

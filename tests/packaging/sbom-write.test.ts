@@ -156,8 +156,10 @@ for (const [declared, cycloneDx, spdx] of licenses) {
 }
 
 test("an image and an artifact without programs and lock files have SBOMs too", async () => {
-  const image = await written({ name: "jaco-1.2.3.oci.tar", kind: "image", programs: [], dependencies: {} });
-  assert.equal(image.bom.metadata.component.purl, `pkg:oci/jaco@sha256:${"ab".repeat(32)}?tag=1.2.3`);
+  const registered = { repository: "team/jaco-server", tags: ["1.2.3"], digest: `sha256:${"cd".repeat(32)}` };
+  const image = await written({ name: "jaco-1.2.3.oci.tar", kind: "image", image: registered, programs: [], dependencies: {} });
+  assert.equal(image.bom.metadata.component.purl, `pkg:oci/jaco-server@sha256:${"cd".repeat(32)}?tag=1.2.3`);
+  assert.equal(image.document.packages[0]?.checksums?.[0]?.checksumValue, "ab".repeat(32), "of the file");
   assert.equal(image.document.packages.length, 1);
 });
 

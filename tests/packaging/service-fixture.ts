@@ -35,7 +35,7 @@ homepage: https://acme.example
 targets: [linux/amd64]
 build: { prebuilt: "built/{bin}", binaries: [acmed] }
 packages:
-  formats: [deb, rpm]
+  formats: [deb, rpm, apk]
   files:
     /usr/bin/: [acmed]
 ${packageFiles}${names.length === 0 ? "" : `  scripts:\n${names.join("")}`}${service}${users}`;
@@ -49,7 +49,7 @@ open(my $state, ">", "/var/lib/acme/state") or die "no state: $!";
 while (my $client = $server->accept) { print $client "acmed ${version}\\n"; close $client; }
 `;
 
-export type BuiltPackages = { readonly deb: string; readonly rpm: string };
+export type BuiltPackages = { readonly deb: string; readonly rpm: string; readonly apk: string };
 
 /** Builds one version for linux/amd64 and returns the packages' paths. */
 export async function servicePackages(t: TestContext, version: string, recipe: ServiceRecipe): Promise<BuiltPackages> {
@@ -57,12 +57,12 @@ export async function servicePackages(t: TestContext, version: string, recipe: S
   await writeFiles(folder, { "built/acmed": program(version), ...recipe.files });
   const plan = await planIn(folder, version);
   await buildIn(folder, plan);
-  const pathOf = (kind: "deb" | "rpm"): string => {
+  const pathOf = (kind: keyof BuiltPackages): string => {
     const artifact = plan.artifacts.find((one) => one.kind === kind);
     assert.ok(artifact);
     return join(folder, "dist", version, artifact.name);
   };
-  return { deb: pathOf("deb"), rpm: pathOf("rpm") };
+  return { deb: pathOf("deb"), rpm: pathOf("rpm"), apk: pathOf("apk") };
 }
 
 /** A hand-written script that logs its moment and its arguments, as the table of script arguments was measured. */

@@ -1,6 +1,6 @@
 /** `service:` and `users:` as they are written: what is accepted, what is refused and where the message points. */
 import assert from "node:assert/strict";
-import { stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { requireCommand } from "../../src/io/command.ts";
@@ -60,6 +60,14 @@ test("mistakes are named with line and column", () => {
   assert.match(problemsOf(withoutPackages).join(), /the recipe has no packages/);
 });
 
+test("the recipe in docs/services.md is a recipe", async () => {
+  const page = await readFile(new URL("../../docs/services.md", import.meta.url), "utf8");
+  const example = /```yaml\n([^]*?)```/.exec(page)?.[1] ?? "";
+  const recipe = loadRecipe(`${serviceRecipe({})}${example}`, "slipway.yaml");
+  assert.equal(recipe.service.length, 1);
+  assert.ok(recipe.users.length > 0);
+});
+
 test("a unit that cannot do what is asked, or is no unit, stops the build with the recipe's line and leaves nothing in dist", async (t) => {
   const unit = "[Service]\nExecStart=/usr/bin/acmed\n";
   const cases: readonly (readonly [service: string, files: Readonly<Record<string, string>>, code: string, message: RegExp])[] = [
@@ -90,7 +98,7 @@ test("a unit that cannot do what is asked, or is no unit, stops the build with t
 
 test("C1 the packages bring unit, sysusers.d, home and relations; the plan names the unit among the inputs", async (t) => {
   if (!needClient(t, "dpkg-deb", "rpm")) return;
-  const { deb, rpm } = await servicePackages(t, "1.0.0", { service: `${describedService}  enable: true\n`, users: acmeUser });
+  const { deb, rpm, apk } = await servicePackages(t, "1.0.0", { service: `${describedService}  enable: true\n`, users: acmeUser });
   const run = (...argv: readonly string[]): Promise<string> => requireCommand(argv, { timeoutMs: 20_000 });
   assert.equal((await run("dpkg-deb", "-f", deb, "Depends")).trim(), "passwd");
   const listed = await run("dpkg-deb", "-c", deb);
@@ -108,10 +116,24 @@ test("C1 the packages bring unit, sysusers.d, home and relations; the plan names
   }
   const user = provides.find((line) => line.startsWith("user(acme) = ")) ?? "";
   assert.doesNotMatch(user.slice("user(acme) = ".length), /=/, "rpm takes no = in a version");
-  const line = Buffer.from(user.slice("user(acme) = ".length), "base64").toString().replaceAll("\0", "");
-  assert.equal(line, 'u acme - "Acme service" /var/lib/acme /usr/sbin/nologin');
+  const entry = Buffer.from(user.slice("user(acme) = ".length), "base64").toString().replaceAll("\0", "");
+  assert.equal(entry, 'u acme - "Acme service" /var/lib/acme /usr/sbin/nologin');
   assert.match(await run("rpm", "-qp", "--nosignature", "--requires", rpm), /^\/usr\/sbin\/useradd$/m);
   assert.match(await run("rpm", "-qp", "--nosignature", "--scripts", rpm), /^posttrans scriptlet \(using \/bin\/sh\):$/m);
+
+  const inApk = await run("tar", "-tzvf", apk);
+  for (const line of [
+    /-rwxr-xr-x .* etc\/init\.d\/acme$/m,
+    /-rw-r--r-- .* etc\/conf\.d\/acme$/m,
+    /drwxr-x--- acme\/acme .* var\/lib\/acme\/$/m,
+    /\.pre-install$/m,
+    /\.pre-upgrade$/m,
+    /\.post-upgrade$/m,
+    /\.pre-deinstall$/m,
+  ]) {
+    assert.match(inApk, line);
+  }
+  assert.doesNotMatch(inApk, /systemd|sysusers/);
 
   const folder = await sampleProduct(t, serviceRecipe({ service: "service: { unit: packaging/acme.service }\n" }));
   assert.ok((await planIn(folder, "1.0.0")).artifacts.every((artifact) => artifact.inputs.includes("packaging/acme.service")));

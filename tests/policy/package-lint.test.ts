@@ -52,7 +52,10 @@ const sound: PackageFacts = {
     script("#!/bin/sh\nset -e\n# systemctl stop toy\nif [ -d /run/systemd/system ]; then\n  systemctl daemon-reload\nfi\n"),
     script('#!/bin/sh\nset -e\nif [ "$1" = purge ]; then\n  rm -rf /var/lib/toy\nfi\n', { name: "postremove" }),
   ],
-  keys: [{ kind: "openpgp", reference: "env:KEY", place }],
+  keys: [
+    { kind: "openpgp", reference: "env:KEY", place },
+    { kind: "apk", reference: "env:APK", place },
+  ],
   dependsOn: ["python3-minimal"],
   users: ["toy"],
 };
@@ -83,6 +86,7 @@ const cases: readonly (readonly [rule: string, facts: PackageFacts, says: RegExp
   ["tag-without-dot", { ...sound, version: parseVersion("1.2.0-preview10") }, /"preview10" of 1\.2\.0-preview10 before "preview9"/],
   ["key-unfit", { ...sound, keys: [{ kind: "openpgp", reference: "env:KEY", place, unfitness: "key abc expired on 2020-01-01" }] }, /env:KEY: .*expired/],
   ["rpm-unsigned", { ...sound, keys: [{ kind: "minisign", reference: "env:KEY", place }] }, /no sign\.gpg/],
+  ["apk-unsigned", { ...sound, keys: [] }, /no sign\.apk/],
   ["usr-local", withFile(file("/usr/local/bin/toy", { mode: 0o755, nature: program })), /below \/usr\/local/],
   ["aliased-path", withFile(file("/lib/toy/data")), /\/usr\/lib\/toy\/data/],
   ["foreign-folder", withFile(file("/var/run/toy")), /below \/var\/run/],

@@ -105,6 +105,37 @@ storeTest("C6 a plan made before another release was published is refused", asyn
   );
 });
 
+storeTest("C6 a release published while retention is applied is there, and the plan is applied whole or refused", async (_, { store }) => {
+  const resolver = createDownloadResolver(store);
+  const key = await repositoryKey;
+  await publishAll(store, ["1.3.0", "1.4.0", "1.4.1"], 2);
+  for (const version of ["1.5.0", "1.5.1", "1.5.2", "1.5.3"]) {
+    const release = await sampleRelease(version);
+    await stage(store, release);
+    const plan = await planRetention(store, product);
+    const [published, applied] = await Promise.allSettled([
+      publish(store, release, key),
+      applyRetention(store, { product, basis: plan.basis, repositoryKey: key, actor }),
+    ]);
+    assert.equal(published.status, "fulfilled");
+    if (applied.status === "rejected") assert.ok(isStale(applied.reason), String(applied.reason));
+    for (const { version: leaving } of plan.retires) {
+      const found = await resolver.resolve({ product, tree: "releases", path: `${leaving}/SHA256SUMS` });
+      assert.equal(found.kind, applied.status === "fulfilled" ? "gone" : "file", leaving);
+    }
+    const rows = await store.db.selectFrom("releases").select("version").where("state", "=", "published").execute();
+    const packages = await resolver.resolve({ product, tree: "apt", path: "dists/stable/main/binary-amd64/Packages.gz" });
+    const listed =
+      gunzipSync(await bytesOf(store, packages))
+        .toString()
+        .match(/(?<=^Version: ).*$/gm) ?? [];
+    assert.deepEqual(listed.toSorted(), rows.map((row) => String(row.version)).toSorted(), "the index lists what is published, nothing else");
+    assert.ok(listed.some((one) => one === version));
+    assert.deepEqual(await missingBlobs(store), []);
+  }
+  resolver.close();
+});
+
 storeTest("bytes that a kept release shares with a retired one stay", async (_, { store }) => {
   const shared = { name: "LICENSE", bytes: Buffer.from("the same text in every release\n") };
   for (const version of ["1.3.0", "1.4.0"]) {

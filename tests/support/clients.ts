@@ -16,6 +16,7 @@ export const debianPackages: readonly string[] = [
   "gnupg",
   "gpgv",
   "minisign",
+  "openssl", // reads our apk keys and checks their signatures
   "mmdebstrap", // private roots for apt
   "postgresql", // the store's contract suite on PostgreSQL
   "strace", // the crash matrix
@@ -35,6 +36,7 @@ export const debianPackages: readonly string[] = [
 export const slowDebianPackages: readonly string[] = [
   "lintian", // the judges of `slipway lint`
   "rpmlint",
+  "systemd-container", // systemd-nspawn: a booted machine for the packages' services
   "gcc", // a real program for them to look at
   "libc6-dev",
 ];

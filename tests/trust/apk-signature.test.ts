@@ -43,9 +43,11 @@ test("a locked key without or with the wrong passphrase is key_locked, and the m
 });
 
 const pem = (type: "rsa" | "ed25519", bits = 1024): { readonly secret: string; readonly open: string } => {
-  const form = { privateKeyEncoding: { type: "pkcs8", format: "pem" }, publicKeyEncoding: { type: "spki", format: "pem" } } as const;
-  const pair = type === "rsa" ? generateKeyPairSync("rsa", { modulusLength: bits, ...form }) : generateKeyPairSync("ed25519", form);
-  return { secret: pair.privateKey, open: pair.publicKey };
+  const pair = type === "rsa" ? generateKeyPairSync("rsa", { modulusLength: bits }) : generateKeyPairSync("ed25519");
+  return {
+    secret: pair.privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+    open: pair.publicKey.export({ type: "spki", format: "pem" }).toString(),
+  };
 };
 const unfit: readonly (readonly [what: string, key: ReturnType<typeof pem>, code: string])[] = [
   ["an RSA key of 1,024 bits", pem("rsa"), "key_unfit"],

@@ -1,0 +1,153 @@
+/** `slipway rebuild --verify v1.4.2`: builds the release again from its tag and names the first byte that differs. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { availableParallelism, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { systemClock } from "../io/clock.ts";
+import { runCommand } from "../io/command.ts";
+import { createHashedFile } from "../io/hashed-file.ts";
+import { readPassphrase } from "../io/passphrase.ts";
+import { safeJoin } from "../io/safe-path.ts";
+import { SlipwayError } from "../model/errors.ts";
+import { formatTarget } from "../model/target.ts";
+import { fileVersion, parseVersion, type Version } from "../model/version.ts";
+import { rebuildRelease, type RebuildReport, type RebuildRequest } from "../packaging/rebuild.ts";
+import type { FileVerdict } from "../packaging/rebuild-comparison.ts";
+import { recipeName } from "../packaging/recipe.ts";
+import { type RecipeFile, readRecipeFile } from "../packaging/recipe-file.ts";
+import { loadReleaseSigner, type ReleaseKeyReferences } from "../packaging/release-signer.ts";
+import type { ReleaseSigner } from "../trust/release-signature.ts";
+import { releaseSchema } from "../server/wire.ts";
+import { openApi } from "./api-client.ts";
+import { readBuiltManifest } from "./built-release.ts";
+import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
+
+export const run: CommandRun = async (invocation) => {
+  const { options, cwd, output, signal } = invocation;
+  const wanted = textOption(options, "verify");
+  if (wanted === undefined) throw new SlipwayError("usage", "name the tag: slipway rebuild --verify v1.4.2");
+  const version = parseVersion(wanted);
+  const here = await readRecipeFile(cwd, textOption(options, "recipe"));
+  const download = flagOption(options, "fromServer") ? await mkdtemp(join(tmpdir(), "slipway-released-")) : undefined;
+  try {
+    const released = download ?? resolve(cwd, textOption(options, "dist") ?? join(here.folder, "dist", fileVersion(version)));
+    if (download !== undefined) await downloadRelease(invocation, { here, version, folder: download });
+    const report = await rebuildRelease({
+      recipePath: resolve(cwd, textOption(options, "recipe") ?? recipeName),
+      version,
+      released,
+      manifest: await readBuiltManifest(released),
+      run: runCommand,
+      jobs: availableParallelism(),
+      signal,
+      openSigner: signerOpener(invocation),
+      onCommand: ({ target, argv }) => output.note(output.colors.dim(`${formatTarget(target)}: ${argv.join(" ")}`)),
+    });
+    return finish(report, invocation);
+  } finally {
+    if (download !== undefined) await rm(download, { recursive: true, force: true });
+  }
+};
+
+/** Each key by itself: those that are not on this machine, locked or expired since are left out, and said to be. */
+function signerOpener({ env, options, output }: Invocation): RebuildRequest["openSigner"] {
+  const source = { env, file: textOption(options, "passphraseFile"), terminal: { input: process.stdin, output: process.stderr } };
+  return async (recipe, { folder, epochSeconds }) => {
+    if (flagOption(options, "unsigned")) return undefined;
+    const usable: Record<string, string> = {};
+    for (const [word, reference] of Object.entries(recipe.sign) as [keyof ReleaseKeyReferences, string | undefined][]) {
+      if (reference === undefined) continue;
+      const open = (references: ReleaseKeyReferences): Promise<ReleaseSigner> =>
+        loadReleaseSigner(references, { env, folder, now: systemClock.now(), epochSeconds, passphrase: (question) => readPassphrase(source, question) });
+      try {
+        await open({ [word]: reference });
+        usable[word] = reference;
+      } catch (error) {
+        if (!(error instanceof SlipwayError) || !["key_missing", "key_locked", "key_unfit"].includes(error.code)) throw error;
+        output.note(`built without the key ${reference}: ${error.message}`);
+      }
+    }
+    if (Object.keys(usable).length === 0) return undefined;
+    return loadReleaseSigner(usable, { env, folder, now: systemClock.now(), epochSeconds, passphrase: (question) => readPassphrase(source, question) });
+  };
+}
+
+async function downloadRelease(
+  invocation: Invocation,
+  { here, version, folder }: { readonly here: RecipeFile; readonly version: Version; readonly folder: string },
+): Promise<void> {
+  const { recipe } = here;
+  const api = await openApi(invocation, recipe.publish.server);
+  const base = ["products", recipe.name, "releases", version];
+  const { artifacts } = await api.call({ method: "GET", path: base, schema: releaseSchema });
+  const progress = invocation.output.progress(
+    `downloading ${recipe.name} ${version}`,
+    artifacts.reduce((sum, { size }) => sum + size, 0),
+  );
+  let done = 0;
+  for (const artifact of artifacts) {
+    await downloadOne(await api.download([...base, "artifacts", artifact.name]), artifact, {
+      folder,
+      onBytes: (size) => progress.update(done + size, artifact.name),
+    });
+    done += artifact.size;
+  }
+  progress.end();
+}
+
+async function downloadOne(
+  body: AsyncIterable<Uint8Array>,
+  artifact: { readonly name: string; readonly digest: string; readonly size: number },
+  to: { readonly folder: string; readonly onBytes: (size: number) => void },
+): Promise<void> {
+  const file = await createHashedFile(safeJoin(to.folder, artifact.name), 0o644);
+  try {
+    let size = 0;
+    for await (const piece of body) {
+      size += piece.length;
+      if (size > artifact.size) throw new SlipwayError("sums_invalid", `${artifact.name} is longer than its ${artifact.size} bytes`);
+      await file.write(piece);
+      to.onBytes(size);
+    }
+  } catch (error) {
+    await file.discard();
+    throw error;
+  }
+  const { digest } = await file.close();
+  if (digest !== artifact.digest) throw new SlipwayError("sums_invalid", `${artifact.name} came back as ${digest}; the server says ${artifact.digest}`);
+}
+
+const words: Readonly<Record<FileVerdict["result"], string>> = {
+  identical: "identical",
+  unsigned: "identical apart from signatures",
+  uncompared: "not compared",
+  different: "different",
+  missing: "missing",
+};
+
+function finish(report: RebuildReport, { output }: Invocation): number {
+  const bad = report.files.filter(({ result }) => result === "different" || result === "missing");
+  output.table(
+    ["NAME", "RESULT", "NOTE"],
+    report.files.map((file) => [file.name, words[file.result], file.note ?? describe(file)]),
+  );
+  for (const name of report.unreleased) output.line(`not released: ${name}, which the recipe at ${report.tag} makes as well`);
+  output.line();
+  output.result({ ...report, isReproducible: bad.length === 0 });
+  const [first] = bad;
+  if (first !== undefined) {
+    throw new SlipwayError("not_reproducible", `${first.name}: ${first.note ?? describe(first)}`, {
+      hint: `${bad.length} of ${report.files.length} files differ from what ${report.tag} (${report.commit.slice(0, 12)}) gives`,
+    });
+  }
+  const identical = report.files.filter(({ result }) => result === "identical").length;
+  output.line(
+    `${report.product} ${report.version} is what ${report.tag} (${report.commit.slice(0, 12)}) gives: ${identical} of ${report.files.length} files byte for byte`,
+  );
+  return 0;
+}
+
+function describe({ difference }: FileVerdict): string {
+  if (difference === undefined) return "";
+  const { member, offset, why } = difference;
+  return `${member === undefined ? "" : `${member} `}${offset === undefined ? "" : `at byte ${offset}: `}${why}`;
+}

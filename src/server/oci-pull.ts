@@ -1,0 +1,181 @@
+/** What is read from the registry: manifests, blobs, tags and referrers (OCI distribution-spec 1.1, end-2, end-3, end-8, end-12). */
+import { actorOf } from "../access/principal.ts";
+import { ociMediaTypes } from "../formats/oci-descriptor.ts";
+import { isOciDigest, type OciDigest, parseOciDigest } from "../formats/oci-digest.ts";
+import type { Version } from "../model/version.ts";
+import { blobUnknown, findBlob } from "../releases/oci-blobs.ts";
+import { findManifest, manifestUnknown } from "../releases/oci-manifests.ts";
+import { listReferrers, type ReferrersPage } from "../releases/oci-referrers.ts";
+import { versionTags } from "../releases/oci-tags.ts";
+import type { RepositoryView } from "../releases/oci-view.ts";
+import type { AuditEvent, AuditResult } from "../store/audit-events.ts";
+import { type OciReference, readReference } from "./oci-address.ts";
+import { absentRepository, type OciCall, type OciCaller } from "./oci-caller.ts";
+import { ociRefusal } from "./oci-errors.ts";
+import { type Body, type Delivery, sendBody } from "./send.ts";
+
+type Pull = { readonly call: OciCall; readonly caller: OciCaller; readonly view: RepositoryView };
+
+/** Tags of one answer; clients follow the Link. */
+const tagLimit = 1_000;
+/** Largest Warning of the specification is 4096 bytes; ours is a sentence. */
+const warningLimit = 500;
+
+/** The repository as this caller sees it; one without anything published looks absent to a pair. */
+async function findView(call: OciCall, caller: OciCaller, name: string): Promise<Pull | undefined> {
+  const isCustomer = caller.principal.kind === "customer";
+  const view = await call.context.images.view(name, isCustomer ? "cached" : "exact");
+  return view === undefined || (isCustomer && view.manifests.size === 0) ? undefined : { call, caller, view };
+}
+
+/** Throws NAME_UNKNOWN. */
+export async function requireView(call: OciCall, caller: OciCaller, name: string): Promise<Pull> {
+  const pull = await findView(call, caller, name);
+  if (pull === undefined) throw absentRepository(name);
+  return pull;
+}
+
+const noReferrers: ReferrersPage = { referrers: [], next: undefined };
+
+const isVendor = (pull: Pull): boolean => pull.caller.principal.kind === "admin";
+
+/** end-3. */
+export async function pullManifest(pull: Pull, text: string): Promise<void> {
+  const { call, view } = pull;
+  const reference = readReference(text);
+  const digest = await requireDigest(pull, reference);
+  const manifest = await findManifest(call.context.store, view.repository, digest);
+  if (manifest === undefined) throw manifestUnknown(text);
+  const version = versionOf(pull, reference, digest);
+  const warning = version === undefined ? undefined : retirementWarning(view, version);
+  await sendPulled(pull, {
+    artifact: reference.kind === "tag" ? `${view.repository.name}:${reference.tag}` : `${view.repository.name}@${digest}`,
+    version,
+    body: {
+      digest: manifest.blob,
+      size: manifest.size,
+      modifiedAt: reference.kind === "tag" ? view.loadedAt : manifest.createdAt,
+      mediaType: manifest.mediaType,
+      isImmutable: reference.kind === "digest",
+      headers: { "Docker-Content-Digest": digest, ...(warning === undefined ? {} : { Warning: warning }) },
+    },
+  });
+}
+
+async function requireDigest(pull: Pull, reference: OciReference): Promise<OciDigest> {
+  const { view } = pull;
+  if (reference.kind === "digest") {
+    if (isVendor(pull) || view.manifests.has(reference.digest)) return reference.digest;
+    throw manifestUnknown(reference.digest);
+  }
+  const { tag } = reference;
+  const digest = (isVendor(pull) ? view.tags.all : view.tags.published).get(tag);
+  if (digest !== undefined) return digest;
+  const ended = view.endedRelease(tag);
+  if (ended === undefined) throw manifestUnknown(tag);
+  if (pull.call.request.method === "GET") await pull.call.context.audit.record({ ...pullEvent(pull, ended.version), result: "gone", status: 404, bytes: 0, detail: ended.state });
+  const reason = ended.state === "withdrawn" ? "was withdrawn by the vendor" : "is no longer kept";
+  const instead = ended.replacement === undefined ? "" : `; use ${ended.replacement} instead`;
+  throw ociRefusal("MANIFEST_UNKNOWN", `${view.repository.product} ${ended.version} ${reason}${instead}`);
+}
+
+function versionOf({ view }: Pull, reference: OciReference, digest: OciDigest): Version | undefined {
+  const named = reference.kind === "tag" ? view.tags.roots.find((root) => versionTags(root.version).includes(reference.tag)) : undefined;
+  return named?.version ?? view.manifests.get(digest);
+}
+
+/** The registry's way to say that a version is about to leave: docker and others print it (distribution-spec 1.1, "Warnings"). */
+function retirementWarning(view: RepositoryView, version: Version): string | undefined {
+  const retiring = view.retiring.find((release) => release.version === version);
+  if (retiring === undefined) return undefined;
+  const instead = retiring.replacement === undefined ? "" : `; use ${retiring.replacement} instead`;
+  return `299 - "${view.repository.product} ${version} is ${retiring.why} and will be removed soon${instead}"`.slice(0, warningLimit);
+}
+
+/** end-2. */
+export async function pullBlob(pull: Pull, text: string): Promise<void> {
+  const { call, view } = pull;
+  const digest = parseOciDigest(text);
+  const blob = isVendor(pull) || view.blobs.has(digest) ? await findBlob(call.context.store, view.repository, digest) : undefined;
+  if (blob === undefined) throw blobUnknown(digest);
+  await sendPulled(pull, {
+    artifact: `${view.repository.name}@${digest}`,
+    version: view.blobs.get(digest),
+    body: {
+      digest: blob.blob,
+      size: blob.size,
+      modifiedAt: blob.createdAt,
+      mediaType: "application/octet-stream",
+      isImmutable: true,
+      headers: { "Docker-Content-Digest": digest },
+    },
+  });
+}
+
+type Pulled = { readonly artifact: string; readonly version: Version | undefined; readonly body: Body };
+
+async function sendPulled(pull: Pull, pulled: Pulled): Promise<void> {
+  const { context, reply } = pull.call;
+  const event = { ...pullEvent(pull, pulled.version), artifact: pulled.artifact };
+  const record = (delivery: Delivery, result: AuditResult): Promise<void> =>
+    context.audit.record({ ...event, result, status: delivery.status, bytes: delivery.bytes, detail: delivery.range });
+  await sendBody({
+    context,
+    reply,
+    body: pulled.body,
+    beforeLast: (delivery) => record(delivery, "complete"),
+    onAborted: (delivery) => record(delivery, "aborted"),
+  });
+}
+
+function pullEvent({ call, caller, view }: Pull, version: Version | undefined): Omit<AuditEvent, "result"> {
+  const { principal } = caller;
+  return {
+    actor: actorOf(principal),
+    action: "download",
+    ...(principal.kind === "customer" ? { customer: principal.customerName, keyId: principal.keyId } : {}),
+    product: view.repository.product,
+    version,
+    path: call.request.url.split("?")[0],
+    protocol: "oci",
+    address: call.request.ip,
+    client: call.request.headers["user-agent"],
+  };
+}
+
+/** end-8: sorted as bytes, in pages where `n` says so. */
+export function listTags(pull: Pull): unknown {
+  const { call, view } = pull;
+  const parameters = new URL(call.request.url, "http://registry").searchParams;
+  const asked = parameters.get("n");
+  if (asked !== null && !/^\d{1,9}$/.test(asked)) throw ociRefusal("UNSUPPORTED", "n is the count of tags to list");
+  const count = Math.min(asked === null ? tagLimit : Number(asked), tagLimit);
+  const last = parameters.get("last");
+  const all = [...(isVendor(pull) ? view.tags.all : view.tags.published).keys()].sort();
+  const rest = last === null ? all : all.filter((tag) => tag > last);
+  const tags = rest.slice(0, count);
+  const end = tags.at(-1);
+  if (end !== undefined && rest.length > tags.length) {
+    call.reply.header("link", `</v2/${view.repository.name}/tags/list?n=${count}&last=${encodeURIComponent(end)}>; rel="next"`);
+  }
+  return { name: view.repository.name, tags };
+}
+
+/** end-12. Never 404, which would tell a client that there is no such endpoint here: what is not there has no referrers. */
+export async function showReferrers(call: OciCall, caller: OciCaller, wanted: { readonly name: string; readonly subject: string }): Promise<void> {
+  const subject = parseOciDigest(wanted.subject);
+  const pull = await findView(call, caller, wanted.name);
+  const parameters = new URL(call.request.url, "http://registry").searchParams;
+  const artifactType = parameters.get("artifactType") ?? undefined;
+  const after = parameters.get("last");
+  const request = { subject, artifactType, after: isOciDigest(after) ? after : undefined };
+  const isVisible = (digest: OciDigest): boolean => pull !== undefined && (isVendor(pull) || pull.view.manifests.has(digest));
+  const page = pull === undefined ? noReferrers : await listReferrers(call.context.store, pull.view.repository, { ...request, isVisible });
+  if (artifactType !== undefined) call.reply.header("oci-filters-applied", "artifactType");
+  if (page.next !== undefined) {
+    const filter = artifactType === undefined ? "" : `&artifactType=${encodeURIComponent(artifactType)}`;
+    call.reply.header("link", `</v2/${wanted.name}/referrers/${subject}?last=${page.next}${filter}>; rel="next"`);
+  }
+  const index = { schemaVersion: 2, mediaType: ociMediaTypes.index, manifests: page.referrers };
+  await call.reply.type(ociMediaTypes.index).header("cache-control", "no-store").send(Buffer.from(JSON.stringify(index)));
+}
