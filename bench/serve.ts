@@ -10,19 +10,18 @@
  *
  * Peers: `apt-get install nginx-light wrk curl`. Without wrk the requests come from bench/serve-load.ts, a slower generator of our own.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { createHash, randomBytes } from "node:crypto";
+import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
-import { chmod, mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { cpus, loadavg, tmpdir } from "node:os";
-import { delimiter, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { requireCommand } from "../src/io/command.ts";
 import { readLoad } from "./serve-load.ts";
+import { startNginx } from "./serve-nginx.ts";
+import { freePort, program, type Side, untilReady } from "./serve-side.ts";
 
 const { values } = parseArgs({
   options: { pairs: { type: "string", default: "5" }, seconds: { type: "string", default: "3" }, only: { type: "string" } },
@@ -34,40 +33,8 @@ const indexSize = 1024;
 const artifactSize = 100 * 1000 * 1000;
 const root = resolve(import.meta.dirname, "..");
 
-function program(name: string): string | undefined {
-  return [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin"].map((folder) => join(folder, name)).find((path) => existsSync(path));
-}
-
-type Side = {
-  readonly name: string;
-  readonly version: string;
-  readonly pid: number;
-  readonly authorization: string;
-  readonly indexUrl: string;
-  readonly artifactUrl: string;
-};
-
 /** `cpu`: seconds of the server's own processor time while it was measured. */
-type Sample = { readonly requests: number; readonly wall: number; readonly cpu: number; readonly p99Ms: number; readonly bytes: number };
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
-}
-
-async function untilReady(url: string, headers: Readonly<Record<string, string>>): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt += 1) {
-    const response = await fetch(url, { headers }).catch(() => undefined);
-    await response?.arrayBuffer();
-    if (response?.ok === true) return;
-    await sleep(50);
-  }
-  throw new Error(`${new URL(url).origin} did not come up`);
-}
+type Sample = { readonly requests: number; readonly wall: number; readonly cpu: number; readonly bytes: number; readonly p99Ms?: number };
 
 // Our side.
 
@@ -157,58 +124,6 @@ async function publishFiles(url: string, token: string, files: Readonly<Record<s
   return { id: String(issued["id"]), secret: String(issued["secret"]) };
 }
 
-// nginx.
-
-type Nginx = { readonly sides: readonly Side[]; readonly process: ChildProcess };
-
-async function startNginx(folder: string, files: Readonly<Record<string, Buffer>>): Promise<Nginx | undefined> {
-  const nginx = program("nginx");
-  if (nginx === undefined || program("openssl") === undefined) return undefined;
-  const site = join(folder, "site");
-  await mkdir(join(folder, "nginx"));
-  await mkdir(site);
-  for (const [name, content] of Object.entries(files)) await writeFile(join(site, name), content);
-  for (const path of [folder, site]) await chmod(path, 0o755);
-  const secret = randomBytes(32).toString("base64url");
-  const apr1 = (await requireCommand(["openssl", "passwd", "-apr1", "-stdin"], { input: `${secret}\n`, timeoutMs: 10_000 })).trim();
-  const kinds = { "{PLAIN}": `reader:{PLAIN}${secret}\n`, apr1: `reader:${apr1}\n` };
-  const ports: number[] = [];
-  const servers: string[] = [];
-  for (const [kind, line] of Object.entries(kinds)) {
-    const port = await freePort();
-    const passwords = join(folder, "nginx", `passwords-${ports.length}`);
-    await writeFile(passwords, line);
-    ports.push(port);
-    servers.push(`server { listen 127.0.0.1:${port}; root ${site}; auth_basic slipway; auth_basic_user_file ${passwords}; } # ${kind}`);
-  }
-  const scratch = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((word) => `${word}_temp_path ${join(folder, "nginx", word)};`);
-  const configuration = `worker_processes 1; daemon off; pid ${join(folder, "nginx", "pid")}; error_log stderr crit;
-events { worker_connections 4096; }
-http {
-  sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 100000000; open_file_cache max=100;
-  access_log ${join(folder, "nginx", "access.log")}; ${scratch.join(" ")}
-  ${servers.join("\n  ")}
-}
-`;
-  const file = join(folder, "nginx", "nginx.conf");
-  await writeFile(file, configuration);
-  const child = spawn(nginx, ["-p", folder, "-c", file], { stdio: ["ignore", "ignore", "inherit"] });
-  const authorization = `Basic ${Buffer.from(`reader:${secret}`).toString("base64")}`;
-  for (const port of ports) await untilReady(`http://127.0.0.1:${port}/index.bin`, { authorization });
-  const version = spawnSync(nginx, ["-v"]).stderr.toString().trim().replace("nginx version: ", "");
-  // The worker, not the master, serves.
-  const worker = Number((await readFile(`/proc/${child.pid}/task/${child.pid}/children`, "utf8")).trim().split(" ")[0]);
-  const sides = Object.keys(kinds).map((kind, place) => ({
-    name: `nginx ${kind}`,
-    version,
-    pid: worker,
-    authorization,
-    indexUrl: `http://127.0.0.1:${ports[place]}/index.bin`,
-    artifactUrl: `http://127.0.0.1:${ports[place]}/artifact.bin`,
-  }));
-  return { sides, process: child };
-}
-
 // Measuring.
 
 /** User and system seconds so far: fields 14 and 15 of proc(5), in ticks of 10 ms; the name before them may hold blanks. */
@@ -258,7 +173,7 @@ async function measureArtifact(side: Side, streams: number, folder: string): Pro
   const sizes = (await Promise.all(readers)).map(Number);
   const wall = (performance.now() - begun) / 1000;
   if (sizes.some((size) => size !== artifactSize)) throw new Error(`${side.name}: sizes ${sizes.join(", ")}`);
-  return { requests: streams, wall, cpu: (await cpuSeconds(side.pid)) - cpu, p99Ms: wall * 1000, bytes: streams * artifactSize };
+  return { requests: streams, wall, cpu: (await cpuSeconds(side.pid)) - cpu, bytes: streams * artifactSize };
 }
 
 const median = (numbers: readonly number[]): number => numbers.toSorted((left, right) => left - right)[Math.floor(numbers.length / 2)] ?? Number.NaN;
@@ -273,50 +188,70 @@ type Figure = {
 const requestRate = (sample: Sample): number => sample.requests / sample.wall;
 const byteRate = (sample: Sample): number => sample.bytes / sample.wall / 1e6;
 
-/** A B A B …; returns how many requests ours answered. */
-async function contest(figure: Figure, ours: Side, peer: Side): Promise<number> {
-  const samples: { readonly us: Sample[]; readonly peer: Sample[] } = { us: [], peer: [] };
-  const warmUp = await figure.measure(ours);
+/** Medians of one side. */
+type Summary = { readonly rate: number; readonly p99Ms: number | undefined; readonly cpuUsPerRequest: number; readonly cpuMsPerGb: number };
+
+function summarize(figure: Figure, samples: readonly Sample[]): Summary {
+  const p99s = samples.flatMap((sample) => (sample.p99Ms === undefined ? [] : [sample.p99Ms]));
+  return {
+    rate: round(median(samples.map(figure.rate))),
+    p99Ms: p99s.length === 0 ? undefined : round(median(p99s)),
+    cpuUsPerRequest: round(median(samples.map((sample) => (sample.cpu * 1e6) / sample.requests))),
+    cpuMsPerGb: round(median(samples.map((sample) => (sample.cpu * 1e12) / sample.bytes))),
+  };
+}
+
+type Result = { readonly figure: Figure; readonly peer: string; readonly us: Summary; readonly them: Summary; readonly ratios: readonly number[] };
+
+/** A B A B …, one JSON line at the end; `answered`: how many requests ours answered, the warm-up included. */
+async function contest(figure: Figure, ours: Side, peer: Side): Promise<{ readonly answered: number; readonly result: Result }> {
+  const samples: { readonly us: Sample[]; readonly them: Sample[] } = { us: [], them: [] };
+  let answered = (await figure.measure(ours)).requests;
   await figure.measure(peer);
-  let answered = warmUp.requests;
   for (let pair = 0; pair < pairs; pair += 1) {
     const own = await figure.measure(ours);
     answered += own.requests;
     samples.us.push(own);
-    samples.peer.push(await figure.measure(peer));
+    samples.them.push(await figure.measure(peer));
   }
-  print(figure, { ours, peer, samples });
-  return answered;
+  const ratios = samples.us.map((sample, place) => figure.rate(sample) / figure.rate(samples.them[place] ?? sample));
+  const result = { figure, peer: peer.name, us: summarize(figure, samples.us), them: summarize(figure, samples.them), ratios };
+  printLine(result, { ours, peer });
+  return { answered, result };
 }
 
-function print(
-  figure: Figure,
-  at: { readonly ours: Side; readonly peer: Side; readonly samples: { readonly us: readonly Sample[]; readonly peer: readonly Sample[] } },
-): void {
-  const describe = (samples: readonly Sample[]) => ({
-    rate: round(median(samples.map(figure.rate))),
-    p99_ms: round(median(samples.map((sample) => sample.p99Ms))),
-    cpu_us_per_request: round(median(samples.map((sample) => (sample.cpu * 1e6) / sample.requests))),
-    cpu_ms_per_gb: round(median(samples.map((sample) => (sample.cpu * 1e12) / sample.bytes))),
-  });
-  const ratios = at.samples.us.map((sample, place) => figure.rate(sample) / figure.rate(at.samples.peer[place] ?? sample));
-  const us = describe(at.samples.us);
-  const peer = describe(at.samples.peer);
-  const cells = [figure.bench, at.peer.name, `${us.rate} / ${peer.rate} ${figure.unit}`, `${us.p99_ms} / ${peer.p99_ms} ms`, round(median(ratios)).toString()];
-  console.log(cells.map((cell, place) => cell.padEnd([18, 16, 34, 22, 8][place] ?? 0)).join(""));
-  const record = {
+function printLine({ figure, us, them, ratios }: Result, at: { readonly ours: Side; readonly peer: Side }): void {
+  const line = {
     bench: `serve-${figure.bench}`,
     n: pairs,
     unit: figure.unit,
     us: { name: at.ours.name, version: at.ours.version, ...us },
-    peer: { name: at.peer.name, version: at.peer.version, ...peer },
+    peer: { name: at.peer.name, version: at.peer.version, ...them },
     ratio_rate: round(median(ratios)),
-    ratio_cpu: round(us.cpu_us_per_request / peer.cpu_us_per_request),
+    ratio_cpu: round(us.cpuUsPerRequest / them.cpuUsPerRequest),
     min: round(Math.min(...ratios)),
     max: round(Math.max(...ratios)),
     load: loadavg()[0],
   };
-  console.log(JSON.stringify(record));
+  console.log(JSON.stringify(line));
+}
+
+/** As docs/benchmarks.md has it. */
+function printTable(results: readonly Result[]): void {
+  const rows = results.map(({ figure, peer, us, them, ratios }) => [
+    figure.bench,
+    peer,
+    `${us.rate} ${figure.unit}`,
+    `${them.rate} ${figure.unit}`,
+    `${round(median(ratios))} (${round(Math.min(...ratios))} to ${round(Math.max(...ratios))})`,
+    us.p99Ms === undefined ? "" : `${us.p99Ms} / ${them.p99Ms} ms`,
+    figure.unit === "MB/s" ? `${us.cpuMsPerGb} / ${them.cpuMsPerGb} ms/GB` : `${us.cpuUsPerRequest} / ${them.cpuUsPerRequest} us/request`,
+  ]);
+  const table = [["figure", "peer", "ours", "peer's", "ratio (min to max)", "p99 ours / peer", "CPU ours / peer"], ...rows];
+  const widths = (table[0] ?? []).map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
+  const lines = table.map((row) => `| ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`);
+  lines.splice(1, 0, `|${widths.map((width) => "-".repeat(width + 2)).join("|")}|`);
+  console.log(`\n${lines.join("\n")}\n`);
 }
 
 function round(value: number): number {
@@ -363,21 +298,27 @@ try {
     children.push(nginx.process);
     for (const side of [ours, ...nginx.sides]) await check(side, files);
     console.log(
-      `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}, Node ${process.version}, ${pairs} pairs, ${connections} connections, ${program("wrk") === undefined ? "own generator" : "wrk"}`,
+      `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}, Node ${process.version}, ${nginx.sides[0]?.version}, ${pairs} pairs of ${seconds} s, ${connections} connections, ${program("wrk") === undefined ? "own generator" : "wrk"}`,
     );
-    console.log(["figure", "peer", "ours / peer", "p99 ours / peer", "ratio"].map((cell, place) => cell.padEnd([18, 16, 34, 22, 8][place] ?? 0)).join(""));
     let answered = 0;
+    const results: Result[] = [];
+    const compete = async (figure: Figure, peer: Side): Promise<void> => {
+      const outcome = await contest(figure, ours, peer);
+      answered += outcome.answered;
+      results.push(outcome.result);
+    };
     if (values.only !== "artifact") {
       const measure = (side: Side): Promise<Sample> => measureIndex(side, folder);
-      for (const peer of nginx.sides) answered += await contest({ bench: "index-1k", unit: "requests/s", rate: requestRate, measure }, ours, peer);
+      for (const peer of nginx.sides) await compete({ bench: "index-1k", unit: "requests/s", rate: requestRate, measure }, peer);
     }
     const [plain] = nginx.sides;
     if (values.only !== "index" && plain !== undefined && program("curl") !== undefined) {
       for (const streams of [1, 8]) {
         const measure = (side: Side): Promise<Sample> => measureArtifact(side, streams, folder);
-        answered += await contest({ bench: `artifact-${streams}x`, unit: "MB/s", rate: byteRate, measure }, ours, plain);
+        await compete({ bench: `artifact-${streams}x`, unit: "MB/s", rate: byteRate, measure }, plain);
       }
     }
+    printTable(results);
     console.log(`peak memory of our server: ${(await peakMemory(ours.pid)).toFixed(0)} MiB`);
     await stop(ours.process);
     const recorded = recordedDownloads(ours.dataDir);

@@ -28,8 +28,10 @@ function installClients(): void {
   const installed = (name: string): boolean => spawnSync("dpkg-query", ["-W", "-f=${Status}", name]).stdout.toString().includes("ok installed");
   const wanted = values.slow === true ? [...debianPackages, ...slowDebianPackages] : debianPackages;
   const missing = wanted.filter((name) => !installed(name));
-  if (missing.length === 0) return;
-  console.log(`clients: apt-get install ${missing.join(" ")}`);
+  // Private roots are made from the machine's own mirror, which apt knows only from its lists.
+  const hasLists = spawnSync("apt-get", ["indextargets", "Created-By: Packages"]).stdout.length > 0;
+  if (missing.length === 0 && hasLists) return;
+  console.log(`clients: apt-get update${missing.length === 0 ? "" : ` and install ${missing.join(" ")}`}`);
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
   const quiet = ["-qq", "-o", "Dpkg::Use-Pty=0"];
   // A fresh machine has no lists; a stale list gives 404s.

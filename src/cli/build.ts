@@ -41,7 +41,7 @@ export const run: CommandRun = async (invocation) => {
     jobs: availableParallelism(),
     tool: { name: "slipway", version: invocation.version },
     signal,
-    ...(builderId === undefined ? {} : { builderId }),
+    ...(builderId === undefined ? {} : { claims: { builderId } }),
     ...(signer === undefined ? {} : { signer }),
     onCommand: (command) => {
       output.note(output.colors.dim(`${formatTarget(command.target)}: ${command.argv.join(" ")}`));

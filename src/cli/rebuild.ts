@@ -38,6 +38,7 @@ export const run: CommandRun = async (invocation) => {
       manifest: await readBuiltManifest(released),
       run: runCommand,
       jobs: availableParallelism(),
+      tool: { name: "slipway", version: invocation.version },
       signal,
       openSigner: signerOpener(invocation),
       onCommand: ({ target, argv }) => output.note(output.colors.dim(`${formatTarget(target)}: ${argv.join(" ")}`)),
@@ -139,10 +140,12 @@ function finish(report: RebuildReport, { output }: Invocation): number {
       hint: `${bad.length} of ${report.files.length} files differ from what ${report.tag} (${report.commit.slice(0, 12)}) gives`,
     });
   }
-  const identical = report.files.filter(({ result }) => result === "identical").length;
-  output.line(
-    `${report.product} ${report.version} is what ${report.tag} (${report.commit.slice(0, 12)}) gives: ${identical} of ${report.files.length} files byte for byte`,
-  );
+  const count = (wanted: FileVerdict["result"], text: string): readonly string[] => {
+    const found = report.files.filter(({ result }) => result === wanted).length;
+    return found === 0 ? [] : [`${found} ${text}`];
+  };
+  const counts = [...count("identical", "byte for byte"), ...count("unsigned", "apart from signatures"), ...count("uncompared", "not compared")].join(", ");
+  output.line(`${report.product} ${report.version} is what ${report.tag} (${report.commit.slice(0, 12)}) gives: ${counts}`);
   return 0;
 }
 

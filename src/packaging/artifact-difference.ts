@@ -131,9 +131,9 @@ async function* debMembers(bytes: ByteSource): AsyncGenerator<Member> {
   }
 }
 
+/** The payload first: the header holds the digests of the files, so it differs wherever one of them does. */
 async function* rpmMembers(bytes: ByteSource): AsyncGenerator<Member> {
   const { headerBytes, headerRange, payloadCodec } = await readRpmParts(bytes);
-  yield { name: "header", attributes: "", body: () => once(headerBytes) };
   const reader = createByteReader(bytes.open(), "rpm");
   try {
     for await (const _ of reader.pieces(headerRange.end, "the headers"));
@@ -145,6 +145,7 @@ async function* rpmMembers(bytes: ByteSource): AsyncGenerator<Member> {
   } finally {
     await reader.close();
   }
+  yield { name: "header", attributes: "", body: () => once(headerBytes) };
   // Everything that the main header covers is the same: what is left is the lead and the signature header.
   const before = createByteReader(bytes.open(), "rpm");
   try {

@@ -12,6 +12,7 @@ import { formatChecksums } from "../trust/checksums.ts";
 import { type ReleaseSigner, signSums } from "../trust/release-signature.ts";
 import { assertNotInterrupted, buildBinaries } from "./build-binaries.ts";
 import type { Plan, PlannedCommand } from "./plan.ts";
+import type { ProvenanceClaims } from "./provenance.ts";
 import type { Recipe } from "./recipe.ts";
 import type { RecordWriter, ReleaseRecord } from "./release-records.ts";
 import type { FindBinary } from "./resolve-files.ts";
@@ -33,8 +34,8 @@ export type BuildOptions = {
   readonly jobs: number;
   /** What SBOMs and provenance name as the tool that made them. */
   readonly tool: { readonly name: string; readonly version: string };
-  /** URI of who builds, for the provenance: nobody in particular by default. */
-  readonly builderId?: string;
+  /** What nobody can find out from the inputs: by default nobody in particular builds, from where git has it. */
+  readonly claims?: ProvenanceClaims;
   readonly signal?: AbortSignal;
   readonly onCommand?: (command: PlannedCommand) => void;
   readonly onOutput?: (text: string) => void;
@@ -74,10 +75,11 @@ export async function buildRelease(options: BuildOptions): Promise<BuildResult> 
         workFolder: staged.work,
       });
       options.onArtifact?.(artifact);
-      return [artifact, ...(await writeRecords(await records?.sbomsOf(planned, artifact), staged.files, options))];
+      return { artifact, sboms: await writeRecords(await records?.sbomsOf(planned, artifact), staged.files, options) };
     });
-    const described = written.flat();
-    const artifacts = [...described, ...(await writeRecords(await records?.provenanceOf(described), staged.files, options))];
+    const described = [...written.map(({ artifact }) => artifact), ...written.flatMap(({ sboms }) => sboms)];
+    const provenance = await writeRecords(await records?.provenanceOf(described), staged.files, options);
+    const artifacts = [...described, ...provenance];
     const manifest = manifestOf(plan, recipe, artifacts);
     const manifestText = `${JSON.stringify(manifest, null, 2)}\n`;
     const manifestDigest = await writeRecord(join(staged.files, manifestName), Buffer.from(manifestText));
@@ -90,8 +92,7 @@ export async function buildRelease(options: BuildOptions): Promise<BuildResult> 
     for (const signature of signatures) await writeRecord(join(staged.files, signature.name), signature.bytes);
     assertNotInterrupted(options.signal);
     await staged.commit();
-    const made = new Set([...artifacts, ...signatures].map(({ name }) => name)).add(manifestName).add(recipe.checksums);
-    const files = [...plan.artifacts, ...plan.records].map(({ name }) => name).filter((name) => made.has(name));
+    const files = [...artifacts.map(({ name }) => name), manifestName, recipe.checksums, ...signatures.map((signature) => signature.name)];
     return { folder: join(options.outFolder, fileVersion(plan.version)), manifest, files, warnings: records?.warnings() ?? [] };
   } finally {
     await staged.discard();

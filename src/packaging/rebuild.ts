@@ -1,14 +1,17 @@
 /** `slipway rebuild --verify`: builds a release again from its tag, in a checkout of its own, and holds the result against what was released. */
 import { basename, dirname, join } from "node:path";
+import { readFileBounded } from "../io/bounded-read.ts";
 import type { RunCommand } from "../io/command.ts";
 import { addWorktree } from "../io/git-worktree.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { type Manifest, manifestName } from "../model/manifest.ts";
+import { type Manifest, manifestName, manifestSizeLimit } from "../model/manifest.ts";
 import { fileVersion, parseVersion, tagOf, type Version } from "../model/version.ts";
 import type { ReleaseSigner } from "../trust/release-signature.ts";
-import { buildRelease } from "./build.ts";
+import { type BuildOptions, buildRelease } from "./build.ts";
 import { type Plan, type PlannedCommand, planRelease } from "./plan.ts";
 import { compareReleases, type FileVerdict } from "./rebuild-comparison.ts";
+import type { ProvenanceClaims } from "./provenance.ts";
+import { provenanceNames } from "./provenance-names.ts";
 import type { Recipe } from "./recipe.ts";
 import { readRecipeFile } from "./recipe-file.ts";
 
@@ -21,6 +24,7 @@ export type RebuildRequest = {
   readonly manifest: Manifest;
   readonly run: RunCommand;
   readonly jobs: number;
+  readonly tool: BuildOptions["tool"];
   readonly signal?: AbortSignal;
   /** Opens what keys there are for the recipe at the tag; undefined builds without signatures. */
   readonly openSigner: (recipe: Recipe, at: { readonly folder: string; readonly epochSeconds: number }) => Promise<ReleaseSigner | undefined>;
@@ -66,6 +70,8 @@ export async function rebuildRelease(request: RebuildRequest): Promise<RebuildRe
       outFolder: worktree.scratch,
       run,
       jobs: request.jobs,
+      tool: request.tool,
+      claims: await releasedClaims(request),
       ...(signer === undefined ? {} : { signer }),
       ...(request.signal === undefined ? {} : { signal: request.signal }),
       ...(request.onCommand === undefined ? {} : { onCommand: request.onCommand }),
@@ -76,6 +82,14 @@ export async function rebuildRelease(request: RebuildRequest): Promise<RebuildRe
   } finally {
     await worktree.remove();
   }
+}
+
+/** Who built and from which address is nothing that the tag says: a rebuilt provenance repeats it, or nothing where there was none. */
+async function releasedClaims({ released, manifest, version }: RebuildRequest): Promise<ProvenanceClaims> {
+  const { statement } = provenanceNames(manifest.product, version);
+  if (!manifest.artifacts.some(({ kind, name }) => kind === "provenance" && name === statement)) return {};
+  const { readProvenanceClaims } = await import("./provenance.ts");
+  return readProvenanceClaims((await readFileBounded(join(released, statement), manifestSizeLimit)).toString("utf8"));
 }
 
 /** A release may hold a part of what the recipe makes (`--only`, `--target`): that part is built again. */

@@ -14,7 +14,7 @@ import type { ReleaseSigner } from "../trust/release-signature.ts";
 import type { FileRule } from "./file-rules.ts";
 import { type ReadLockFile, readLockFiles } from "./lock-file-kinds.ts";
 import type { Plan, PlannedArtifact } from "./plan.ts";
-import { writeProvenance } from "./provenance.ts";
+import { type ProvenanceClaims, writeProvenance } from "./provenance.ts";
 import type { Recipe } from "./recipe.ts";
 import type { FindBinary } from "./resolve-files.ts";
 import { createSbomWriter, type SbomFile, type SbomProgram } from "./sbom-write.ts";
@@ -29,8 +29,7 @@ export type RecordContext = {
   readonly run: RunCommand;
   readonly signer?: ReleaseSigner;
   readonly tool: { readonly name: string; readonly version: string };
-  /** URI of who builds; nobody in particular by default. */
-  readonly builderId?: string;
+  readonly claims?: ProvenanceClaims;
 };
 
 /** A record as bytes; `kind` is the manifest's. */
@@ -138,7 +137,7 @@ async function provenance(
   lockFiles: readonly ReadLockFile[],
   written: readonly ManifestArtifact[],
 ): Promise<readonly ReleaseRecord[]> {
-  const { recipe, plan, folder, run, signer, tool, builderId } = context;
+  const { recipe, plan, folder, run, signer, tool, claims } = context;
   const { commit } = plan;
   const origin = commit === undefined ? undefined : await readGitOrigin(run, folder, { commit, tag: plan.tag });
   // Paths in the repository, where the product may be one of several.
@@ -158,7 +157,7 @@ async function provenance(
       isTagged: origin?.isTagged === true,
       lockFiles: lockFiles.map((file) => ({ ...file, name: prefix + file.name })),
       otherMaterials: baseImages(plan),
-      ...(builderId === undefined ? {} : { builderId }),
+      ...claims,
       tool,
     },
     signer?.envelope === undefined ? [] : [signer.envelope],
