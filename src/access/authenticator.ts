@@ -22,8 +22,8 @@ export type Authenticator = {
     readonly header?: string | undefined;
   }): Promise<CustomerPrincipal | undefined>;
   /**
-   * The customer whose pair was accepted in this very header a moment ago, without decoding and hashing it again (a third of what a small
-   * request costs). Found by a keyed hash of the whole text: a guess that begins right takes no longer than another.
+   * The customer whose pair was accepted in this very header less than a second ago, without decoding and hashing it again. Found by a
+   * seeded hash over the whole text: a guess that begins right takes no longer than another.
    */
   recall(header: string, now: Date): CustomerPrincipal | undefined;
   /** The administrator behind a Bearer token. */

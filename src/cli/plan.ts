@@ -47,6 +47,9 @@ export function printPlan(plan: Plan, output: Output): void {
     const shown = rest > 0 ? `${inputs.slice(0, shownInputs).join(", ")} and ${rest} more` : inputs.join(", ");
     return [artifact.name, artifact.kind, artifactTargets(artifact).map(formatTarget).join(", "), shown];
   });
-  output.table(["NAME", "KIND", "TARGET", "MADE OF"], [...rows, ...plan.records.map((record) => [record.name, record.kind, "", record.kind === "sbom" ? record.of : ""])]);
+  output.table(
+    ["NAME", "KIND", "TARGET", "MADE OF"],
+    [...rows, ...plan.records.map((record) => [record.name, record.kind, "", record.kind === "sbom" ? record.of : ""])],
+  );
   output.result(plan);
 }

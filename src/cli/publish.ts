@@ -53,14 +53,14 @@ export const run: CommandRun = async (invocation) => {
  */
 async function openDraft(api: ApiClient, invocation: Invocation, built: BuiltRelease): Promise<WireRelease> {
   const { product, version, channel } = built.manifest;
-  const open = (): Promise<WireRelease> =>
+  const makeDraft = (): Promise<WireRelease> =>
     api.call({ method: "POST", path: ["products", product, "releases"], body: { version, channel }, schema: releaseSchema });
-  const release = await open();
+  const release = await makeDraft();
   const stale = release.artifacts.map(({ name }) => name).filter((name) => !built.files.some((file) => file.name === name));
   if (release.state !== "draft" || stale.length === 0) return release;
   invocation.output.note(`the draft of ${product} ${version} held files that this build has not: ${stale.join(", ")}; it is discarded and staged again`);
   await discardRelease(api, product, version);
-  return open();
+  return makeDraft();
 }
 
 /** Registers kinds of key that the product has none of; keys given with --release-key replace what is there. Returns the kinds that were set. */

@@ -14,7 +14,7 @@ import { rebuildRelease, type RebuildReport, type RebuildRequest } from "../pack
 import type { FileVerdict } from "../packaging/rebuild-comparison.ts";
 import { recipeName } from "../packaging/recipe.ts";
 import { type RecipeFile, readRecipeFile } from "../packaging/recipe-file.ts";
-import { loadReleaseSigner, type ReleaseKeyReferences } from "../packaging/release-signer.ts";
+import { loadReleaseSigner } from "../packaging/release-signer.ts";
 import type { ReleaseSigner } from "../trust/release-signature.ts";
 import { releaseSchema } from "../server/wire.ts";
 import { openApi } from "./api-client.ts";
@@ -54,22 +54,24 @@ function signerOpener({ env, options, output }: Invocation): RebuildRequest["ope
   const source = { env, file: textOption(options, "passphraseFile"), terminal: { input: process.stdin, output: process.stderr } };
   return async (recipe, { folder, epochSeconds }) => {
     if (flagOption(options, "unsigned")) return undefined;
-    const usable: Record<string, string> = {};
-    for (const [word, reference] of Object.entries(recipe.sign) as [keyof ReleaseKeyReferences, string | undefined][]) {
+    const signers: ReleaseSigner[] = [];
+    for (const [word, reference] of Object.entries(recipe.sign)) {
       if (reference === undefined) continue;
-      const open = (references: ReleaseKeyReferences): Promise<ReleaseSigner> =>
-        loadReleaseSigner(references, { env, folder, now: systemClock.now(), epochSeconds, passphrase: (question) => readPassphrase(source, question) });
+      const opening = { env, folder, now: systemClock.now(), epochSeconds, passphrase: (question: string) => readPassphrase(source, question) };
       try {
-        await open({ [word]: reference });
-        usable[word] = reference;
+        signers.push(await loadReleaseSigner({ [word]: reference }, opening));
       } catch (error) {
         if (!(error instanceof SlipwayError) || !["key_missing", "key_locked", "key_unfit"].includes(error.code)) throw error;
         output.note(`built without the key ${reference}: ${error.message}`);
       }
     }
-    if (Object.keys(usable).length === 0) return undefined;
-    return loadReleaseSigner(usable, { env, folder, now: systemClock.now(), epochSeconds, passphrase: (question) => readPassphrase(source, question) });
+    return signers.length === 0 ? undefined : signers.reduce(joined);
   };
+}
+
+/** Each signer has other functions: together they sign everything that one of them could. */
+function joined(one: ReleaseSigner, other: ReleaseSigner): ReleaseSigner {
+  return { ...one, ...other, publicKeys: { ...one.publicKeys, ...other.publicKeys }, keyIds: { ...one.keyIds, ...other.keyIds } };
 }
 
 async function downloadRelease(

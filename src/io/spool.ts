@@ -1,13 +1,14 @@
 /** Bytes put aside on disk until their size is known, then read as often as needed: memory stays the same for any size. */
-import { createReadStream } from "node:fs";
-import { open, readFile, rm } from "node:fs/promises";
-import { readSizeBytes } from "./hash-file.ts";
+import { createReadStream, readFileSync } from "node:fs";
+import { open, rm } from "node:fs/promises";
 
 /** Same shape as the formats' ByteSource. */
 export type FileBytes = { readonly size: number; readonly open: () => AsyncIterable<Uint8Array> };
 
-/** A stream's buffers cost more than a small file's bytes: 2,000 small files took a third of the CPU time when read whole. */
+/** A small file is read at once: four trips to the thread pool cost more than the read itself (bench/package, small files). */
 const wholeReadBytes = 64 * 1024;
+/** Larger reads cost memory (a stream makes a fresh buffer for each) and no longer save time. */
+const chunkBytes = 256 * 1024;
 
 /** A file as bytes that can be opened more than once; `size` is what it had when somebody looked. */
 export function fileBytes(path: string, size: number): FileBytes {
@@ -15,11 +16,11 @@ export function fileBytes(path: string, size: number): FileBytes {
     return {
       size,
       open: async function* () {
-        yield await readFile(path);
+        yield readFileSync(path);
       },
     };
   }
-  return { size, open: () => createReadStream(path, { highWaterMark: readSizeBytes }) as AsyncIterable<Buffer> };
+  return { size, open: () => createReadStream(path, { highWaterMark: chunkBytes }) as AsyncIterable<Buffer> };
 }
 
 /** Makes the spool as a new file at `path` (0600), which must not be there yet; `remove` may be called at any time and more than once. */

@@ -112,23 +112,32 @@ async function* tarMembers(plain: AsyncIterable<Uint8Array>, archive: string): A
   }
 }
 
+/** The files first: control has their sums and sizes, so it differs wherever one of them does. */
 async function* debMembers(bytes: ByteSource): AsyncGenerator<Member> {
+  yield* arMembers(bytes, (name) => name.startsWith("data.tar"));
+  yield* arMembers(bytes, (name) => !name.startsWith("data.tar"));
+}
+
+async function* arMembers(bytes: ByteSource, isWanted: (name: string) => boolean): AsyncGenerator<Member> {
   const reader = createByteReader(bytes.open(), "deb");
   try {
     await readArMagic(reader);
     for (let member = await readArHeader(reader); member !== undefined; member = await readArHeader(reader)) {
       const { name, sizeBytes } = member;
       const packed = reader.pieces(sizeBytes, name);
-      const codec = /^(?:control|data)\.tar(.*)$/.exec(name)?.[1];
-      const known = codec === undefined ? undefined : codecs[codec];
-      if (known === undefined) yield { name, attributes: "", body: () => packed };
-      else yield* tarMembers(decompress(packed, { codec: known, limitBytes: limits.plainBytes, name }), name);
+      if (isWanted(name)) yield* arMember(name, packed);
       for await (const _ of packed); // what the members did not take
       await readArPadding(reader, sizeBytes);
     }
   } finally {
     await reader.close();
   }
+}
+
+async function* arMember(name: string, packed: AsyncIterable<Uint8Array>): AsyncGenerator<Member> {
+  const codec = codecs[/^(?:control|data)\.tar(.*)$/.exec(name)?.[1] ?? "none of them"];
+  if (codec === undefined) yield { name, attributes: "", body: () => packed };
+  else yield* tarMembers(decompress(packed, { codec, limitBytes: limits.plainBytes, name }), name);
 }
 
 /** The payload first: the header holds the digests of the files, so it differs wherever one of them does. */

@@ -16,18 +16,19 @@ export type ProvenanceClaims = {
   readonly sourceUri?: string;
 };
 
-export type ProvenanceRequest = ProvenanceClaims & Omit<Provenance, "source" | "materials" | "version"> & {
-  readonly version: Version;
-  readonly commit?: string;
-  /** The remote of the repository as git has it; credentials in it are left out. */
-  readonly remote?: string;
-  /** Whether the tag names that commit: else the release says so, but the repository has no such tag there. */
-  readonly isTagged?: boolean;
-  readonly recipeSha256: string;
-  readonly lockFiles: readonly ReadLockFile[];
-  /** Base images, vendored archives. */
-  readonly otherMaterials?: readonly ProvenanceMaterial[];
-};
+export type ProvenanceRequest = ProvenanceClaims &
+  Omit<Provenance, "source" | "materials" | "version"> & {
+    readonly version: Version;
+    readonly commit?: string;
+    /** The remote of the repository as git has it; credentials in it are left out. */
+    readonly remote?: string;
+    /** Whether the tag names that commit: else the release says so, but the repository has no such tag there. */
+    readonly isTagged?: boolean;
+    readonly recipeSha256: string;
+    readonly lockFiles: readonly ReadLockFile[];
+    /** Base images, vendored archives. */
+    readonly otherMaterials?: readonly ProvenanceMaterial[];
+  };
 
 /**
  * The statement, and the envelope where there are signers. Subjects are every file of the release that was written before it, the SBOMs included.

@@ -24,6 +24,7 @@ export type RebuildRequest = {
   readonly manifest: Manifest;
   readonly run: RunCommand;
   readonly jobs: number;
+  /** As buildRelease wants it: SBOMs and provenance name it. */
   readonly tool: BuildOptions["tool"];
   readonly signal?: AbortSignal;
   /** Opens what keys there are for the recipe at the tag; undefined builds without signatures. */
@@ -103,7 +104,13 @@ function onlyReleased(plan: Plan, manifest: Manifest): { readonly plan: Plan; re
   }
   const targets = plan.targets.filter((target) => artifacts.some((artifact) => !("target" in artifact) || artifact.target === target));
   return {
-    plan: { ...plan, artifacts, targets, commands: plan.commands.filter(({ target }) => targets.includes(target)) },
+    plan: {
+      ...plan,
+      artifacts,
+      targets,
+      commands: plan.commands.filter(({ target }) => targets.includes(target)),
+      records: plan.records.filter(({ kind }) => (kind !== "sbom" && kind !== "provenance") || manifest.artifacts.some((artifact) => artifact.kind === kind)),
+    },
     unreleased: plan.artifacts.filter(({ name }) => !released.has(name)).map(({ name }) => name),
   };
 }

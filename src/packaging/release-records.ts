@@ -132,11 +132,7 @@ function dependenciesOf(planned: PlannedArtifact, recipe: Recipe): Readonly<Part
   return { depends: [...own("depends"), ...accountDependencies(recipe.users, planned.kind)], recommends: own("recommends"), suggests: own("suggests") };
 }
 
-async function provenance(
-  context: RecordContext,
-  lockFiles: readonly ReadLockFile[],
-  written: readonly ManifestArtifact[],
-): Promise<readonly ReleaseRecord[]> {
+async function provenance(context: RecordContext, lockFiles: readonly ReadLockFile[], written: readonly ManifestArtifact[]): Promise<readonly ReleaseRecord[]> {
   const { recipe, plan, folder, run, signer, tool, claims } = context;
   const { commit } = plan;
   const origin = commit === undefined ? undefined : await readGitOrigin(run, folder, { commit, tag: plan.tag });

@@ -67,11 +67,7 @@ const renderers: Readonly<Record<SbomFormat, (bill: BillOfMaterials) => string>>
  * Where each program of an artifact says itself what it is made of, the lock files of those ecosystems are passed over for this artifact: they
  * also list what was never linked. Throws what readLockFiles throws.
  */
-export async function createSbomWriter(
-  release: SbomRelease,
-  sources: SbomSources,
-  formats: readonly SbomFormat[] = sbomFormats,
-): Promise<SbomWriter> {
+export async function createSbomWriter(release: SbomRelease, sources: SbomSources, formats: readonly SbomFormat[] = sbomFormats): Promise<SbomWriter> {
   const lockFiles = await readLockFiles(sources.folder, sources.lockFiles, sources.placeOf);
   const warnings = new Set<string>();
   const known = new Map<string, Promise<ProgramInformation>>();

@@ -68,10 +68,10 @@ function checkPresent(release: Release, channel: string): Release {
   return release;
 }
 
-export type Attached = { readonly outcome: "attached" | "replaced" | "unchanged"; readonly kind: "deb" | "rpm" | "file" };
+export type Attached = { readonly outcome: "attached" | "replaced" | "unchanged"; readonly kind: "deb" | "rpm" | "apk" | "file" };
 
 /**
- * Puts an uploaded blob into a draft under a name; a `.deb` or `.rpm` is read and described for the indexes here, once.
+ * Puts an uploaded blob into a draft under a name; a `.deb`, `.rpm` or `.apk` is read and described for the indexes here, once.
  *
  * The same bytes again change nothing; other bytes replace what the draft had, and are refused with `immutable` once the release is
  * published. Throws `release_incomplete` where the blob is not uploaded, `upload_invalid` where its size is another, `format_invalid`

@@ -5,7 +5,7 @@ import { SlipwayError } from "../model/errors.ts";
 import type { Store } from "../store/store.ts";
 import { changeRepository, type OciRepository } from "./oci-repositories.ts";
 
-export type OciBlob = { readonly digest: OciDigest; /** Where the bytes are. */ readonly blob: Digest; readonly size: number; readonly createdAt: Date };
+export type OciBlob = { readonly digest: OciDigest /** Where the bytes are. */; readonly blob: Digest; readonly size: number; readonly createdAt: Date };
 
 export const blobUnknown = (digest: OciDigest): SlipwayError =>
   new SlipwayError("not_found", `there is no blob ${digest} in this repository`, { detail: "BLOB_UNKNOWN" });

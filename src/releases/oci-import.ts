@@ -110,7 +110,8 @@ async function storeBlob(
 ): Promise<void> {
   if ((await store.blobs.stat(digest)) !== undefined) return;
   const stored = await store.blobs.put(body);
-  if (stored.digest !== digest) throw new SlipwayError("format_invalid", `${artifact.name}: the blob ${digest} has the digest ${stored.digest}`, { detail: "hash_mismatch" });
+  if (stored.digest !== digest)
+    throw new SlipwayError("format_invalid", `${artifact.name}: the blob ${digest} has the digest ${stored.digest}`, { detail: "hash_mismatch" });
 }
 
 /** The image that the archive tags with the version, else the only one that it has. */

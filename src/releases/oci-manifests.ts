@@ -183,11 +183,7 @@ export async function deleteTag(store: Store, repository: OciRepository, deletio
   const { tag } = deletion;
   await changeRepository(store, repository, async (transaction) => {
     if (isClosedTag(await taggedReleases(transaction, repository), tag)) throw closed(repository, tag);
-    const { numDeletedRows } = await transaction
-      .deleteFrom("oci_tags")
-      .where("repository_id", "=", repository.id)
-      .where("tag", "=", tag)
-      .executeTakeFirst();
+    const { numDeletedRows } = await transaction.deleteFrom("oci_tags").where("repository_id", "=", repository.id).where("tag", "=", tag).executeTakeFirst();
     if (numDeletedRows === 0n) throw manifestUnknown(tag);
     await appendAuditEvent(transaction, store, deletionEvent(repository, { ...deletion, name: `${repository.name}:${tag}` }));
   });
@@ -197,7 +193,11 @@ export async function deleteTag(store: Store, repository: OciRepository, deletio
  * Removes a manifest and every tag that names it. Throws `not_found` (MANIFEST_UNKNOWN), and `immutable` (DENIED) for what a published
  * release's image is made of.
  */
-export async function deleteManifest(store: Store, repository: OciRepository, deletion: { readonly digest: OciDigest; readonly actor: AuditActor }): Promise<void> {
+export async function deleteManifest(
+  store: Store,
+  repository: OciRepository,
+  deletion: { readonly digest: OciDigest; readonly actor: AuditActor },
+): Promise<void> {
   const { digest } = deletion;
   await changeRepository(store, repository, async (transaction) => {
     const releases = await taggedReleases(transaction, repository);
@@ -258,4 +258,3 @@ export async function reachedFrom(
   }
   return reached;
 }
-

@@ -54,7 +54,9 @@ export function tagMeaning(tags: ReadonlyMap<string, OciDigest>, releases: reado
   const named = new Set(roots.map((root) => root.digest));
   const all = new Map(tags);
   if (latest !== undefined) all.set(latestTag, latest);
-  const published = new Map([...all].filter(([tag, digest]) => named.has(digest) && (!isOfAnyRelease(releases, tag) || roots.some((root) => root.tag === tag))));
+  const published = new Map(
+    [...all].filter(([tag, digest]) => named.has(digest) && (!isOfAnyRelease(releases, tag) || roots.some((root) => root.tag === tag))),
+  );
   return { all, published, roots: roots.map(({ version, digest }) => ({ version, digest })), latest };
 }
 

@@ -10,7 +10,7 @@ export type Artifact = {
   readonly name: string;
   readonly digest: Digest;
   readonly size: number;
-  readonly kind: "deb" | "rpm" | "file";
+  readonly kind: "deb" | "rpm" | "apk" | "file";
 };
 
 export type Release = {

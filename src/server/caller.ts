@@ -102,9 +102,10 @@ export async function recordFailure(
 }
 
 /** The audit trail's word for what a path belongs to. */
-export function protocolOf(url: string): "apt" | "yum" | "oci" | "api" | "files" {
+export function protocolOf(url: string): "apt" | "yum" | "apk" | "oci" | "api" | "files" {
   if (url.startsWith("/apt/")) return "apt";
   if (url.startsWith("/yum/")) return "yum";
+  if (url.startsWith("/apk/")) return "apk";
   if (url.startsWith("/v2/") || url.startsWith("/token")) return "oci";
   return url.startsWith("/api/") ? "api" : "files";
 }

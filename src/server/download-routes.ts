@@ -1,4 +1,4 @@
-/** What customers read: plain downloads, the APT and YUM trees, and the release index, all behind the access pair. */
+/** What customers read: plain downloads, the APT, YUM and APK trees, and the release index, all behind the access pair. */
 import { z } from "zod";
 import { actorOf, mayRead, type Principal } from "../access/principal.ts";
 import { SlipwayError } from "../model/errors.ts";
@@ -132,5 +132,15 @@ export const downloadRoutes: readonly RouteRow[] = [
     params: treeParams,
     success: fileSuccess,
     run: async (call) => answerDownload(call, { product: call.params.product, tree: "yum", path: call.params["*"] }),
+  }),
+  route({
+    method: "GET",
+    path: "/apk/:product/*",
+    access: "customer",
+    tag: "downloads",
+    summary: "The product's APK repository",
+    params: treeParams,
+    success: fileSuccess,
+    run: async (call) => answerDownload(call, { product: call.params.product, tree: "apk", path: call.params["*"] }),
   }),
 ];

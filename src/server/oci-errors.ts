@@ -67,7 +67,14 @@ export function answerOciFailure(thrown: unknown, at: { readonly request: Fastif
   const error = asSlipwayError(thrown);
   const { code, status } = rowOf(error);
   if (status >= 500 && error.code !== "unavailable") {
-    at.log.error({ event: "request_failed", requestId: request.id, method: request.method, path: request.url.split("?")[0], code: error.code, err: error.cause ?? error });
+    at.log.error({
+      event: "request_failed",
+      requestId: request.id,
+      method: request.method,
+      path: request.url.split("?")[0],
+      code: error.code,
+      err: error.cause ?? error,
+    });
   }
   const isInternal = error.code === "internal" || error.code === "permission_denied";
   const message = isInternal ? "the server failed; its log has the reason under this request id" : error.message;

@@ -2,6 +2,7 @@
 import { actorOf } from "../access/principal.ts";
 import { ociMediaTypes } from "../formats/oci-descriptor.ts";
 import { isOciDigest, type OciDigest, parseOciDigest } from "../formats/oci-digest.ts";
+import { SlipwayError } from "../model/errors.ts";
 import type { Version } from "../model/version.ts";
 import { blobUnknown, findBlob } from "../releases/oci-blobs.ts";
 import { findManifest, manifestUnknown } from "../releases/oci-manifests.ts";
@@ -73,7 +74,8 @@ async function requireDigest(pull: Pull, reference: OciReference): Promise<OciDi
   if (digest !== undefined) return digest;
   const ended = view.endedRelease(tag);
   if (ended === undefined) throw manifestUnknown(tag);
-  if (pull.call.request.method === "GET") await pull.call.context.audit.record({ ...pullEvent(pull, ended.version), result: "gone", status: 404, bytes: 0, detail: ended.state });
+  if (pull.call.request.method === "GET")
+    await pull.call.context.audit.record({ ...pullEvent(pull, ended.version), result: "gone", status: 404, bytes: 0, detail: ended.state });
   const reason = ended.state === "withdrawn" ? "was withdrawn by the vendor" : "is no longer kept";
   const instead = ended.replacement === undefined ? "" : `; use ${ended.replacement} instead`;
   throw ociRefusal("MANIFEST_UNKNOWN", `${view.repository.product} ${ended.version} ${reason}${instead}`);
@@ -148,7 +150,7 @@ export function listTags(pull: Pull): unknown {
   const { call, view } = pull;
   const parameters = new URL(call.request.url, "http://registry").searchParams;
   const asked = parameters.get("n");
-  if (asked !== null && !/^\d{1,9}$/.test(asked)) throw ociRefusal("UNSUPPORTED", "n is the count of tags to list");
+  if (asked !== null && !/^\d{1,9}$/.test(asked)) throw new SlipwayError("usage", "n is the count of tags to list");
   const count = Math.min(asked === null ? tagLimit : Number(asked), tagLimit);
   const last = parameters.get("last");
   const all = [...(isVendor(pull) ? view.tags.all : view.tags.published).keys()].sort();
@@ -177,5 +179,8 @@ export async function showReferrers(call: OciCall, caller: OciCaller, wanted: { 
     call.reply.header("link", `</v2/${wanted.name}/referrers/${subject}?last=${page.next}${filter}>; rel="next"`);
   }
   const index = { schemaVersion: 2, mediaType: ociMediaTypes.index, manifests: page.referrers };
-  await call.reply.type(ociMediaTypes.index).header("cache-control", "no-store").send(Buffer.from(JSON.stringify(index)));
+  await call.reply
+    .type(ociMediaTypes.index)
+    .header("cache-control", "no-store")
+    .send(Buffer.from(JSON.stringify(index)));
 }

@@ -122,7 +122,10 @@ function checkChunk(push: Push, { id, offset }: { readonly id: string; readonly 
 }
 
 function setProgress(push: Push, { id, offset }: { readonly id: string; readonly offset: number }): void {
-  push.call.reply.header("location", `/v2/${push.name}/blobs/uploads/${id}`).header("range", `0-${Math.max(0, offset - 1)}`).header("docker-upload-uuid", id);
+  push.call.reply
+    .header("location", `/v2/${push.name}/blobs/uploads/${id}`)
+    .header("range", `0-${Math.max(0, offset - 1)}`)
+    .header("docker-upload-uuid", id);
 }
 
 function sendProgress(push: Push, upload: { readonly id: string; readonly offset: number; readonly status: number }): void {

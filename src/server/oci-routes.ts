@@ -16,7 +16,13 @@ import { tokenByGet, tokenByPost } from "./oci-token-routes.ts";
 
 type Request = { readonly call: OciCall; readonly caller: OciCaller; readonly name: string; readonly target: OciTarget };
 
-type Endpoint = { readonly id: string; readonly method: string; readonly kind: OciTarget["kind"]; readonly action: OciAction; readonly run: (request: Request) => Promise<void> };
+type Endpoint = {
+  readonly id: string;
+  readonly method: string;
+  readonly kind: OciTarget["kind"];
+  readonly action: OciAction;
+  readonly run: (request: Request) => Promise<void>;
+};
 
 /** A target's own text: checked by the endpoint that reads it. */
 function textOf(target: OciTarget): string {
@@ -50,7 +56,13 @@ const endpoints: readonly Endpoint[] = [
   { id: "end-8", method: "GET", kind: "tags", action: "pull", run: async (request) => sendJson(request.call, listTags(await viewOf(request))) },
   { id: "end-9", method: "DELETE", kind: "manifest", action: "delete", run: push(removeReference) },
   { id: "end-10", method: "DELETE", kind: "blob", action: "delete", run: push(removeBlob) },
-  { id: "end-12", method: "GET", kind: "referrers", action: "pull", run: ({ call, caller, name, target }) => showReferrers(call, caller, { name, subject: textOf(target) }) },
+  {
+    id: "end-12",
+    method: "GET",
+    kind: "referrers",
+    action: "pull",
+    run: ({ call, caller, name, target }) => showReferrers(call, caller, { name, subject: textOf(target) }),
+  },
   { id: "end-13", method: "GET", kind: "upload", action: "push", run: push(showUpload) },
   { id: "end-14", method: "DELETE", kind: "upload", action: "push", run: push(endUpload) },
 ];

@@ -25,11 +25,16 @@ export const releaseKeysSchema = z.strictObject({
     .optional()
     .describe("armored public keys"),
   minisign: z.string().max(4096).optional().describe("a minisign public key file"),
+  apk: z
+    .string()
+    .max(16 * 1024)
+    .optional()
+    .describe("PEM of the RSA public key that signs apks"),
 });
 
 export const artifactSchema = z.object({
   name: z.string(),
-  kind: z.enum(["deb", "rpm", "file"]),
+  kind: z.enum(["deb", "rpm", "apk", "file"]),
   digest: digestSchema,
   size: sizeBytes,
 });
@@ -48,7 +53,7 @@ export const releaseSummarySchema = z.object({
 
 export const releaseSchema = releaseSummarySchema.extend({ artifacts: z.array(artifactSchema) });
 
-export const attachedSchema = z.object({ outcome: z.enum(["attached", "replaced", "unchanged"]), kind: z.enum(["deb", "rpm", "file"]) });
+export const attachedSchema = z.object({ outcome: z.enum(["attached", "replaced", "unchanged"]), kind: z.enum(["deb", "rpm", "apk", "file"]) });
 
 export const uploadSchema = z.object({
   state: z.enum(["absent", "partial", "live"]),
@@ -83,6 +88,7 @@ export const accessPairSchema = z.object({
   id: z.string().describe("user name for Basic authentication"),
   secret: z.string().describe("password; shown this once"),
   address: z.string().describe("where the customer's tools find the server"),
+  apkKey: z.object({ keyFile: z.string(), publicText: z.string() }).describe("what signs APK indexes: name in /etc/apk/keys, and PEM"),
   previousRetiresAt: instant.optional().describe("after a rotation: until then the secret before works too"),
 });
 

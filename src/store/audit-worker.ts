@@ -1,7 +1,7 @@
 /** The thread that writes audit events into SQLite: each message is a group, each group one transaction, answered when it is on the disk. */
-import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import { parentPort, workerData } from "node:worker_threads";
-import { openSqliteFile } from "./database.ts";
+import { openSqliteFile } from "./sqlite-file.ts";
 
 export type AuditWorkerInput = { readonly path: string };
 

@@ -6,7 +6,7 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { type Kysely, sql } from "kysely";
-import type { AuditRequest, AuditAnswer, AuditWorkerInput } from "./audit-worker.ts";
+import type { AuditAnswer, AuditRequest, AuditWorkerInput } from "./audit-worker.ts";
 import type { AuditEventTable, Database } from "./schema.ts";
 
 export type AuditWriter = {
@@ -27,6 +27,11 @@ export function postgresAuditWriter(db: Kysely<Database>): AuditWriter {
     },
     close: () => Promise.resolve(),
   };
+}
+
+function send(worker: Worker, message: AuditRequest | "close"): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin, windows have
+  worker.postMessage(message);
 }
 
 type Waiting = { readonly resolve: () => void; readonly reject: (error: unknown) => void };
@@ -68,14 +73,14 @@ export function sqliteAuditWriter(path: string): AuditWriter {
       const group = (count += 1);
       // JSON text is half the price of a structured clone.
       const request: AuditRequest = { group, columns: Object.keys(first), rows: JSON.stringify(rows.map((row) => Object.values(row))) };
-      worker.postMessage(request);
+      send(worker, request);
       return new Promise((resolve, reject) => waiting.set(group, { resolve, reject }));
     },
     close: async () => {
       if (worker === undefined) return;
       const exited = once(worker, "exit");
       worker.ref();
-      worker.postMessage("close");
+      send(worker, "close");
       await exited;
     },
   };

@@ -21,7 +21,7 @@ export type ProductTable = {
 /** The vendor's public release keys; they verify releases and are published under /keys. */
 export type ReleaseKeyTable = {
   product_id: string;
-  kind: "openpgp" | "minisign";
+  kind: "openpgp" | "minisign" | "apk";
   text: string;
   created_at: number;
 };
@@ -49,14 +49,14 @@ export type ArtifactTable = {
   name: string;
   digest: Digest;
   size: number;
-  /** `deb` or `rpm` where package managers list it, else `file`. */
-  kind: "deb" | "rpm" | "file";
+  /** `deb`, `rpm` or `apk` where package managers list it, else `file`. */
+  kind: "deb" | "rpm" | "apk" | "file";
   /** JSON: what src/repositories needs to list the package, made once at upload. Null for `file`. */
   package: string | null;
   created_at: number;
 };
 
-/** Where an artifact appears in the views besides /releases: `apt/pool/…`, `yum/stable/x86_64/…`. Written when its release is published. */
+/** Where an artifact appears in the views besides /releases: `apt/pool/…`, `yum/stable/x86_64/…`, `apk/stable/noarch/…`. Written when its release is published. */
 export type ArtifactPathTable = {
   product_id: string;
   path: string;
@@ -145,7 +145,7 @@ export type AdminTokenTable = {
 
 /** The server's own key pairs; the private half is sealed with the key-encryption key. */
 export type ServerKeyTable = {
-  use: "repository";
+  use: "repository" | "repository-apk";
   id: string;
   public_text: string;
   sealed_private: string;

@@ -121,6 +121,35 @@ storeTest("C9 revocation ends the pair at once here and within a second on anoth
   there.close();
 });
 
+storeTest("C9 an accepted header is recalled for less than a second, and not past expiry, rotation or revocation", async (_, made) => {
+  const { store, clock } = made;
+  const { kek } = await prepare(made);
+  const pair = await issueAccessKey(store, { customer: "acme", product: "coequal", kek, actor, expiresAt: new Date(clock.now().getTime() + 60_000) });
+  const authenticator = createAuthenticator(store);
+  const header = `Basic of ${pair.id}`;
+  const accept = () => authenticator.authenticate({ keyId: pair.id, secret: pair.secret, now: clock.now(), header });
+  const recalled = () => authenticator.recall(header, clock.now())?.customerName;
+  assert.equal(recalled(), undefined);
+  assert.equal(await authenticator.authenticate({ keyId: pair.id, secret: "wrong", now: clock.now(), header }), undefined);
+  assert.equal(recalled(), undefined, "a wrong secret is not remembered");
+  await accept();
+  assert.equal(recalled(), "acme");
+  assert.equal(authenticator.recall(`${header}x`, clock.now()), undefined);
+  await sleep(1_050);
+  assert.equal(recalled(), undefined, "after a second the database is asked again");
+  await accept();
+  assert.equal(authenticator.recall(header, new Date(clock.now().getTime() + 60_000)), undefined, "expired");
+  await rotateAccessKey(store, { id: pair.id, kek, actor });
+  assert.equal(recalled(), undefined);
+  await accept();
+  assert.equal(recalled(), "acme", "the old secret still lives");
+  const late = accept(); // its answer comes after the revocation
+  await revokeAccessKey(store, { id: pair.id, reason: "leaked", actor });
+  await late;
+  assert.equal(recalled(), undefined, "what was read before the revocation is not remembered after it");
+  authenticator.close();
+});
+
 storeTest("C9 an expired pair is refused, and every step is in the audit trail with who did it", async (_, made) => {
   const { store, clock } = made;
   const { kek } = await prepare(made);

@@ -18,8 +18,8 @@ type Product = { readonly folder: string; readonly slipway: (...words: readonly 
 
 /** The sample in a repository of its own, tagged v1.4.2, with keys beside it. */
 async function taggedProduct(t: TestContext): Promise<Product> {
-  const folder = await sampleProduct(t, `${sampleRecipe}sign: { gpg: key:packages, minisign: key:updates }\n`);
-  const env = { SLIPWAY_KEYS_DIR: join(await temporaryFolder(t), "keys"), SLIPWAY_KEY_PASSPHRASE: "test passphrase", HOME: await temporaryFolder(t) };
+  const folder = await sampleProduct(t, `${sampleRecipe}sign: { gpg: key:packages, minisign: key:updates }\nsbom: {}\nprovenance: true\n`);
+  const env = { SLIPWAY_KEYS_DIR: join(await temporaryFolder(t), "keys"), HOME: await temporaryFolder(t) };
   const slipway = (...words: readonly string[]): Promise<CommandEnd> => runSlipway(words, { cwd: folder, env });
   await git(folder, "init", "--quiet");
   await writeFile(join(folder, ".gitignore"), "dist/\n");
@@ -30,7 +30,10 @@ async function taggedProduct(t: TestContext): Promise<Product> {
     ["packages", "openpgp"],
     ["updates", "minisign"],
   ] as const)
-    assert.equal((await slipway("keys", "new", name, "--type", type)).exitCode, 0);
+    assert.equal(
+      (await slipway("keys", "new", name, "--type", type, "--no-passphrase", ...(type === "openpgp" ? ["--algorithm", "ed25519"] : []))).exitCode,
+      0,
+    );
   return { folder, slipway };
 }
 
@@ -75,6 +78,12 @@ test("J7 a signed release is rebuilt byte for byte with its keys, apart from the
     [
       "acme-1.4.2-1.aarch64.rpm unsigned",
       "acme-1.4.2-1.x86_64.rpm unsigned",
+      "acme-1.4.2-1.aarch64.rpm.cdx.json unsigned",
+      "acme-1.4.2-1.aarch64.rpm.spdx.json unsigned",
+      "acme-1.4.2-1.x86_64.rpm.cdx.json unsigned",
+      "acme-1.4.2-1.x86_64.rpm.spdx.json unsigned",
+      "acme-1.4.2.intoto.jsonl uncompared",
+      "acme-1.4.2.provenance.json unsigned",
       "release.json unsigned",
       "SHA256SUMS unsigned",
       "SHA256SUMS.sig uncompared",
@@ -110,7 +119,7 @@ const tampered: readonly { readonly what: string; readonly do: (dist: string) =>
   {
     what: "a byte flipped in an rpm's payload",
     do: async (dist) => flipAtEnd(join(dist, "acme-1.4.2-1.x86_64.rpm"), 40),
-    says: /acme-1\.4\.2-1\.x86_64\.rpm: .*(?:at byte \d+: one of the two cannot be opened|payload)/,
+    says: /acme-1\.4\.2-1\.x86_64\.rpm: at byte \d+: one of the two cannot be opened: the rpm's payload does not match its digest/,
   },
   {
     what: "a byte flipped in a deb's data",
@@ -170,7 +179,17 @@ test("J7 a part of a release is rebuilt as that part; a tag, a version and a rec
   const part = must(await slipway("rebuild", "--verify", "v1.4.2", "--json"));
   assert.deepEqual(
     verdicts(part).map(({ name, result }) => `${name} ${result}`),
-    ["acme_1.4.2_arm64.deb identical", "release.json identical", "SHA256SUMS identical", "SHA256SUMS.sig identical", "SHA256SUMS.minisig identical"],
+    [
+      "acme_1.4.2_arm64.deb identical",
+      "acme_1.4.2_arm64.deb.cdx.json identical",
+      "acme_1.4.2_arm64.deb.spdx.json identical",
+      "acme-1.4.2.intoto.jsonl identical",
+      "acme-1.4.2.provenance.json identical",
+      "release.json identical",
+      "SHA256SUMS identical",
+      "SHA256SUMS.sig identical",
+      "SHA256SUMS.minisig identical",
+    ],
   );
   assert.match((await slipway("rebuild", "--verify", "v1.4.2")).stdout, /^not released: acme_1\.4\.2_amd64\.deb, which the recipe at v1\.4\.2 makes as well$/m);
   const missing = await slipway("rebuild", "--verify", "v9.9.9", "--dist", "dist/1.4.2");

@@ -23,7 +23,9 @@ async function publishedVersions(product: string): Promise<readonly string[]> {
   const packages = await get(running, `/apt/${product}/dists/stable/main/binary-amd64/Packages.gz`, pair);
   const text = gunzipSync(Buffer.from(await packages.arrayBuffer())).toString();
   const versions = index.releases.map(({ version }) => version);
-  assert.deepEqual([...text.matchAll(/^Version: (.*)$/gm)].map((match) => match[1]).toSorted(), versions.toSorted(), "the APT index lists the same");
+  const listed = [...text.matchAll(/^Version: (.*)$/gm)].map((match) => match[1]);
+  assert.deepEqual(new Set(listed), new Set(versions), "the APT index lists the same");
+  assert.equal(listed.length, versions.length);
   for (const path of [...text.matchAll(/^Filename: (.*)$/gm)].map((match) => match[1])) {
     assert.equal((await get(running, `/apt/${product}/${path}`, pair)).status, 200, path);
   }

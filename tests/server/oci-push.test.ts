@@ -5,7 +5,19 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { type RunningServer, startServer } from "./running-server.ts";
-import { digestOf, imageOf, imageType, indexType, pushBlob, pushImage, putManifest, refusalOf, registryCaller, type Send, vendorOf } from "./registry-client.ts";
+import {
+  digestOf,
+  imageOf,
+  imageType,
+  indexType,
+  pushBlob,
+  pushImage,
+  putManifest,
+  refusalOf,
+  registryCaller,
+  type Send,
+  vendorOf,
+} from "./registry-client.ts";
 
 let running: RunningServer;
 let send: Send;
@@ -65,7 +77,10 @@ test("end-5, end-13: chunks in order, each answered with where the upload stands
   }
   const status = await send("GET", location);
   assert.deepEqual([status.status, status.headers.get("range"), status.headers.get("location")], [204, "0-1999", location]);
-  const response = await send("PUT", withDigest(location, digestOf(bytes)), { body: bytes.subarray(2000), headers: { ...octets, "content-range": "2000-2499" } });
+  const response = await send("PUT", withDigest(location, digestOf(bytes)), {
+    body: bytes.subarray(2000),
+    headers: { ...octets, "content-range": "2000-2499" },
+  });
   assert.equal(response.status, 201);
   assert.deepEqual(Buffer.from(await (await send("GET", locationOf(response))).arrayBuffer()), bytes);
 });
@@ -116,7 +131,8 @@ test("digests of another form or algorithm, and uploads that are not there, get 
     ["GET", "coequal/app/manifests/sha256:short", 400, "DIGEST_INVALID"],
     ["GET", "coequal/app/manifests/absent", 404, "MANIFEST_UNKNOWN"],
     ["PATCH", "coequal/app/blobs/uploads/0123456789abcdef0123456789abcdef", 404, "BLOB_UPLOAD_UNKNOWN"],
-    ["PATCH", "coequal/app/blobs/uploads/..%2f..%2fx", 404, "BLOB_UPLOAD_UNKNOWN"],
+    ["PATCH", "coequal/app/blobs/uploads/..%2f..%2fx", 404, "NAME_UNKNOWN"],
+    ["PATCH", "coequal/app/blobs/uploads/..%5c..%5cx", 404, "BLOB_UPLOAD_UNKNOWN"],
     ["POST", "coequal/Upper/blobs/uploads/", 400, "NAME_INVALID"],
     ["POST", `coequal/${"a".repeat(250)}/blobs/uploads/`, 400, "NAME_INVALID"],
     ["POST", "unknown/app/blobs/uploads/", 404, "NAME_UNKNOWN"],
@@ -287,7 +303,7 @@ test("end-8: tags in byte order, in pages with a Link; none for n=0", async () =
   assert.deepEqual(await list("?n=2&last=b"), { body: { name: "coequal/tags", tags: ["c"] }, link: null });
   assert.deepEqual((await list("?last=a")).body.tags, ["b", "c"]);
   assert.deepEqual(await list("?n=0"), { body: { name: "coequal/tags", tags: [] }, link: null });
-  assert.equal((await send("GET", "coequal/tags/tags/list?n=-1")).status, 405);
+  assert.equal((await send("GET", "coequal/tags/tags/list?n=-1")).status, 400);
 });
 
 test("end-12: referrers of a subject that may come later, filtered, with what the fallback tag lists; empty is no error", async () => {
@@ -315,7 +331,11 @@ test("end-12: referrers of a subject that may come later, filtered, with what th
   };
   const all = await referrers();
   assert.equal(all.filters, null);
-  assert.deepEqual(all.manifests.map((one) => one.artifactType).sort(), ["application/vnd.oci.image.config.v1+json", "application/x.old", "application/x.signature"]);
+  assert.deepEqual(all.manifests.map((one) => one.artifactType).sort(), [
+    "application/vnd.oci.image.config.v1+json",
+    "application/x.old",
+    "application/x.signature",
+  ]);
   const filtered = await referrers("?artifactType=application/x.signature");
   assert.equal(filtered.filters, "artifactType");
   assert.deepEqual(
@@ -359,7 +379,8 @@ test("end-9, end-10: tags, manifests with all their tags, and blobs nothing is m
   assert.equal((await send("DELETE", `${name}/manifests/${image.digest}`)).status, 202);
   for (const reference of ["two", image.digest]) assert.equal((await send("HEAD", `${name}/manifests/${reference}`)).status, 404);
   assert.equal((await send("DELETE", `${name}/blobs/${image.layer}`)).status, 202);
-  for (const path of [`blobs/${image.layer}`, `manifests/${image.digest}`, "manifests/one"]) assert.equal((await send("DELETE", `${name}/${path}`)).status, 404);
+  for (const path of [`blobs/${image.layer}`, `manifests/${image.digest}`, "manifests/one"])
+    assert.equal((await send("DELETE", `${name}/${path}`)).status, 404);
   assert.equal((await send("DELETE", `coequal/nowhere/manifests/${image.digest}`)).status, 404);
 });
 

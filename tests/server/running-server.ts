@@ -101,6 +101,7 @@ export async function releaseFiles(product: string, version: string, extra: read
 
 function kindOf(name: string): string {
   if (name.endsWith(".deb")) return "deb";
+  if (name.endsWith("-oci.tar")) return "image";
   return name.endsWith(".rpm") ? "rpm" : "binary";
 }
 

@@ -1,0 +1,131 @@
+/** Docker, containerd, podman and oras against the server: log in with the access pair, pull what was published, run it, and be refused once the pair is revoked. */
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, type TestContext, test } from "node:test";
+import { writeImageArchive } from "../../src/packaging/image-build.ts";
+import { needClient } from "../support/clients.ts";
+import { engineRoot, runInEngineRoot } from "../support/engine-root.ts";
+import { buildSample, sampleEpoch } from "../support/sample-image.ts";
+import { issuePair, type Pair, publish, type RunningServer, startServer } from "../server/running-server.ts";
+
+let folder: string;
+let running: RunningServer;
+let digest: string;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "slipway-engines-"));
+  running = await startServer();
+  const { layout, built } = await buildSample(join(folder, "layout"));
+  const pieces: Uint8Array[] = [];
+  await writeImageArchive(layout, built, {
+    epochSeconds: sampleEpoch,
+    sink: (piece) => {
+      pieces.push(Buffer.from(piece));
+    },
+  });
+  await publish(running, "toolbox", "1.0.0", [{ name: "toolbox-1.0.0-oci.tar", content: Buffer.concat(pieces) }]);
+  digest = built.descriptor.digest;
+});
+after(async () => {
+  await running.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** No bridge and no iptables: what is tested is the registry, and the machine's network stays as it is. */
+const startDocker = `
+ulimit -n 4096
+containerd --root /run/containerd/root --state /run/containerd/state --address /run/containerd.sock >/run/containerd.log 2>&1 &
+dockerd --containerd /run/containerd.sock -H unix:///run/docker.sock --data-root /run/docker/data --exec-root /run/docker/exec -p /run/docker.pid \
+  --bridge=none --iptables=false --ip6tables=false --ip-forward=false --storage-driver=vfs --exec-opt native.cgroupdriver=cgroupfs >/run/dockerd.log 2>&1 &
+export DOCKER_HOST=unix:///run/docker.sock DOCKER_CONFIG=/run/docker-config
+tries=0
+until docker version >/dev/null 2>&1; do
+  tries=$((tries + 1))
+  [ $tries -lt 120 ] || { cat /run/containerd.log /run/dockerd.log >&2; exit 1; }
+  sleep 0.25
+done
+set -e`;
+
+type Scripts = (host: string, pair: Pair) => string;
+
+/** The secret is the script's standard input; each prints the image's digest last. */
+const engines: Readonly<Record<string, Scripts>> = {
+  docker: (host, { id }) => `${startDocker}
+docker login -u ${id} --password-stdin ${host} >&2
+docker run --rm --network=none ${host}/toolbox:latest >&2
+docker push ${host}/toolbox:latest >&2 && exit 1
+docker image inspect ${host}/toolbox:latest --format '{{index .RepoDigests 0}}'`,
+  "containerd's ctr": (host, { id }) => `
+containerd --root /run/containerd/root --state /run/containerd/state --address /run/containerd.sock >/run/containerd.log 2>&1 &
+tries=0
+until ctr --address /run/containerd.sock version >/dev/null 2>&1; do tries=$((tries + 1)); [ $tries -lt 120 ] || exit 1; sleep 0.25; done
+set -e
+read -r secret
+ctr --address /run/containerd.sock images pull --plain-http --snapshotter native --user "${id}:$secret" ${host}/toolbox:1.0.0 >&2
+ctr --address /run/containerd.sock images ls | grep -o 'sha256:[0-9a-f]*'`,
+  podman: (host, { id }) => `
+set -e
+podman() { command podman --root /run/podman/root --runroot /run/podman/run --storage-driver vfs --runtime runc --cgroup-manager=cgroupfs "$@"; }
+podman login --authfile /run/auth.json --tls-verify=false -u ${id} --password-stdin ${host} >&2
+podman pull --authfile /run/auth.json --tls-verify=false ${host}/toolbox:1.0.0 >&2
+podman image inspect ${host}/toolbox:1.0.0 --format '{{range .RepoDigests}}{{println .}}{{end}}' | grep ${"$"}DIGEST`,
+  oras: (host, { id }) => `
+set -e
+export DOCKER_CONFIG=/run/oras-config
+oras login --plain-http -u ${id} --password-stdin ${host} >&2
+oras repo tags --plain-http ${host}/toolbox >&2
+oras discover --plain-http ${host}/toolbox:1.0.0 >&2
+oras copy --from-plain-http ${host}/toolbox:1.0.0 --to-oci-layout /run/layout:1.0.0 >&2
+oras resolve --plain-http ${host}/toolbox:1.0.0`,
+};
+
+function canRun(t: TestContext): boolean {
+  if (!needClient(t, "mmdebstrap", "busybox", "unshare")) return false;
+  if (process.getuid?.() === 0) return true;
+  t.skip("container engines need root here");
+  return false;
+}
+
+for (const [engine, script] of Object.entries(engines)) {
+  test(`C12 ${engine} logs in with the pair and pulls the published image; a revoked pair is refused`, async (t) => {
+    if (!canRun(t)) return;
+    const pair = await issuePair(running, "northwind", "toolbox");
+    const host = new URL(running.url).host;
+    const run = async () => runInEngineRoot(await engineRoot(), `DIGEST=${digest}\n${script(host, pair)}`, `${pair.secret}\n`);
+    const result = await run();
+    assert.equal(result.exitCode, 0, result.stderr);
+    assert.match(result.stdout.trim(), new RegExp(`${digest}$`), result.stderr);
+    await running.admin("POST", `/keys/${pair.id}/revoke`, {});
+    const refused = await run();
+    assert.notEqual(refused.exitCode, 0);
+    assert.match(refused.stderr, /unauthorized|401|invalid username|not accepted/i);
+  });
+}
+
+test("the vendor attaches a document to a published image with oras, and the customer finds it", async (t) => {
+  if (!canRun(t)) return;
+  const pair = await issuePair(running, "contoso", "toolbox");
+  const host = new URL(running.url).host;
+  const attach = await runInEngineRoot(
+    await engineRoot(),
+    `set -e
+export DOCKER_CONFIG=/run/oras-config
+cd /run
+oras login --plain-http -u admin --password-stdin ${host} >&2
+echo '{}' > sbom.json
+oras attach --plain-http --artifact-type application/vnd.example.sbom ${host}/toolbox:1.0.0 sbom.json:application/json`,
+    `${running.adminToken}\n`,
+  );
+  assert.equal(attach.exitCode, 0, attach.stderr);
+  const found = await runInEngineRoot(
+    await engineRoot(),
+    `set -e
+export DOCKER_CONFIG=/run/oras-config
+oras login --plain-http -u ${pair.id} --password-stdin ${host} >&2
+oras discover --plain-http --artifact-type application/vnd.example.sbom ${host}/toolbox:1.0.0`,
+    `${pair.secret}\n`,
+  );
+  assert.equal(found.exitCode, 0, found.stderr);
+  assert.match(found.stdout, /application\/vnd\.example\.sbom/);
+});
