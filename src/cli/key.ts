@@ -1,7 +1,7 @@
 /** `slipway key issue|list|rotate|revoke`: access pairs; a secret is printed once, with what the customer has to do with it. */
 import { z } from "zod";
 import { SlipwayError } from "../model/errors.ts";
-import { aptAuth, netrcLine, type SetupPair, type SetupPlace, yumRepo } from "../repositories/setup.ts";
+import { type ApkSetupKey, apkSetup, aptAuth, netrcLine, type SetupPair, type SetupPlace, yumRepo } from "../repositories/setup.ts";
 import { accessKeySchema, accessPairSchema } from "../server/wire.ts";
 import { type ApiClient, openApi } from "./api-client.ts";
 import { type CommandRun, textOption } from "./command.ts";
@@ -21,7 +21,7 @@ export const runIssue: CommandRun = async (invocation) => {
     isRepeatable: false,
   });
   const place: SetupPlace = { baseUrl: pair.address, product, channel: textOption(options, "channel") ?? "stable" };
-  const setup = setupTexts(place, { keyId: pair.id, secret: pair.secret });
+  const setup = setupTexts(place, { keyId: pair.id, secret: pair.secret }, pair.apkKey);
   output.result({ customer, product, ...pair, setup });
   printPair(output, { title: `access pair of ${customer} for ${product}, shown this once:`, ...pair });
   output.line();
@@ -100,7 +100,7 @@ function printPair(output: Output, pair: { readonly title: string; readonly id: 
 }
 
 /** Text to hand over. The secret stands only in files that the customer writes with mode 0600, never in a command's arguments. */
-function setupTexts(place: SetupPlace, pair: SetupPair): Readonly<Record<string, string>> {
+function setupTexts(place: SetupPlace, pair: SetupPair, apkKey: ApkSetupKey): Readonly<Record<string, string>> {
   const { baseUrl, product, channel } = place;
   const intoFile = (path: string, content: string): string => `sudo install -m 600 /dev/stdin ${path} <<'END'\n${content}END\n`;
   const query = channel === "stable" ? "" : `?channel=${channel}`;
@@ -110,6 +110,7 @@ function setupTexts(place: SetupPlace, pair: SetupPair): Readonly<Record<string,
       `curl -fsS -u ${pair.keyId} '${baseUrl}/setup/${product}/${product}.sources${query}' | sudo tee /etc/apt/sources.list.d/${product}.sources >/dev/null\n` +
       `sudo apt-get update && sudo apt-get install ${product}\n`,
     "dnf (Fedora, RHEL and kin)": `${intoFile(`/etc/yum.repos.d/${product}.repo`, yumRepo(place, pair))}sudo dnf install ${product}\n`,
+    "apk (Alpine), in root's shell": `${apkSetup(place, pair, apkKey)}apk update && apk add ${product}\n`,
     "curl, wget and scripts: a line for ~/.netrc (mode 0600)": `${netrcLine(place, pair)}curl --fail --remote-name --netrc ${baseUrl}/releases/${product}/latest/SHA256SUMS\n`,
     "slipway upgrade: in the installation file, with the secret in a file of its own (mode 0600)": `source:\n  url: ${baseUrl}\n  key_id: ${pair.keyId}\n  secret: file:/etc/${product}/slipway-secret\n`,
   };

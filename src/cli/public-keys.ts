@@ -6,36 +6,37 @@ import { readPassphrase } from "../io/passphrase.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { Recipe } from "../packaging/recipe.ts";
 import { parseKeyReference } from "../trust/key-reference.ts";
-import { kindOfPublicKey, type SignatureKind } from "../trust/keyring.ts";
+import { isApkKeyLocked, readApkPublicKey, readApkSigningKey } from "../trust/apk-signature.ts";
+import { kindOfPublicKey, type ReleaseKeyKind } from "../trust/keyring.ts";
 import { formatMinisignPublicKey, isMinisignKeyLocked, parseMinisignPublicKey, readMinisignSecretKey } from "../trust/minisign-key.ts";
 import { exportPublicKeys, openpgpKeySizeLimit } from "../trust/openpgp.ts";
 import { type Invocation, textOption } from "./command.ts";
 
-export type PublicKeys = { readonly openpgp?: string; readonly minisign?: string };
+export type PublicKeys = Readonly<Partial<Record<ReleaseKeyKind, string>>>;
 
-/** From `--release-key`: OpenPGP (armored or binary) and minisign files, told apart by their content. Throws `key_missing`, `key_invalid`. */
+/** From `--release-key`: OpenPGP (armored or binary), minisign and apk (PEM) files, told apart by their content. Throws `key_missing`, `key_invalid`. */
 export async function readPublicKeyFiles(files: readonly string[], cwd: string): Promise<PublicKeys> {
   const keyrings: Uint8Array[] = [];
-  let minisign: string | undefined;
+  const single: { minisign?: string; apk?: string } = {};
   for (const file of files) {
     const bytes = await readKeyFile(resolve(cwd, file));
-    if (kindOfPublicKey(bytes) === "openpgp") keyrings.push(bytes);
-    else minisign = formatMinisignPublicKey(parseMinisignPublicKey(bytes.toString("utf8")));
+    const kind = kindOfPublicKey(bytes);
+    if (kind === "openpgp") keyrings.push(bytes);
+    else if (kind === "apk") single.apk = readApkPublicKey(bytes.toString("utf8")).publicText;
+    else single.minisign = formatMinisignPublicKey(parseMinisignPublicKey(bytes.toString("utf8")));
   }
-  return {
-    ...(keyrings.length === 0 ? {} : { openpgp: await armored(keyrings) }),
-    ...(minisign === undefined ? {} : { minisign }),
-  };
+  return { ...(keyrings.length === 0 ? {} : { openpgp: await armored(keyrings) }), ...single };
 }
 
 /** From the recipe's `sign:`; only the kinds that are asked for, so that nobody types a passphrase for a key that is registered already. */
-export async function readRecipeKeys(invocation: Invocation, recipe: Recipe, kinds: readonly SignatureKind[]): Promise<PublicKeys> {
-  const { gpg, minisign } = recipe.sign ?? {};
+export async function readRecipeKeys(invocation: Invocation, recipe: Recipe, kinds: readonly ReleaseKeyKind[]): Promise<PublicKeys> {
+  const { gpg, minisign, apk } = recipe.sign ?? {};
   return {
     ...(gpg === undefined || !kinds.includes("openpgp")
       ? {}
       : { openpgp: await armored([await keyBytes(invocation, { reference: gpg, recipe, type: "openpgp" })]) }),
     ...(minisign === undefined || !kinds.includes("minisign") ? {} : { minisign: await minisignPublic(invocation, { reference: minisign, recipe }) }),
+    ...(apk === undefined || !kinds.includes("apk") ? {} : { apk: await apkPublic(invocation, { reference: apk, recipe }) }),
   };
 }
 
@@ -46,7 +47,7 @@ async function armored(keyrings: readonly Uint8Array[]): Promise<string> {
 type Asked = { readonly reference: string; readonly recipe: Recipe };
 
 /** `key:` gives the public half itself; `env:` and `file:` the secret key, from which the public half is taken. */
-async function keyBytes(invocation: Invocation, asked: Asked & { readonly type: SignatureKind }): Promise<Buffer> {
+async function keyBytes(invocation: Invocation, asked: Asked & { readonly type: ReleaseKeyKind }): Promise<Buffer> {
   const reference = parseKeyReference(asked.reference);
   switch (reference.kind) {
     case "env": {
@@ -65,13 +66,24 @@ async function keyBytes(invocation: Invocation, asked: Asked & { readonly type: 
 async function minisignPublic(invocation: Invocation, asked: Asked): Promise<string> {
   const text = (await keyBytes(invocation, { ...asked, type: "minisign" })).toString("utf8");
   if (asked.reference.startsWith("key:")) return formatMinisignPublicKey(parseMinisignPublicKey(text));
+  const passphrase = isMinisignKeyLocked(text) ? await passphraseOf(invocation, `the minisign key ${asked.reference}`) : undefined;
+  return formatMinisignPublicKey(await readMinisignSecretKey(text, passphrase));
+}
+
+async function apkPublic(invocation: Invocation, asked: Asked): Promise<string> {
+  const text = (await keyBytes(invocation, { ...asked, type: "apk" })).toString("utf8");
+  if (asked.reference.startsWith("key:")) return readApkPublicKey(text).publicText;
+  const passphrase = isApkKeyLocked(text) ? await passphraseOf(invocation, `the apk key ${asked.reference}`) : undefined;
+  return readApkSigningKey(text, passphrase).publicText;
+}
+
+function passphraseOf(invocation: Invocation, keyName: string): Promise<string | undefined> {
   const source = {
     env: invocation.env,
     file: textOption(invocation.options, "passphraseFile"),
     terminal: { input: process.stdin, output: process.stderr },
   };
-  const passphrase = isMinisignKeyLocked(text) ? await readPassphrase(source, `Passphrase of the minisign key ${asked.reference}: `) : undefined;
-  return formatMinisignPublicKey(await readMinisignSecretKey(text, passphrase));
+  return readPassphrase(source, `Passphrase of ${keyName}: `);
 }
 
 async function readKeyFile(path: string): Promise<Buffer> {

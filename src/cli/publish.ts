@@ -6,7 +6,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import type { z } from "zod";
 import { SlipwayError } from "../model/errors.ts";
 import type { Recipe } from "../packaging/recipe.ts";
-import { type SignatureKind, signatureKinds } from "../trust/keyring.ts";
+import { type ReleaseKeyKind, releaseKeyKinds } from "../trust/keyring.ts";
 import { attachedSchema, productSchema, releaseKeysSchema, releaseSchema, uploadSchema, type WireRelease } from "../server/wire.ts";
 import { type ApiClient, openApi, withRetries } from "./api-client.ts";
 import { type BuiltRelease, findBuiltFolder, type LocalFile, readBuiltRelease, readRecipeIfPresent } from "./built-release.ts";
@@ -68,14 +68,14 @@ async function registerKeys(
   api: ApiClient,
   invocation: Invocation,
   at: { readonly product: string; readonly recipe: Recipe | undefined },
-): Promise<readonly SignatureKind[]> {
+): Promise<readonly ReleaseKeyKind[]> {
   const path = ["products", at.product, "release-keys"];
   const files = listOption(invocation.options, "releaseKey");
   const present = await api.call({ method: "GET", path, schema: releaseKeysSchema });
-  const missing = signatureKinds.filter((kind) => present[kind] === undefined);
+  const missing = releaseKeyKinds.filter((kind) => present[kind] === undefined);
   const fromRecipe = async (): Promise<PublicKeys> => (at.recipe === undefined ? {} : readRecipeKeys(invocation, at.recipe, missing));
   const keys = files === undefined ? await fromRecipe() : await readPublicKeyFiles(files, invocation.cwd);
-  const kinds = signatureKinds.filter((kind) => keys[kind] !== undefined);
+  const kinds = releaseKeyKinds.filter((kind) => keys[kind] !== undefined);
   if (kinds.length === 0) return [];
   await api.call({ method: "PUT", path, body: keys, schema: releaseKeysSchema });
   invocation.output.note(`registered release keys of ${at.product}: ${kinds.join(", ")}`);

@@ -33,7 +33,7 @@ export const serverCommands: readonly CommandRow[] = [
     description: "`slipway publish` does both by itself; this is for replacing keys. A product that is there stays as it is.",
     arguments: [{ name: "name", text: "name of the product" }],
     options: [
-      { flags: "--release-key <files>", text: "public keys, comma-separated: OpenPGP or minisign files; they replace those of their kind" },
+      { flags: "--release-key <files>", text: "public keys, comma-separated: OpenPGP, minisign or apk (PEM) files; they replace those of their kind" },
       ...serverOptions,
     ],
     examples: ["slipway product add coequal --release-key coequal.asc,coequal.minisign.pub"],

@@ -59,6 +59,10 @@ export function draftRecipe(product: ProductGuess): string {
     "#   gpg: key:release",
     "#   minisign: key:release",
     "",
+    "# What went into each artifact (CycloneDX, SPDX), and from what the release was made (SLSA).",
+    "# sbom: true",
+    "# provenance: true",
+    "",
     "publish:",
     "  retention: { keep: 10 }",
   ];

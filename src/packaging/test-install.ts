@@ -111,7 +111,7 @@ async function createCourse(course: Course): Promise<readonly (() => Promise<Ste
   }
   const removal = (step: "remove" | "purge", argv: readonly string[]) => async (): Promise<StepReport> => {
     const done = await take(course, { step, of: next, argv });
-    const left = (await root.paths()).filter((path) => !before.has(path) && !isSharedDirectory(path));
+    const left = (await root.paths()).filter((path) => !before.has(path) && !isSharedDirectory(path) && !operator.isOwn(path));
     if (done.problems.length > 0) return { ...done, left };
     const mayStay = step === "remove" || !manager.canPurge ? new Set(next.configs) : new Set<string>();
     const forgotten = next.files.map(realPath).filter((path) => left.includes(path) && !mayStay.has(path));
@@ -122,7 +122,9 @@ async function createCourse(course: Course): Promise<readonly (() => Promise<Ste
     };
   };
   steps.push(removal("remove", manager.remove(root, next.name)));
-  if (manager.canPurge) steps.push(removal("purge", manager.purge(root, next.name)));
+  // dpkg forgets a package whose removal left nothing to purge, and apt then does not know the name.
+  const isRemembered = next.configs.length > 0 || next.scripts.some(({ name }) => name === "postrm");
+  if (manager.canPurge && isRemembered) steps.push(removal("purge", manager.purge(root, next.name)));
   return steps;
 }
 
@@ -157,6 +159,8 @@ async function missingFiles(root: PrivateRoot, { files }: PackageUnderTest): Pro
 }
 
 type Operator = {
+  /** Data of the operator's, and the folders that are there for it. */
+  readonly isOwn: (path: string) => boolean;
   /** Edits every configuration, makes data where the product keeps its own, and has every unit running. */
   readonly work: (of: PackageUnderTest) => Promise<void>;
   /** What of that work is gone. */
@@ -169,6 +173,7 @@ function createOperator(root: PrivateRoot, packages: readonly PackageUnderTest[]
   const inside = (path: string): string => safeJoin(root.path, path.slice(1));
   const read = (path: string): Promise<string | undefined> => readFile(inside(path), "utf8").catch(() => undefined); // gone, which is what is asked
   return {
+    isOwn: (path) => names.has(path) || path.endsWith(`/${dataFile}`),
     work: async ({ configs, files }) => {
       for (const path of configs) {
         const text = `${(await read(path)) ?? ""}${edit}`;

@@ -2,19 +2,22 @@
  * What must be true of a draft before it is published: complete, unaltered, of the version that it claims, signed by the vendor.
  *
  * Order: sums against the attached artifacts, both ways; release.json against product, version, channel and artifacts; signatures with the
- * product's release keys, where it has any; at last every blob is read again and hashed.
+ * product's release keys, where it has any; those inside apks; at last every blob is read again and hashed.
  */
 import { createHash } from "node:crypto";
 import { pipeline } from "node:stream/promises";
+import { readApk } from "../formats/apk-read.ts";
 import { type Digest, digestFromHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { type Manifest, manifestName, manifestSchema, manifestSizeLimit } from "../model/manifest.ts";
 import type { Store } from "../store/store.ts";
+import { readApkPublicKey, verifyApkMember } from "../trust/apk-signature.ts";
 import { parseChecksums, sumsSizeLimit } from "../trust/checksums.ts";
 import { createTrustPolicy } from "../trust/keyring.ts";
 import { minisigSizeLimit } from "../trust/minisign.ts";
 import { openpgpSignatureSizeLimit } from "../trust/openpgp-verify.ts";
 import { verifyRelease } from "../trust/verify-release.ts";
+import { blobSource } from "./describe-package.ts";
 import type { ReleaseKeys } from "./products.ts";
 import type { Artifact, ReleaseWithArtifacts } from "./releases.ts";
 
@@ -42,6 +45,7 @@ export async function checkRelease(
   const manifest = parseManifest(manifestBytes);
   checkManifest(release, manifest);
   await checkSignatures(store, { ...input, sumsArtifact, sumsBytes: sums, manifestBytes });
+  await checkApkSignatures(store, release, input.keys.apk);
   for (const artifact of release.artifacts) await checkBlob(store, artifact);
   return manifest;
 }
@@ -133,6 +137,25 @@ async function checkSignatures(store: Store, signed: Signed): Promise<void> {
       hint: "sign SHA256SUMS with the product's release keys (`slipway build` does, given the keys), then publish again",
       cause: error,
     });
+  }
+}
+
+/** apk asks for this signature where a customer installs a package by its file, apart from the repository. */
+async function checkApkSignatures(store: Store, release: ReleaseWithArtifacts, keyText: string | undefined): Promise<void> {
+  if (keyText === undefined) return;
+  const key = readApkPublicKey(keyText);
+  for (const artifact of release.artifacts.filter(({ kind }) => kind === "apk")) {
+    const apk = await readApk(blobSource({ ...artifact, blobs: store.blobs }));
+    try {
+      verifyApkMember({ member: apk.controlBytes, signatures: apk.signatures }, [key]);
+    } catch (error) {
+      if (!(error instanceof SlipwayError)) throw error;
+      throw new SlipwayError(error.code, `${artifact.name}: ${error.message}`, {
+        ...(error.detail === undefined ? {} : { detail: error.detail }),
+        hint: `build it with the apk key that is registered (${key.keyFile}), or register the one it was built with`,
+        cause: error,
+      });
+    }
   }
 }
 

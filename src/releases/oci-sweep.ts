@@ -49,10 +49,11 @@ async function sweepRepository(store: Store, repository: OciRepository): Promise
       .deleteFrom("oci_blobs")
       .where("repository_id", "=", repository.id)
       .where("created_at", "<", store.clock.now().getTime() - unusedBlobMs)
-      .where(({ not, exists, selectFrom }) =>
-        not(
-          exists(
-            selectFrom("oci_edges")
+      .where((expression) =>
+        expression.not(
+          expression.exists(
+            expression
+              .selectFrom("oci_edges")
               .select("oci_edges.child")
               .whereRef("oci_edges.repository_id", "=", "oci_blobs.repository_id")
               .whereRef("oci_edges.child", "=", "oci_blobs.digest"),

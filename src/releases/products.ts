@@ -6,13 +6,15 @@ import { isUniqueViolation } from "../store/database.ts";
 import { newId } from "../store/id.ts";
 import type { ProductTable } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
+import { readApkPublicKey } from "../trust/apk-signature.ts";
 import { formatMinisignPublicKey, parseMinisignPublicKey } from "../trust/minisign-key.ts";
+import type { ReleaseKeyKind } from "../trust/keyring.ts";
 import { exportPublicKeys, openpgpKeySizeLimit, readPublicKeys } from "../trust/openpgp.ts";
 
 export type Product = { readonly id: string; readonly name: string; readonly keep: number; readonly createdAt: Date };
 
-/** Public keys as text: OpenPGP armored (one or several keys), minisign's two-line form. */
-export type ReleaseKeys = { readonly openpgp?: string | undefined; readonly minisign?: string | undefined };
+/** Public keys as text: OpenPGP armored (one or several keys), minisign's two-line form, the PEM of the key that signs apks. */
+export type ReleaseKeys = Readonly<Partial<Record<ReleaseKeyKind, string | undefined>>>;
 
 /** How many stable versions stay unless the recipe says otherwise (C6). */
 export const defaultKeep = 10;
@@ -63,12 +65,12 @@ export async function requireProduct(store: Store, name: string): Promise<Produc
 
 /**
  * Replaces the kinds of key that are given; a kind that is not given stays. From then on a release without a valid signature by each
- * registered kind is refused. Secret halves are dropped, not stored. Throws `key_invalid`, `key_missing` and `not_found`.
+ * registered kind is refused, and with an apk key, one with an apk that it did not sign. Secret halves are dropped, not stored. Throws `key_invalid`, `key_missing` and `not_found`.
  */
 export async function setReleaseKeys(store: Store, input: ReleaseKeys & { readonly product: string; readonly actor: AuditActor }): Promise<void> {
   const product = await requireProduct(store, input.product);
   const now = store.clock.now().getTime();
-  const rows: { readonly kind: "openpgp" | "minisign"; readonly text: string }[] = [];
+  const rows: { readonly kind: ReleaseKeyKind; readonly text: string }[] = [];
   if (input.openpgp !== undefined) {
     if (input.openpgp.length > openpgpKeySizeLimit) throw new SlipwayError("key_invalid", `the OpenPGP key has more than ${openpgpKeySizeLimit} bytes`);
     const bytes = Buffer.from(input.openpgp);
@@ -77,7 +79,8 @@ export async function setReleaseKeys(store: Store, input: ReleaseKeys & { readon
     rows.push({ kind: "openpgp", text: Buffer.from(await exportPublicKeys([bytes], "asc")).toString("utf8") });
   }
   if (input.minisign !== undefined) rows.push({ kind: "minisign", text: formatMinisignPublicKey(parseMinisignPublicKey(input.minisign)) });
-  if (rows.length === 0) throw new SlipwayError("key_missing", "neither an OpenPGP nor a minisign public key was given");
+  if (input.apk !== undefined) rows.push({ kind: "apk", text: readApkPublicKey(input.apk).publicText });
+  if (rows.length === 0) throw new SlipwayError("key_missing", "no OpenPGP, minisign or apk public key was given");
   await store.db.transaction().execute(async (transaction) => {
     for (const { kind, text } of rows) {
       await transaction
@@ -103,5 +106,12 @@ export async function readReleaseKeys(store: Store, productName: string): Promis
   return {
     openpgp: rows.find((row) => row.kind === "openpgp")?.text,
     minisign: rows.find((row) => row.kind === "minisign")?.text,
+    apk: rows.find((row) => row.kind === "apk")?.text,
   };
+}
+
+/** The registered apk keys of all products, as PEM. */
+export async function listApkReleaseKeys(store: Store): Promise<readonly string[]> {
+  const rows = await store.db.selectFrom("release_keys").select("text").where("kind", "=", "apk").execute();
+  return rows.map((row) => row.text);
 }

@@ -8,13 +8,14 @@
  */
 import type { Digest } from "../model/digest.ts";
 import { newestStable, type Version } from "../model/version.ts";
+import { apkStoredPaths } from "../repositories/apk.ts";
 import { cacheLifeMs } from "../store/changes.ts";
 import type { Store } from "../store/store.ts";
 import { createLeases, isOpener, type Leases } from "./lease.ts";
 import { mediaTypeOf } from "./media-type.ts";
 
 /** The first path segment of the URL; `path` is what follows the product. */
-export const downloadTrees = ["releases", "apt", "yum"] as const;
+export const downloadTrees = ["releases", "apt", "yum", "apk"] as const;
 export type DownloadTree = (typeof downloadTrees)[number];
 
 export type ResolvedFile = {
@@ -208,6 +209,12 @@ async function resolveRelease(store: Store, head: Head, path: string): Promise<R
   };
 }
 
+/** Of the views, only apk's asks for one package at several places. */
+function storedPaths(path: string): readonly string[] {
+  const [, root, rest] = /^(apk\/[^/]+\/)(.*)$/.exec(path) ?? [];
+  return root === undefined || rest === undefined ? [path] : apkStoredPaths(rest).map((stored) => root + stored);
+}
+
 /** A package in a pool, or an index file of an older snapshot that its own checksum names. */
 async function resolveListed(store: Store, head: Head, path: string): Promise<Resolution> {
   const listed = await store.db
@@ -216,7 +223,7 @@ async function resolveListed(store: Store, head: Head, path: string): Promise<Re
     .innerJoin("releases", "releases.id", "artifacts.release_id")
     .select(["artifacts.name", "artifacts.digest", "artifacts.size", "releases.version", "releases.state", "releases.replacement", "releases.published_at"])
     .where("artifact_paths.product_id", "=", head.productId)
-    .where("artifact_paths.path", "=", path)
+    .where("artifact_paths.path", "in", storedPaths(path))
     .executeTakeFirst();
   if (listed !== undefined) {
     if (listed.state === "draft") return absent;

@@ -11,6 +11,7 @@ import type { Transaction } from "kysely";
 import { z } from "zod";
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
+import { type ApkState, apkStateSchema, emptyApk, renderApk, updateApk } from "../repositories/apk.ts";
 import { type AptState, aptBlocks, aptStateSchema, emptyApt, renderApt, updateApt } from "../repositories/apt.ts";
 import type { NewBlock } from "../repositories/index-blocks.ts";
 import { releaseIndex } from "../repositories/release-index.ts";
@@ -19,6 +20,7 @@ import { emptyYum, renderYum, updateYum, type YumState, yumBlocks, yumStateSchem
 import { newId } from "../store/id.ts";
 import type { Database, SnapshotFileTable, SnapshotTable } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
+import { signApkMember } from "../trust/apk-signature.ts";
 import { clearsign, exportPublicKeys, signDetachedArmored } from "../trust/openpgp.ts";
 import type { DescribedPackage } from "./describe-package.ts";
 import { type Product, readReleaseKeys } from "./products.ts";
@@ -32,9 +34,21 @@ export const keepSupersededMs = 48 * 3_600_000;
 /** Blocks stay below 256 KiB of plain text; gzip never doubles that. */
 const blockLimit = 1024 * 1024;
 
-const viewsSchema = z.strictObject({ apt: z.record(z.string(), aptStateSchema), yum: z.record(z.string(), yumStateSchema) });
+/** apk's indexes are served for these from a channel's first apk on, also where all of its packages are of no architecture; others join with a package. */
+const apkArchitectures = ["aarch64", "x86_64"] as const;
+
+const viewsSchema = z.strictObject({
+  apt: z.record(z.string(), aptStateSchema),
+  yum: z.record(z.string(), yumStateSchema),
+  /** Snapshots of before APK was served have none. */
+  apk: z.record(z.string(), apkStateSchema).default({}),
+});
 /** By channel: what the next snapshot grows from. */
-type Views = { readonly apt: Readonly<Record<string, AptState>>; readonly yum: Readonly<Record<string, YumState>> };
+type Views = {
+  readonly apt: Readonly<Record<string, AptState>>;
+  readonly yum: Readonly<Record<string, YumState>>;
+  readonly apk: Readonly<Record<string, ApkState>>;
+};
 
 export type Head = { readonly revision: number; readonly snapshot: SnapshotTable | undefined };
 
@@ -71,9 +85,10 @@ export async function prepareSnapshot(
   const { product, head, change } = input;
   const now = store.clock.now();
   const openBlock: OpenBlock = (digest) => store.blobs.read(digest, blockLimit);
-  const { views, blocks } = await growViews(parseViews(head.snapshot), change, openBlock);
+  const before = parseViews(head.snapshot);
+  const { views, blocks } = await growViews(before, change, openBlock);
   for (const block of blocks) await store.blobs.put(block.bytes);
-  const files = await renderViews(store, { ...input, views, now });
+  const files = await renderViews(store, { ...input, before, views, now });
   const id = newId(now);
   const old = await filesOfSnapshot(store, head.snapshot);
   const held = new Set(old.map((row) => row.digest));
@@ -97,6 +112,7 @@ export async function prepareSnapshot(
     });
     held.add(file.digest);
   }
+  for (const row of old) if (isCarriedOver(row.path, before, views)) rows.push({ ...row, snapshot_id: id });
   return {
     head,
     row: {
@@ -113,7 +129,7 @@ export async function prepareSnapshot(
 }
 
 function parseViews(snapshot: SnapshotTable | undefined): Views {
-  if (snapshot === undefined) return { apt: {}, yum: {} };
+  if (snapshot === undefined) return { apt: {}, yum: {}, apk: {} };
   const parsed = viewsSchema.safeParse(JSON.parse(snapshot.views));
   if (!parsed.success) throw new SlipwayError("internal", `the views of snapshot ${snapshot.id} are damaged: ${z.prettifyError(parsed.error)}`);
   return parsed.data;
@@ -130,6 +146,7 @@ async function growViews(
 ): Promise<{ readonly views: Views; readonly blocks: readonly NewBlock[] }> {
   const apt: Record<string, AptState> = { ...before.apt };
   const yum: Record<string, YumState> = { ...before.yum };
+  const apk: Record<string, ApkState> = { ...before.apk };
   const blocks: NewBlock[] = [];
   const channels = new Set([...change.add, ...change.remove].map((listed) => listed.channel));
   for (const channel of [...channels].sort()) {
@@ -137,6 +154,7 @@ async function growViews(
     const [come, go] = [inChannel(change.add), inChannel(change.remove)];
     const debs = (list: readonly DescribedPackage[]) => list.flatMap((one) => (one.kind === "deb" ? [one.entry] : []));
     const rpms = (list: readonly DescribedPackage[]) => list.flatMap((one) => (one.kind === "rpm" ? [one.fragments] : []));
+    const apks = (list: readonly DescribedPackage[]) => list.flatMap((one) => (one.kind === "apk" ? [one.entry] : []));
     if (debs(come).length + debs(go).length > 0) {
       const update = await updateApt(apt[channel] ?? (await emptyApt()), { add: debs(come), remove: debs(go) }, openBlock);
       apt[channel] = update.state;
@@ -147,8 +165,18 @@ async function growViews(
       yum[channel] = update.state;
       blocks.push(...update.blocks);
     }
+    if (apks(come).length + apks(go).length > 0) apk[channel] = updateApk(apk[channel] ?? emptyApk(apkArchitectures), { add: apks(come), remove: apks(go) });
   }
-  return { views: { apt, yum }, blocks };
+  return { views: { apt, yum, apk }, blocks };
+}
+
+/**
+ * True for the apk index of a channel that stands as before. It has no date of expiry, so nothing is gained by signing it again, and a
+ * client that has it gets a 304.
+ */
+function isCarriedOver(path: string, before: Views, after: Views): boolean {
+  const [, channel] = /^apk\/([^/]+)\//.exec(path) ?? [];
+  return channel !== undefined && after.apk[channel] === before.apk[channel];
 }
 
 type Rendering = {
@@ -156,14 +184,15 @@ type Rendering = {
   readonly head: Head;
   readonly change: SnapshotChange;
   readonly repositoryKey: RepositoryKey;
+  readonly before: Views;
   readonly views: Views;
   readonly now: Date;
 };
 
-/** Every file with its path from the tree's name on: `apt/dists/stable/InRelease`. */
+/** Every file that is made anew, with its path from the tree's name on: `apt/dists/stable/InRelease`. */
 async function renderViews(store: Store, input: Rendering): Promise<readonly RepositoryFile[]> {
   const { product, views, now } = input;
-  const { signingKey, publicText, fingerprint } = input.repositoryKey;
+  const { signingKey, publicText, fingerprint, apkKey } = input.repositoryKey;
   const seconds = Math.floor(now.getTime() / 1000);
   const sign = {
     clearsign: (text: string) => clearsign(text, signingKey, seconds),
@@ -181,6 +210,12 @@ async function renderViews(store: Store, input: Rendering): Promise<readonly Rep
   }
   for (const [channel, state] of Object.entries(views.yum)) {
     for (const file of await renderYum({ state, now, ...previousDate, sign, publicKey })) files.push({ ...file, path: `yum/${channel}/${file.path}` });
+  }
+  const signIndex = async (index: Uint8Array) => signApkMember(index, apkKey);
+  for (const [channel, state] of Object.entries(views.apk)) {
+    if (state === input.before.apk[channel]) continue;
+    const rendered = await renderApk({ state, product: product.name, channel, now, sign: signIndex });
+    for (const file of rendered) files.push({ ...file, path: `apk/${channel}/${file.path}` });
   }
   files.push(indexFile(product, input.change.releases));
   return files;
@@ -207,9 +242,9 @@ function modifiedAt(file: RepositoryFile, old: { readonly digest: Digest; readon
   return Math.max(now.getTime(), (Math.floor(old.modified_at / 1000) + 1) * 1000);
 }
 
-async function filesOfSnapshot(store: Store, snapshot: SnapshotTable | undefined) {
+async function filesOfSnapshot(store: Store, snapshot: SnapshotTable | undefined): Promise<readonly SnapshotFileTable[]> {
   if (snapshot === undefined) return [];
-  return store.db.selectFrom("snapshot_files").select(["path", "digest", "modified_at"]).where("snapshot_id", "=", snapshot.id).execute();
+  return store.db.selectFrom("snapshot_files").selectAll().where("snapshot_id", "=", snapshot.id).execute();
 }
 
 /** How many rows one statement takes: SQLite allows 32,766 parameters, PostgreSQL 65,535. */

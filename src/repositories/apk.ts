@@ -33,7 +33,10 @@ export function emptyApk(architectures: readonly string[] = []): ApkState {
   return { schema: 1, indexes: Object.fromEntries(architectures.map((arch) => [arch, []])) };
 }
 
-/** The channel after a release came or went. Removals take the very text that was added and come first; throws `internal` for one that is not there. */
+/**
+ * The channel after a release came or went. Removals take the very text that was added and come first; throws `internal` for one that is
+ * not there, and `conflict` for two packages that apk would ask for by the same path.
+ */
 export function updateApk(before: ApkState, change: { readonly add: readonly ApkEntry[]; readonly remove?: readonly ApkEntry[] }): ApkState {
   const remove = change.remove ?? [];
   const known = new Set([...Object.keys(before.indexes), ...[...change.add, ...remove].map(({ arch }) => arch)]);
@@ -48,8 +51,18 @@ export function updateApk(before: ApkState, change: { readonly add: readonly Apk
       stanzas.splice(place, 1);
     }
     indexes[arch] = [...stanzas, ...mine(change.add)];
+    if (change.add.length > 0) requireDistinctNames(arch, indexes[arch] ?? []);
   }
   return { schema: 1, indexes };
+}
+
+function requireDistinctNames(arch: string, stanzas: readonly string[]): void {
+  const names = new Set<string>();
+  for (const stanza of stanzas) {
+    const [, name, version] = /(?:^|\n)P:(.*)\nV:(.*)\n/.exec(stanza) ?? [];
+    if (names.has(`${name}-${version}`)) throw new SlipwayError("conflict", `the apk index of ${arch} would hold two packages ${name}-${version}`);
+    names.add(`${name}-${version}`);
+  }
 }
 
 /** apk makes the folder of a package from `A:`, so one of no architecture says in each index that it is of that one (abuild's `--rewrite-arch`). */
@@ -57,9 +70,15 @@ function stanzaFor(arch: string, stanza: string): string {
   return stanza.replace(`\nA:${anyArchitecture}\n`, `\nA:${arch}\n`);
 }
 
-/** Where a package lies, relative to the channel's root. One of no architecture lies in every architecture's folder. */
+/** Where a package lies, relative to the channel's root. One of no architecture is asked for in every architecture's folder. */
 export function apkPath(apk: Pick<ApkPackage, "info">, arch: string): string {
   return `${arch}/${apk.info.name}-${apk.info.version}.apk`;
+}
+
+/** Where the package lies that apk asks for by this path, relative to the channel's root: there, or with those of no architecture. */
+export function apkStoredPaths(path: string): readonly string[] {
+  const [arch, file, ...rest] = path.split("/");
+  return arch === anyArchitecture || file === undefined || rest.length > 0 ? [path] : [path, `${anyArchitecture}/${file}`];
 }
 
 /** The index entry of one apk, made once at upload. Throws `format_invalid` for a field that would break out of its entry. */

@@ -1,4 +1,4 @@
-/** The set-up files of one product for one customer: apt's `.sources`, dnf's `.repo`, apt's credentials, and a first download. */
+/** The set-up files of one product for one customer: apt's `.sources` and credentials, dnf's `.repo`, apk's script, and a first download. */
 import { SlipwayError } from "../model/errors.ts";
 
 export type SetupPlace = {
@@ -61,6 +61,35 @@ export function yumRepo(place: SetupPlace, pair: SetupPair): string {
     `username=${word(pair.keyId)}`,
     `password=${word(pair.secret ?? secretPlaceholder)}`,
     "metadata_expire=1h",
+    "",
+  ].join("\n");
+}
+
+/** What a customer's /etc/apk/keys holds: `keyFile` is its name there, `publicText` its PEM. */
+export type ApkSetupKey = { readonly keyFile: string; readonly publicText: string };
+
+/**
+ * The set-up of apk as a script for root's shell, which may be run again: key, repository and credentials. The pair goes into root's
+ * ~/.netrc (apk 2 and 3 read it when the server asks; /etc/apk/netrc they do not), because apk shows its repositories to every user.
+ * Both take the first entry of a machine, so an older one is replaced.
+ */
+export function apkSetup(place: SetupPlace, pair: SetupPair, key: ApkSetupKey): string {
+  const root = checkedBase(place);
+  const pem = key.publicText.trimEnd();
+  if (!/^slipway-[0-9a-f]{16}\.rsa\.pub$/.test(key.keyFile) || !/^-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+\n-----END PUBLIC KEY-----$/.test(pem))
+    throw new SlipwayError("key_invalid", "the repository's apk key is not one PEM public key");
+  const machine = new URL(root).hostname.replaceAll(/[.[\]]/g, "\\$&");
+  return [
+    "(umask 077; touch ~/.netrc; chmod 600 ~/.netrc",
+    `sed -i '/^machine ${machine} /d' ~/.netrc`,
+    `cat >> ~/.netrc <<'END'`,
+    `${netrcLine(place, pair)}END`,
+    ")",
+    `cat > /etc/apk/keys/${key.keyFile} <<'END'`,
+    pem,
+    "END",
+    "mkdir -p /etc/apk/repositories.d",
+    `echo '${root}/apk/${place.product}/${place.channel}' > /etc/apk/repositories.d/${place.product}-${place.channel}.list`,
     "",
   ].join("\n");
 }

@@ -5,7 +5,7 @@ import type { RecordedEvent } from "../access/audit-trail.ts";
 import { addCustomer, type Customer, listCustomers } from "../access/customers.ts";
 import { actorOf } from "../access/principal.ts";
 import { auditActions } from "../store/audit-events.ts";
-import { adminOf, type RouteRow, route } from "./route.ts";
+import { adminOf, type Call, type RouteRow, route } from "./route.ts";
 import { publicAddress } from "./public-address.ts";
 import { accessKeySchema, accessPairSchema, auditPageSchema, customerSchema, type WireAuditEvent } from "./wire.ts";
 
@@ -52,6 +52,12 @@ function eventJson(event: RecordedEvent): WireAuditEvent {
   };
 }
 
+/** What belongs to a pair on the customer's machine. */
+function addressOf(call: Pick<Call, "context" | "request">): Pick<z.output<typeof accessPairSchema>, "address" | "apkKey"> {
+  const { keyFile, publicText } = call.context.repositoryKey.apkKey;
+  return { address: publicAddress(call), apkKey: { keyFile, publicText } };
+}
+
 export const customerRoutes: readonly RouteRow[] = [
   route({
     method: "GET",
@@ -95,7 +101,7 @@ export const customerRoutes: readonly RouteRow[] = [
       const { store, kek } = call.context;
       const expiresAt = call.body.expiresAt === undefined ? undefined : new Date(call.body.expiresAt);
       const pair = await issueAccessKey(store, { customer: call.params.customer, product: call.body.product, expiresAt, kek, actor: actorOf(adminOf(call)) });
-      return { ...pair, address: publicAddress(call) };
+      return { ...pair, ...addressOf(call) };
     },
   }),
   route({
@@ -111,7 +117,7 @@ export const customerRoutes: readonly RouteRow[] = [
       const { store, kek } = call.context;
       const overlapMs = call.body?.overlapHours === undefined ? undefined : call.body.overlapHours * 3_600_000;
       const pair = await rotateAccessKey(store, { id: call.params.id, overlapMs, kek, actor: actorOf(adminOf(call)) });
-      return { id: pair.id, secret: pair.secret, address: publicAddress(call), previousRetiresAt: pair.previousRetiresAt.toISOString() };
+      return { id: pair.id, secret: pair.secret, ...addressOf(call), previousRetiresAt: pair.previousRetiresAt.toISOString() };
     },
   }),
   route({

@@ -24,20 +24,12 @@ type Endpoint = {
   readonly run: (request: Request) => Promise<void>;
 };
 
-/** A target's own text: checked by the endpoint that reads it. */
+/** What the address says after the endpoint's word: checked by the endpoint that reads it. */
 function textOf(target: OciTarget): string {
-  switch (target.kind) {
-    case "manifest":
-      return target.reference;
-    case "blob":
-    case "referrers":
-      return target.digest;
-    case "upload":
-      if (target.id === undefined) throw ociRefusal("UNSUPPORTED", "this needs the address of an upload");
-      return target.id;
-    case "tags":
-      return "";
-  }
+  if (target.kind === "manifest") return target.reference;
+  if (target.kind === "blob" || target.kind === "referrers") return target.digest;
+  if (target.kind === "upload" && target.id !== undefined) return target.id;
+  throw ociRefusal("UNSUPPORTED", "this needs the address of an upload");
 }
 
 const push =

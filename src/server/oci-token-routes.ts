@@ -2,6 +2,7 @@
 import { Readable } from "node:stream";
 import { mayAdminister, mayRead, type Principal } from "../access/principal.ts";
 import { readStreamBounded } from "../io/bounded-read.ts";
+import { SlipwayError } from "../model/errors.ts";
 import { tryProductOfRepository } from "../releases/oci-repositories.ts";
 import { type Credentials, readCredentials, recordFailure } from "./caller.ts";
 import { basicRegistryChallenge, type OciCall, presentedCredential, principalOfCredential } from "./oci-caller.ts";
@@ -18,13 +19,13 @@ export async function tokenByGet(call: OciCall): Promise<TokenAnswer> {
   return issueToken(call, readCredentials(call.request.headers.authorization), parameters.getAll("scope"));
 }
 
-/** containerd: `grant_type=password&username=…&password=…`. Throws as above, and refuses other grants with UNSUPPORTED. */
+/** containerd: `grant_type=password&username=…&password=…`. Throws as above, and `usage` for other grants. */
 export async function tokenByPost(call: OciCall): Promise<TokenAnswer> {
   const body = call.request.body as Readable | undefined;
   const form = new URLSearchParams((await readStreamBounded(body ?? Readable.from([]), formLimit, "the form")).toString("utf8"));
   const basic = readCredentials(call.request.headers.authorization);
   if (basic.kind !== "none") return issueToken(call, basic, form.getAll("scope"));
-  if (form.get("grant_type") !== "password") throw ociRefusal("UNSUPPORTED", "only grant_type=password is given tokens here");
+  if (form.get("grant_type") !== "password") throw new SlipwayError("usage", "only grant_type=password is given tokens here");
   return issueToken(call, { kind: "pair", keyId: form.get("username") ?? "", secret: form.get("password") ?? "" }, form.getAll("scope"));
 }
 

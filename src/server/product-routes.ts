@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { actorOf } from "../access/principal.ts";
 import { createProduct, listProducts, type Product, readReleaseKeys, requireProduct, setReleaseKeys } from "../releases/products.ts";
+import type { Store } from "../store/store.ts";
 import { adminOf, type RouteRow, route } from "./route.ts";
 import { productSchema, releaseKeysSchema } from "./wire.ts";
 
@@ -9,6 +10,11 @@ export const productParams = z.object({ product: z.string().max(64) });
 
 function productJson(product: Product): z.output<typeof productSchema> {
   return { name: product.name, keep: product.keep, createdAt: product.createdAt.toISOString() };
+}
+
+async function registeredKeys(store: Store, product: string): Promise<z.output<typeof releaseKeysSchema>> {
+  const keys = Object.entries(await readReleaseKeys(store, product)).filter(([, text]) => text !== undefined);
+  return releaseKeysSchema.parse(Object.fromEntries(keys));
 }
 
 export const productRoutes: readonly RouteRow[] = [
@@ -49,10 +55,7 @@ export const productRoutes: readonly RouteRow[] = [
     summary: "The public release keys of a product",
     params: productParams,
     success: { status: 200, json: releaseKeysSchema, text: "The keys that are registered" },
-    run: async ({ context, params }) => {
-      const { openpgp, minisign } = await readReleaseKeys(context.store, params.product);
-      return { ...(openpgp === undefined ? {} : { openpgp }), ...(minisign === undefined ? {} : { minisign }) };
-    },
+    run: async ({ context, params }) => registeredKeys(context.store, params.product),
   }),
   route({
     method: "PUT",
@@ -66,8 +69,7 @@ export const productRoutes: readonly RouteRow[] = [
     run: async (call) => {
       const { store } = call.context;
       await setReleaseKeys(store, { product: call.params.product, ...call.body, actor: actorOf(adminOf(call)) });
-      const { openpgp, minisign } = await readReleaseKeys(store, call.params.product);
-      return { ...(openpgp === undefined ? {} : { openpgp }), ...(minisign === undefined ? {} : { minisign }) };
+      return registeredKeys(store, call.params.product);
     },
   }),
 ];

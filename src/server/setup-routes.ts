@@ -3,8 +3,9 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import { mayRead } from "../access/principal.ts";
 import { digestFromHex } from "../model/digest.ts";
-import { findProduct, readReleaseKeys } from "../releases/products.ts";
-import { aptAuth, aptSources, yumRepo } from "../repositories/setup.ts";
+import { findProduct, listApkReleaseKeys, readReleaseKeys } from "../releases/products.ts";
+import { apkSetup, aptAuth, aptSources, yumRepo } from "../repositories/setup.ts";
+import { readApkPublicKey } from "../trust/apk-signature.ts";
 import { exportPublicKeys } from "../trust/openpgp.ts";
 import { readCredentials } from "./caller.ts";
 import type { ServerContext } from "./context.ts";
@@ -51,8 +52,28 @@ async function readKeyFile(context: ServerContext, name: { readonly product: str
   }
 }
 
-async function sendKey(call: Call, name: { readonly product: string; readonly ending: string }): Promise<void> {
-  const bytes = await readKeyFile(call.context, name);
+/** Names in /etc/apk/keys by PEM: a name is a hash of the key itself. */
+const apkKeyFiles = new Map<string, string>();
+
+function apkKeyFileOf(pem: string): string {
+  const known = apkKeyFiles.get(pem);
+  if (known !== undefined) return known;
+  if (apkKeyFiles.size >= exportLimit) apkKeyFiles.clear();
+  const { keyFile } = readApkPublicKey(pem);
+  apkKeyFiles.set(pem, keyFile);
+  return keyFile;
+}
+
+/** The repository's key, or the release key of a product. Throws `not_found`. */
+async function readApkKeyFile(context: ServerContext, keyFile: string): Promise<Buffer> {
+  const { apkKey } = context.repositoryKey;
+  if (keyFile === apkKey.keyFile) return Buffer.from(apkKey.publicText);
+  const pem = (await listApkReleaseKeys(context.store)).find((text) => apkKeyFileOf(text) === keyFile);
+  if (pem === undefined) throw absent();
+  return Buffer.from(pem);
+}
+
+async function sendKey(call: Call, bytes: Buffer, mediaType = "text/plain; charset=utf-8"): Promise<void> {
   await sendBody({
     context: call.context,
     reply: call.reply,
@@ -60,7 +81,7 @@ async function sendKey(call: Call, name: { readonly product: string; readonly en
       digest: digestFromHex(createHash("sha256").update(bytes).digest("hex")),
       size: bytes.length,
       modifiedAt: new Date(0), // the tag says whether it changed; keys carry their own dates
-      mediaType: name.ending === "gpg" ? "application/pgp-keys" : "text/plain; charset=utf-8",
+      mediaType,
       isImmutable: false,
       isPublic: true,
       bytes,
@@ -73,10 +94,11 @@ const setupEndings = [".sources", ".conf", ".repo"] as const;
 /** The pair is in the file where the tool needs it there: the caller has just presented it, and only the caller gets the answer. */
 function setupText(call: Call, wanted: { readonly product: string; readonly file: string; readonly channel: string }): string {
   const ending = setupEndings.find((candidate) => wanted.file === `${wanted.product}${candidate}`);
-  if (ending === undefined) throw absent();
+  if (ending === undefined && wanted.file !== "apk.sh") throw absent();
   const credentials = readCredentials(call.request.headers.authorization);
   const pair = credentials.kind === "pair" ? { keyId: credentials.keyId, secret: credentials.secret } : { keyId: "YOUR-KEY-ID" };
   const place = { baseUrl: publicAddress(call), product: wanted.product, channel: wanted.channel };
+  if (ending === undefined) return apkSetup(place, pair, call.context.repositoryKey.apkKey);
   if (ending === ".sources") return aptSources(place, call.context.repositoryKey.publicText);
   return ending === ".conf" ? aptAuth(place, pair) : yumRepo(place, pair);
 }
@@ -93,8 +115,19 @@ export const setupRoutes: readonly RouteRow[] = [
     run: async (call) => {
       const match = /^(.+?)\.(asc|gpg|minisign\.pub)$/.exec(call.params.file);
       if (match?.[1] === undefined || match[2] === undefined) throw absent();
-      await sendKey(call, { product: match[1], ending: match[2] });
+      const bytes = await readKeyFile(call.context, { product: match[1], ending: match[2] });
+      await (match[2] === "gpg" ? sendKey(call, bytes, "application/pgp-keys") : sendKey(call, bytes));
     },
+  }),
+  route({
+    method: "GET",
+    path: "/keys/apk/:file",
+    access: "open",
+    tag: "setup",
+    summary: "A public key for /etc/apk/keys by its name there: the repository's, or the one that signs a product's apks",
+    params: z.object({ file: z.string().max(100) }),
+    success: { status: 200, media: "text/plain", text: "The key as PEM" },
+    run: async (call) => sendKey(call, await readApkKeyFile(call.context, call.params.file)),
   }),
   route({
     method: "GET",
@@ -104,14 +137,14 @@ export const setupRoutes: readonly RouteRow[] = [
     summary: "The same keys where zypper looks for them",
     params: z.object({ product: z.string().max(64), channel: z.string().max(64) }),
     success: { status: 200, media: "text/plain", text: "The keys" },
-    run: async (call) => sendKey(call, { product: call.params.product, ending: "asc" }),
+    run: async (call) => sendKey(call, await readKeyFile(call.context, { product: call.params.product, ending: "asc" })),
   }),
   route({
     method: "GET",
     path: "/setup/:product/:file",
     access: "customer",
     tag: "setup",
-    summary: "Set-up files: <product>.sources and .conf (apt), <product>.repo (dnf, yum, zypper)",
+    summary: "Set-up files: <product>.sources and .conf (apt), <product>.repo (dnf, yum, zypper), apk.sh (apk, for root's shell)",
     params: z.object({ product: z.string().max(64), file: z.string().max(100) }),
     query: z.object({
       channel: z

@@ -6,6 +6,10 @@ import { type OpenpgpKeyring, pinKeys } from "./openpgp-verify.ts";
 export const signatureKinds = ["minisign", "openpgp"] as const;
 export type SignatureKind = (typeof signatureKinds)[number];
 
+/** The kinds of release key: besides those that sign the sums, the one that signs apks. */
+export const releaseKeyKinds = [...signatureKinds, "apk"] as const;
+export type ReleaseKeyKind = (typeof releaseKeyKinds)[number];
+
 /**
  * Signatures of a required kind must be there; a signature of a kind that has keys here must be good where it is there, required or not.
  * A kind without keys is not looked at: nothing could be said about it.
@@ -37,8 +41,9 @@ export async function createTrustPolicy(source: TrustPolicySource): Promise<Trus
   return { minisign, openpgp, require: [...new Set(source.require)] };
 }
 
-/** Tells a minisign public key (file or bare line) from an OpenPGP keyring by its first bytes. */
-export function kindOfPublicKey(bytes: Uint8Array): SignatureKind {
+/** Tells a minisign public key (file or bare line) and the PEM of an apk key from an OpenPGP keyring by their first bytes. */
+export function kindOfPublicKey(bytes: Uint8Array): ReleaseKeyKind {
   const start = Buffer.from(bytes.subarray(0, 64)).toString("latin1");
+  if (/^\s*-----BEGIN (?:RSA )?PUBLIC KEY-----/.test(start)) return "apk";
   return start.startsWith("untrusted comment:") || /^RW[0-9A-Za-z+/]{54}\s*$/.test(start) ? "minisign" : "openpgp";
 }

@@ -69,7 +69,7 @@ set -e
 podman() { command podman --root /run/podman/root --runroot /run/podman/run --storage-driver vfs --runtime runc --cgroup-manager=cgroupfs "$@"; }
 podman login --authfile /run/auth.json --tls-verify=false -u ${id} --password-stdin ${host} >&2
 podman pull --authfile /run/auth.json --tls-verify=false ${host}/toolbox:1.0.0 >&2
-podman image inspect ${host}/toolbox:1.0.0 --format '{{range .RepoDigests}}{{println .}}{{end}}' | grep ${"$"}DIGEST`,
+podman image inspect ${host}/toolbox:1.0.0 --format '{{range .RepoDigests}}{{println .}}{{end}}' | grep "$DIGEST"`,
   oras: (host, { id }) => `
 set -e
 export DOCKER_CONFIG=/run/oras-config

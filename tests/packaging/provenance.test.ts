@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { z } from "zod";
 import { preAuthenticationEncoding } from "../../src/formats/in-toto.ts";
 import { parseVersion } from "../../src/model/version.ts";
-import { type ProvenanceRequest, writeProvenance } from "../../src/packaging/provenance.ts";
+import { type ProvenanceRequest, readProvenanceClaims, writeProvenance } from "../../src/packaging/provenance.ts";
 import { provenanceNames } from "../../src/packaging/provenance-names.ts";
 
 const request: ProvenanceRequest = {
@@ -108,4 +108,13 @@ test("an envelope carries the very statement, and one signature per signer that 
     assert.ok(verify(null, preAuthenticationEncoding(payload), publicKey, Buffer.from(sig, "base64")));
     assert.ok(!verify(null, preAuthenticationEncoding(payload, "text/plain"), publicKey, Buffer.from(sig, "base64")));
   }
+});
+
+test("a rebuild reads the claims that no input tells, and then gives the same statement from another remote", async () => {
+  const [released] = await writeProvenance({ ...request, builderId: "https://ci.example/release.yml" });
+  const claims = readProvenanceClaims(released?.bytes.toString("utf8") ?? "");
+  assert.deepEqual(claims, { builderId: "https://ci.example/release.yml", sourceUri: "git+https://git.example/jaco.git@refs/tags/v1.2.3" });
+  const [rebuilt] = await writeProvenance({ ...request, remote: "git@git.example:jaco.git", ...claims });
+  assert.deepEqual(rebuilt, released);
+  for (const text of ["", "{}", '{"predicate":{"runDetails":{}}}']) assert.throws(() => readProvenanceClaims(text), { code: "format_invalid" });
 });

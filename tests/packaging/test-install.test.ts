@@ -7,7 +7,10 @@ import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type CommandResult, runCommand } from "../../src/io/command.ts";
 import { parseArchitecture } from "../../src/model/target.ts";
-import { readMachine } from "../../src/packaging/test-install-plan.ts";
+import { findPackageManagers } from "../../src/packaging/package-managers.ts";
+import { findIsolation } from "../../src/packaging/private-root.ts";
+import { testInstall } from "../../src/packaging/test-install.ts";
+import { planTestInstall, readMachine } from "../../src/packaging/test-install-plan.ts";
 import { findProgram, needClient } from "../support/clients.ts";
 import { buildIn, exampleProduct, planIn, sampleProduct, temporaryFolder, writeFiles } from "./fixture.ts";
 import { acmeUser, describedService, serviceRecipe, type ServiceRecipe } from "./service-fixture.ts";
@@ -42,7 +45,7 @@ type Report = {
   readonly notRun: readonly { readonly artifact: string }[];
 };
 
-async function testInstall(folder: string, ...words: readonly string[]): Promise<CommandResult & { readonly report: Report }> {
+async function runTestInstall(folder: string, ...words: readonly string[]): Promise<CommandResult & { readonly report: Report }> {
   const result = await runCommand([program, "test-install", ...words, "--json"], {
     cwd: folder,
     timeoutMs: 300_000,
@@ -89,7 +92,7 @@ const conf = "    /etc/acme/acme.conf: { from: acme.conf, config: noreplace }\n"
 test("J3 J4 install, upgrade, remove and purge with each package manager: scripts, arguments and what stays; an edited configuration survives", async (t) => {
   if (!(await needRoots(t, "dpkg", "apt-get", "rpm", "dnf"))) return;
   const folder = await built(t, { scripts, files: plainScripts, packageFiles: conf });
-  const { report, exitCode, stderr } = await testInstall(folder, "--only", "deb,rpm");
+  const { report, exitCode, stderr } = await runTestInstall(folder, "--only", "deb,rpm");
   assert.equal(exitCode, 0, stderr);
   assert.deepEqual(report.packages.map(({ manager }) => manager).sort(), ["apt", "dnf", "dpkg", "rpm"]);
   for (const { artifact, manager, from, steps } of report.packages) {
@@ -113,7 +116,7 @@ test("J3 J4 install, upgrade, remove and purge with each package manager: script
 test("J4 a declared service is restarted on upgrade and stopped on removal, as the stand-in of systemctl saw it", async (t) => {
   if (!(await needRoots(t, "dpkg", "rpm"))) return;
   const folder = await built(t, { service: describedService, users: acmeUser });
-  const { report, exitCode, stderr } = await testInstall(folder, "--only", "deb,rpm");
+  const { report, exitCode, stderr } = await runTestInstall(folder, "--only", "deb,rpm");
   assert.equal(exitCode, 0, stderr);
   for (const { manager, steps } of report.packages) {
     const calls = (name: string): readonly string[] => steps.find(({ step }) => step === name)?.scripts.flatMap((script) => script.calls) ?? [];
@@ -154,7 +157,7 @@ for (const { fault, recipe, says } of faults) {
     if (!(await needRoots(t, "dpkg", "rpm"))) return;
     const folder = await built(t, recipe);
     for (const format of ["deb", "rpm"]) {
-      const { report, exitCode, stdout } = await testInstall(folder, "--only", format);
+      const { report, exitCode, stdout } = await runTestInstall(folder, "--only", format);
       assert.equal(exitCode, 3, stdout);
       assert.match(stdout, /"code":"install_test_failed"/);
       assert.ok(
@@ -170,14 +173,14 @@ test("a preremove that takes a file away makes the upgraded package incomplete, 
   if (!(await needRoots(t, "rpm"))) return;
   // rpm runs the old preun after the new files are there.
   const folder = await built(t, { scripts: { preremove: "s/prerm.sh" }, files: { "s/prerm.sh": "#!/bin/sh\nset -e\nrm -f /usr/bin/acmed\n" } });
-  const { report } = await testInstall(folder, "--only", "rpm");
+  const { report } = await runTestInstall(folder, "--only", "rpm");
   assert.deepEqual([...new Set(problems(report))], ["/usr/bin/acmed is not there"]);
 });
 
 test("a script in a language that the root lacks is written down and not run", async (t) => {
   if (!(await needRoots(t, "dpkg"))) return;
   const folder = await built(t, { scripts: { postinstall: "s/post.py" }, files: { "s/post.py": "#!/usr/bin/python3\nraise SystemExit(1)\n" } }, ["1.4.2"]);
-  const { report, exitCode, stderr } = await testInstall(folder, "--only", "deb");
+  const { report, exitCode, stderr } = await runTestInstall(folder, "--only", "deb");
   assert.equal(exitCode, 0, stderr);
   const run = report.packages.find(({ manager }) => manager === "dpkg")?.steps[0]?.scripts[0];
   assert.deepEqual([run?.script, run?.isRun], ["postinst", false]);
@@ -191,12 +194,38 @@ test("the examples pass; packages for another processor are listed as not run; w
   ] as const) {
     const folder = await exampleProduct(t, name);
     await buildIn(folder, await planIn(folder, version, { only: ["deb", "rpm"] }));
-    const { report, exitCode, stderr } = await testInstall(folder, join("dist", version));
+    const { report, exitCode, stderr } = await runTestInstall(folder, join("dist", version));
     assert.equal(exitCode, 0, `${name}: ${stderr}`);
-    assert.deepEqual([...new Set(report.packages.flatMap(({ steps }) => steps.map(({ step }) => step)))].sort(), ["install", "purge", "remove"]);
+    const steps = new Set(report.packages.flatMap((one) => one.steps.map(({ step }) => step)));
+    assert.deepEqual([...steps].sort(), name === "jaco" ? ["install", "purge", "remove"] : ["install", "remove"], "coequal leaves nothing to purge");
     const { arch, emulated } = await readMachine();
     const foreign = (["amd64", "arm64"] as const).filter((one) => one !== arch && !emulated.includes(parseArchitecture(one)));
     assert.equal(report.notRun.length, foreign.length * 2);
+  }
+});
+
+test("packages for another processor install with the words that dpkg, rpm and dnf want for it, as under qemu-user", async (t) => {
+  if (!(await needRoots(t, "dpkg", "rpm", "dnf"))) return;
+  const { arch } = await readMachine();
+  const other = arch === "arm64" ? "amd64" : "arm64";
+  const folder = await sampleProduct(t, serviceRecipe({ scripts, packageFiles: conf }).replace("linux/amd64", `linux/${other}`));
+  await writeFiles(folder, { "built/acmed": "#!/bin/sh\n", "acme.conf": "x\n", ...plainScripts });
+  const { manifest, folder: dist } = await buildIn(folder, await planIn(folder, "1.4.2", { only: ["deb", "rpm"] }));
+  const machine = { arch, emulated: [other] } as const;
+  const { tests, notRun } = planTestInstall({ current: { folder: dist, manifest }, machine });
+  assert.deepEqual([tests.length, notRun.length], [2, 0]);
+  const isolation = await findIsolation(runCommand);
+  for (const one of tests) {
+    assert.ok(one.isForeign);
+    for (const manager of await findPackageManagers(one.artifact.kind, { run: runCommand, arch: other, isForeign: true })) {
+      const { steps } = await testInstall(one, manager, { run: runCommand, isolation });
+      assert.deepEqual(
+        steps.flatMap((step) => step.problems),
+        [],
+        manager.name,
+      );
+      assert.ok(steps.every((step) => words(step).length > 0));
+    }
   }
 });
 
@@ -206,7 +235,7 @@ test("J3 apk installs, upgrades and deletes where apk-tools are here", async (t)
     return;
   }
   const folder = await built(t, { scripts, files: plainScripts, packageFiles: conf });
-  const { report, exitCode, stderr } = await testInstall(folder, "--only", "apk");
+  const { report, exitCode, stderr } = await runTestInstall(folder, "--only", "apk");
   assert.equal(exitCode, 0, stderr);
   assert.deepEqual(report.packages[0]?.steps.map(words), [
     [".pre-install 1.4.1-r0", ".post-install 1.4.1-r0"],
@@ -241,11 +270,11 @@ test("another user gets a user namespace, or a message that says what to do", as
 
 test("words that do not fit: an unknown format, a folder that is no release, a release without packages", async (t) => {
   const folder = await built(t, {}, ["1.4.2"]);
-  assert.match((await testInstall(folder, "--only", "debs")).stdout, /"debs\\" is not a package format; known: deb, rpm, apk/);
-  assert.match((await testInstall(folder, "nowhere")).stdout, /"code":"source_missing"/);
+  assert.match((await runTestInstall(folder, "--only", "debs")).stdout, /"debs\\" is not a package format; known: deb, rpm, apk/);
+  assert.match((await runTestInstall(folder, "nowhere")).stdout, /"code":"source_missing"/);
   const manifest = join(folder, "dist/1.4.2/release.json");
   const text = await readFile(manifest, "utf8");
   await writeFile(manifest, text.replaceAll(/"kind": "(?:deb|rpm|apk)"/g, '"kind": "notes"'));
-  assert.match((await testInstall(folder)).stdout, /"code":"sums_invalid"/);
+  assert.match((await runTestInstall(folder)).stdout, /"code":"sums_invalid"/);
   await rm(join(folder, "dist"), { recursive: true });
 });

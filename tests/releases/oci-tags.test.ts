@@ -77,7 +77,7 @@ const rows: readonly Row[] = [
 for (const row of rows) {
   test(`customers see: ${row.name}`, () => {
     const meaning = tagMeaning(tags(row.tags), releases(row.releases));
-    assert.deepEqual(new Map([...meaning.published].sort()), new Map([...tags(row.published)].sort()));
+    assert.deepEqual(Object.fromEntries(meaning.published), Object.fromEntries(tags(row.published)));
   });
 }
 

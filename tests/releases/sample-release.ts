@@ -12,6 +12,7 @@ import type { Store } from "../../src/store/store.ts";
 import { formatChecksums } from "../../src/trust/checksums.ts";
 import { generateOpenpgpKey, readSigningKey } from "../../src/trust/openpgp.ts";
 import { type ReleaseSigner, signSums } from "../../src/trust/release-signature.ts";
+import { apkKey } from "../formats/apk-sample.ts";
 import { printingPackage, writeTestDeb, writeTestRpm } from "../support/test-packages.ts";
 
 export const product = "coequal";
@@ -86,5 +87,6 @@ export async function publish(store: Store, release: SampleRelease, repositoryKe
 export async function testRepositoryKey(): Promise<RepositoryKey> {
   const now = new Date("2026-01-01T00:00:00Z");
   const made = await generateOpenpgpKey({ userId: "Test repository", algorithm: "ed25519", now });
-  return { fingerprint: made.fingerprint, publicText: made.publicKey, signingKey: await readSigningKey(Buffer.from(made.secretKey), { now }) };
+  const signingKey = await readSigningKey(Buffer.from(made.secretKey), { now });
+  return { fingerprint: made.fingerprint, publicText: made.publicKey, signingKey, apkKey };
 }

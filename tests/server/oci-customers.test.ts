@@ -76,8 +76,8 @@ test("C9 a draft's tags, what is untagged and the vendor's own tags do not exist
   const files = await makeDraft(running, "coequal", "1.6.0");
   const draft = await pushImage(vendor, "coequal", "1.6.0");
   const edge = await pushImage(vendor, "coequal", "edge");
-  await putManifest(vendor, "coequal", "1.5", imageAt("coequal 1.5.0").document);
-  await putManifest(vendor, "coequal", "v1.6.0", imageAt("coequal 1.5.0").document);
+  await putManifest(vendor, "coequal/manifests/1.5", imageAt("coequal 1.5.0").document);
+  await putManifest(vendor, "coequal/manifests/v1.6.0", imageAt("coequal 1.5.0").document);
   for (const path of ["manifests/1.6.0", "manifests/v1.6.0", `manifests/${draft.digest}`, "manifests/edge", `manifests/${edge.digest}`]) {
     for (const method of ["GET", "HEAD"]) assert.equal((await customer(method, `coequal/${path}`)).status, 404, path);
   }
@@ -87,7 +87,7 @@ test("C9 a draft's tags, what is untagged and the vendor's own tags do not exist
   }
   assert.deepEqual(await tagsOf(customer, "coequal"), ["1.4.0", "1.5", "1.5.0", "latest"]);
   assert.equal((await customer("HEAD", "coequal/manifests/latest")).headers.get("docker-content-digest"), imageAt("coequal 1.5.0").digest);
-  await putManifest(vendor, "coequal", "v1.6.0", draft.document);
+  await putManifest(vendor, "coequal/manifests/v1.6.0", draft.document);
   await publishDraft("coequal", "1.6.0", files);
   assert.deepEqual(await tagsOf(customer, "coequal"), ["1.4.0", "1.5", "1.5.0", "1.6.0", "latest", "v1.6.0"]);
   for (const tag of ["1.6.0", "latest"]) assert.equal((await customer("HEAD", `coequal/manifests/${tag}`)).headers.get("docker-content-digest"), draft.digest);
@@ -132,23 +132,23 @@ async function codeOf(pending: Promise<Response>): Promise<readonly [number, str
 
 test("a published release's tags never move, are not added to and not deleted; latest follows by itself", async () => {
   const other = (await imageOf(vendor, "coequal", "another")).document;
-  assert.deepEqual(await codeOf(putManifest(vendor, "coequal", "1.4.0", other)), [403, "DENIED"]);
-  assert.deepEqual(await codeOf(putManifest(vendor, "coequal", "v1.4.0", other)), [403, "DENIED"]);
-  assert.deepEqual(await codeOf(putManifest(vendor, "coequal", "latest", other)), [403, "DENIED"]);
+  assert.deepEqual(await codeOf(putManifest(vendor, "coequal/manifests/1.4.0", other)), [403, "DENIED"]);
+  assert.deepEqual(await codeOf(putManifest(vendor, "coequal/manifests/v1.4.0", other)), [403, "DENIED"]);
+  assert.deepEqual(await codeOf(putManifest(vendor, "coequal/manifests/latest", other)), [403, "DENIED"]);
   assert.deepEqual(await codeOf(vendor("DELETE", "coequal/manifests/1.4.0")), [403, "DENIED"]);
   assert.deepEqual(await codeOf(vendor("DELETE", `coequal/manifests/${imageAt("coequal 1.4.0").digest}`)), [403, "DENIED"]);
-  assert.equal((await putManifest(vendor, "coequal", "1.4.0", imageAt("coequal 1.4.0").document)).status, 201, "the same push again is no change");
+  assert.equal((await putManifest(vendor, "coequal/manifests/1.4.0", imageAt("coequal 1.4.0").document)).status, 201, "the same push again is no change");
 });
 
 test("what refers to a published image is pulled with it, also when it was pushed after the release; what refers to a draft is not", async () => {
   const { digest, document } = imageAt("coequal 1.4.0");
   const subject = { mediaType: imageType, digest, size: Buffer.byteLength(JSON.stringify(document)) };
   const signature = await imageOf(vendor, "coequal", "signature", { subject, artifactType: "application/x.signature" });
-  await putManifest(vendor, "coequal", signature.digest, signature.document);
+  await putManifest(vendor, `coequal/manifests/${signature.digest}`, signature.document);
   await pushImage(vendor, "coequal", `${digest.replace(":", "-")}.sig`, "cosign's older form");
   const secret = await pushImage(vendor, "coequal", "unpublished");
   const note = await imageOf(vendor, "coequal", "note", { subject: { ...subject, digest: secret.digest } });
-  await putManifest(vendor, "coequal", note.digest, note.document);
+  await putManifest(vendor, `coequal/manifests/${note.digest}`, note.document);
   const referrersOf = async (of: string): Promise<readonly string[]> => {
     const { manifests } = (await (await customer("GET", `coequal/referrers/${of}`)).json()) as { manifests: { digest: string }[] };
     return manifests.map((one) => one.digest);
@@ -166,14 +166,14 @@ test("what refers to a published image is pulled with it, also when it was pushe
 test("an index brings its platforms along", async () => {
   const files = await makeDraft(running, "coequal", "1.7.0");
   const platform = await imageOf(vendor, "coequal", "amd64");
-  await putManifest(vendor, "coequal", platform.digest, platform.document);
+  await putManifest(vendor, `coequal/manifests/${platform.digest}`, platform.document);
   const size = Buffer.byteLength(JSON.stringify(platform.document));
   const index = {
     schemaVersion: 2,
     mediaType: indexType,
     manifests: [{ mediaType: imageType, digest: platform.digest, size, platform: { os: "linux", architecture: "amd64" } }],
   };
-  assert.equal((await putManifest(vendor, "coequal", "1.7.0", index, indexType)).status, 201);
+  assert.equal((await putManifest(vendor, "coequal/manifests/1.7.0", index, indexType)).status, 201);
   assert.equal((await customer("GET", `coequal/manifests/${platform.digest}`)).status, 404);
   await publishDraft("coequal", "1.7.0", files);
   assert.equal((await customer("GET", `coequal/manifests/${platform.digest}`)).status, 200);
@@ -196,7 +196,7 @@ test("C14 every pull is an audit event with version, artifact and bytes; HEAD an
     sizes.push((await (await send("GET", `coequal/${path}`, { headers: { "user-agent": "docker/26.1.5" } })).arrayBuffer()).byteLength);
   }
   await (await send("GET", `coequal/blobs/${layer}`, { headers: { range: "bytes=0-3" } })).arrayBuffer();
-  const events = (await pulls()).reverse();
+  const events = (await pulls()).toReversed();
   assert.deepEqual(
     events.map(({ protocol, product, version, artifact, bytes, status, keyId }) => [protocol, product, version, artifact, bytes, status, keyId]),
     [
@@ -234,8 +234,8 @@ test("C6 a version about to leave is announced in the Warning header; one that l
     assert.deepEqual(gone, { status: 404, code: "MANIFEST_UNKNOWN", message: "coequal 2.0.0 is no longer kept; use 2.0.10 instead" });
     assert.equal((await own.admin("POST", "/products/coequal/releases/2.0.10/withdraw", {})).status, 200);
     assert.match((await refusalOf(await send("GET", "coequal/manifests/2.0.10"))).message, /was withdrawn by the vendor; use 2\.0\.9 instead/);
-    const before = (await push("HEAD", "coequal/manifests/2.0.9")).headers.get("docker-content-digest");
-    assert.equal((await send("HEAD", "coequal/manifests/latest")).headers.get("docker-content-digest"), before);
+    const previous = (await push("HEAD", "coequal/manifests/2.0.9")).headers.get("docker-content-digest");
+    assert.equal((await send("HEAD", "coequal/manifests/latest")).headers.get("docker-content-digest"), previous);
     const trail = (await own.admin("GET", "/audit?action=download&limit=10")).body["events"] as Record<string, unknown>[];
     assert.deepEqual(
       trail.map(({ result, version }) => [result, version]),

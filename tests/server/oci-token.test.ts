@@ -22,7 +22,7 @@ type Token = { readonly token: string; readonly access_token: string; readonly s
 async function tokenFor(authorization: string, ...scopes: readonly string[]): Promise<Token> {
   const query = new URLSearchParams({ service: "x", account: "me", client_id: "docker", offline_token: "true" });
   for (const scope of scopes) query.append("scope", scope);
-  const response = await fetch(`${running.url}/token?${query}`, { headers: { authorization } });
+  const response = await fetch(`${running.url}/token?${query.toString()}`, { headers: { authorization } });
   assert.equal(response.status, 200);
   return (await response.json()) as Token;
 }
@@ -59,7 +59,7 @@ test("containerd's way: POST with a form", async () => {
   form.set("password", "wrong");
   assert.equal((await fetch(`${running.url}/token`, { method: "POST", body: form })).status, 401);
   const refresh = await fetch(`${running.url}/token`, { method: "POST", body: new URLSearchParams({ grant_type: "refresh_token", refresh_token: "x" }) });
-  assert.equal(refresh.status, 405);
+  assert.equal(refresh.status, 400);
   const flood = await fetch(`${running.url}/token`, { method: "POST", body: "x".repeat(20_000) }).catch(() => undefined);
   if (flood !== undefined) assert.equal(flood.status, 413);
 });
@@ -112,15 +112,15 @@ test("an expired token is challenged without being counted as a wrong credential
   const failures = async (): Promise<number> => ((await running.admin("GET", "/audit?action=login-failed&limit=1000")).body["events"] as unknown[]).length;
   const { kek } = running.server.context;
   const credential = { kind: "pair", keyId: pair.id, secret: pair.secret } as const;
-  const before = await failures();
+  const known = await failures();
   const old = sealRegistryToken(kek, { credential, scopes: readScopes([pullScope]), expiresAt: new Date(Date.now() - 1) });
   assert.equal((await using(old)("GET", "coequal/manifests/1.0.0")).status, 401);
-  assert.equal(await failures(), before);
+  assert.equal(await failures(), known);
   const good = sealRegistryToken(kek, { credential, scopes: readScopes([pullScope]), expiresAt: new Date(Date.now() + 60_000) });
   const changed = `${good.slice(0, 60)}${good[60] === "A" ? "B" : "A"}${good.slice(61)}`;
   assert.equal(openRegistryToken(kek, changed), undefined);
   assert.equal((await using(changed)("GET", "coequal/manifests/1.0.0")).status, 401);
-  assert.equal(await failures(), before + 1);
+  assert.equal(await failures(), known + 1);
 });
 
 test("scopes are read as the protocol writes them; what is none is left out", () => {

@@ -42,8 +42,9 @@ export async function pushBlob(send: Send, name: string, bytes: Uint8Array): Pro
   return digest;
 }
 
-export async function putManifest(send: Send, name: string, reference: string, document: unknown, type = imageType): Promise<Response> {
-  return send("PUT", `${name}/manifests/${reference}`, { body: Buffer.from(JSON.stringify(document)), headers: { "content-type": type } });
+/** `address`: `<repository>/manifests/<reference>`. */
+export async function putManifest(send: Send, address: string, document: unknown, type = imageType): Promise<Response> {
+  return send("PUT", address, { body: Buffer.from(JSON.stringify(document)), headers: { "content-type": type } });
 }
 
 export type TestImage = { readonly digest: string; readonly layer: string; readonly config: string; readonly document: Record<string, unknown> };
@@ -51,7 +52,7 @@ export type TestImage = { readonly digest: string; readonly layer: string; reado
 /** A small image with one layer of its own; returns its digests. */
 export async function pushImage(send: Send, name: string, tag: string, content = `${name}:${tag}`): Promise<TestImage> {
   const image = await imageOf(send, name, content);
-  const response = await putManifest(send, name, tag, image.document);
+  const response = await putManifest(send, `${name}/manifests/${tag}`, image.document);
   assert.equal(response.status, 201, await response.text());
   return image;
 }
