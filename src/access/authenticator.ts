@@ -6,7 +6,7 @@
 import { timingSafeEqual } from "node:crypto";
 import { cacheLifeMs } from "../store/changes.ts";
 import type { Store } from "../store/store.ts";
-import { secretDigest } from "./access-keys.ts";
+import { secretContext, secretDigest } from "./access-keys.ts";
 import { adminTokenPrefix } from "./admin-tokens.ts";
 import type { AdminPrincipal, CustomerPrincipal, Principal } from "./principal.ts";
 
@@ -26,10 +26,21 @@ export type Authenticator = {
    * seeded hash over the whole text: a guess that begins right takes no longer than another.
    */
   recall(header: string, now: Date): CustomerPrincipal | undefined;
+  /**
+   * The customer who has this key id, with the envelopes of the secrets that live now: for signatures (signature-v4.ts), which are checked
+   * with the secret itself. Undefined where the key is unknown, expired or revoked. An id alone proves nothing.
+   */
+  findSealed(input: {
+    readonly keyId: string;
+    readonly now: Date;
+  }): Promise<{ readonly principal: CustomerPrincipal; readonly secrets: readonly SealedSecret[] } | undefined>;
   /** The administrator behind a Bearer token. */
   authenticateToken(input: { readonly token: string; readonly now: Date }): Promise<AdminPrincipal | undefined>;
   close(): void;
 };
+
+/** `unseal(kek, envelope, context)` gives the secret. */
+export type SealedSecret = { readonly envelope: string; readonly context: string };
 
 type Credential<P extends Principal> = {
   readonly principal: P;
@@ -37,7 +48,7 @@ type Credential<P extends Principal> = {
   readonly loadedAt: number;
   /** Ends of the whole credential: expiry or revocation, whichever is first. */
   readonly endsAt: number;
-  readonly secrets: readonly { readonly sha256: Buffer; readonly retiresAt: number }[];
+  readonly secrets: readonly { readonly sha256: Buffer; readonly retiresAt: number; readonly sealed?: SealedSecret }[];
 };
 
 const keyIdPattern = /^SLK[A-Z2-7]{20}$/;
@@ -89,7 +100,11 @@ async function loadAccessKey(store: Store, id: string): Promise<Credential<Custo
     .where("access_keys.id", "=", id)
     .executeTakeFirst();
   if (key === undefined) return undefined;
-  const secrets = await store.db.selectFrom("access_key_secrets").select(["sha256", "retires_at"]).where("access_key_id", "=", id).execute();
+  const secrets = await store.db
+    .selectFrom("access_key_secrets")
+    .select(["generation", "sha256", "sealed", "retires_at"])
+    .where("access_key_id", "=", id)
+    .execute();
   const grants = await store.db
     .selectFrom("grants")
     .innerJoin("products", "products.id", "grants.product_id")
@@ -100,7 +115,11 @@ async function loadAccessKey(store: Store, id: string): Promise<Credential<Custo
     principal: { kind: "customer", keyId: id, customerId: key.id, customerName: key.name, products: new Set(grants.map((grant) => grant.name)) },
     loadedAt,
     endsAt: Math.min(key.expires_at ?? never, key.revoked_at ?? never),
-    secrets: secrets.map((secret) => ({ sha256: Buffer.from(secret.sha256, "hex"), retiresAt: secret.retires_at ?? never })),
+    secrets: secrets.map((secret) => ({
+      sha256: Buffer.from(secret.sha256, "hex"),
+      retiresAt: secret.retires_at ?? never,
+      sealed: { envelope: secret.sealed, context: secretContext(id, secret.generation) },
+    })),
   };
 }
 
@@ -168,6 +187,12 @@ export function createAuthenticator(store: Store): Authenticator {
     recall: (header, now) => {
       const known = accepted.get(header);
       return known !== undefined && known.freshUntil > performance.now() && known.endsAt > now.getTime() ? known.principal : undefined;
+    },
+    findSealed: async ({ keyId, now }) => {
+      const credential = keyIdPattern.test(keyId) ? await accessKeys.get(keyId) : undefined;
+      if (credential === undefined || credential.endsAt <= now.getTime()) return undefined;
+      const live = credential.secrets.filter((secret) => secret.retiresAt > now.getTime());
+      return { principal: credential.principal, secrets: live.flatMap(({ sealed }) => (sealed === undefined ? [] : [sealed])) };
     },
     authenticateToken: async ({ token, now }) => {
       if (!token.startsWith(adminTokenPrefix) || token.length > secretLimit) return undefined;

@@ -7,12 +7,13 @@ import { readPassphrase } from "../io/passphrase.ts";
 import { connectRegistry } from "../io/registry-login.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { formatTarget } from "../model/target.ts";
+import { isSnapshot } from "../model/version.ts";
 import { type BuildResult, buildRelease } from "../packaging/build.ts";
 import type { Plan } from "../packaging/plan.ts";
 import type { Recipe } from "../packaging/recipe.ts";
 import { loadReleaseSigner } from "../packaging/release-signer.ts";
 import { type ReleaseSigner, signatureSuffixes } from "../trust/release-signature.ts";
-import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
+import { type CommandRun, flagOption, type Invocation, listOption, textOption } from "./command.ts";
 import { formatBytes, type Output } from "./output.ts";
 import { printPlan, readPlan } from "./plan.ts";
 
@@ -39,6 +40,7 @@ export const run: CommandRun = async (invocation) => {
     run: runCommand,
     connectRegistry: (host) => connectRegistry(host, { env: invocation.env, signal }),
     jobs: availableParallelism(),
+    isResumable: true,
     tool: { name: "slipway", version: invocation.version },
     signal,
     ...(builderId === undefined ? {} : { claims: { builderId } }),
@@ -52,6 +54,11 @@ export const run: CommandRun = async (invocation) => {
       done += 1;
       output.event({ event: "artifact", name: artifact.name, kind: artifact.kind, size: artifact.size, sha256: artifact.sha256 });
       progress.update(done, artifact.name);
+    },
+    onKept: (names) => {
+      progress.end();
+      output.note(`${names.length} finished ${names.length === 1 ? "artifact is" : "artifacts are"} kept: the next build of ${plan.version} goes on from there`);
+      output.event({ event: "kept", names });
     },
   });
   lines.end();
@@ -72,13 +79,24 @@ async function loadSigner(
   const references = { ...(isSigned ? others : {}), ...(isApkSigned && apk !== undefined ? { apk } : {}) };
   if (Object.keys(references).length === 0) return undefined;
   const source = { env, file: textOption(options, "passphraseFile"), terminal: { input: process.stdin, output: process.stderr } };
-  return loadReleaseSigner(references, {
-    env,
-    folder,
-    now: systemClock.now(),
-    epochSeconds: plan.epochSeconds,
-    passphrase: (question) => readPassphrase(source, question),
-  });
+  try {
+    return await loadReleaseSigner(references, {
+      env,
+      folder,
+      now: systemClock.now(),
+      epochSeconds: plan.epochSeconds,
+      passphrase: (question) => readPassphrase(source, question),
+    });
+  } catch (error) {
+    if (!(error instanceof SlipwayError) || error.code !== "key_missing" || !isPreview(invocation, plan)) throw error;
+    invocation.output.note(`${invocation.output.colors.yellow("warning:")} ${error.message}, so this preview is not signed`);
+    return undefined;
+  }
+}
+
+/** A part of a release, or a state between two tags: nobody can take it for the release, so it may go without a signature. */
+function isPreview({ options }: Invocation, plan: Plan): boolean {
+  return listOption(options, "only") !== undefined || listOption(options, "target") !== undefined || isSnapshot(plan.version);
 }
 
 function readBuilderId(text: string | undefined): string | undefined {
@@ -92,11 +110,12 @@ function report(result: BuildResult, { output, cwd }: Invocation, signer: Releas
     ["NAME", "SIZE", "SHA256"],
     manifest.artifacts.map((artifact) => [artifact.name, formatBytes(artifact.size), artifact.sha256]),
   );
+  if (result.reused.length > 0) output.note(`${result.reused.length} of them were finished by an earlier attempt and have not changed`);
   const keys = signer === undefined ? [] : Object.entries(signer.keyIds).map(([kind, id]) => `${kind} key ${id}`);
   for (const warning of result.warnings) output.note(`${output.colors.yellow("warning:")} ${warning}`);
   output.line();
   output.line(`${result.files.length} files in ${shortPath(cwd, result.folder)}, ${keys.length === 0 ? "not signed" : `signed with ${keys.join(" and ")}`}`);
-  output.result({ folder: result.folder, files: result.files, keys: signer?.keyIds ?? {}, warnings: result.warnings, manifest });
+  output.result({ folder: result.folder, files: result.files, keys: signer?.keyIds ?? {}, warnings: result.warnings, reused: result.reused, manifest });
 }
 
 /** Output of the build command as whole lines: it comes in pieces of any size. */

@@ -1,7 +1,7 @@
 /** `slipway key issue|list|rotate|revoke`: access pairs; a secret is printed once, with what the customer has to do with it. */
 import { z } from "zod";
 import { SlipwayError } from "../model/errors.ts";
-import { type ApkSetupKey, apkSetup, aptAuth, netrcLine, type SetupPair, type SetupPlace, yumRepo } from "../repositories/setup.ts";
+import { type ApkSetupKey, apkSetup, aptAuth, awsSetup, netrcLine, type SetupPair, type SetupPlace, yumRepo } from "../repositories/setup.ts";
 import { accessKeySchema, accessPairSchema } from "../server/wire.ts";
 import { type ApiClient, openApi } from "./api-client.ts";
 import { type CommandRun, textOption } from "./command.ts";
@@ -110,7 +110,8 @@ function setupTexts(place: SetupPlace, pair: SetupPair, apkKey: ApkSetupKey): Re
       `curl -fsS -u ${pair.keyId} '${baseUrl}/setup/${product}/${product}.sources${query}' | sudo tee /etc/apt/sources.list.d/${product}.sources >/dev/null\n` +
       `sudo apt-get update && sudo apt-get install ${product}\n`,
     "dnf (Fedora, RHEL and kin)": `${intoFile(`/etc/yum.repos.d/${product}.repo`, yumRepo(place, pair))}sudo dnf install ${product}\n`,
-    "apk (Alpine), in root's shell": `${apkSetup(place, pair, apkKey)}apk update && apk add ${product}\n`,
+    "apk (Alpine), in root's shell": `${apkSetup(place, pair, apkKey)}apk add -U ${product}\n`,
+    "aws (S3 and ECR commands; AWS CLI 2.13 and later also take AWS_ENDPOINT_URL)": awsSetup(place, pair),
     "curl, wget and scripts: a line for ~/.netrc (mode 0600)": `${netrcLine(place, pair)}curl --fail --remote-name --netrc ${baseUrl}/releases/${product}/latest/SHA256SUMS\n`,
     "slipway upgrade: in the installation file, with the secret in a file of its own (mode 0600)": `source:\n  url: ${baseUrl}\n  key_id: ${pair.keyId}\n  secret: file:/etc/${product}/slipway-secret\n`,
   };

@@ -62,7 +62,7 @@ async function lintRecipe({ options, cwd, env }: Invocation): Promise<{ readonly
   const unusable = problems.map(({ place = recipe.fileName, message, hint }): Finding => ({ rule: "source", severity: "error", place, message, advice: hint }));
   return {
     findings: sortFindings([...lintPackages(packages), ...unusable]),
-    packages: plan.artifacts.filter(({ kind }) => kind === "deb" || kind === "rpm").length,
+    packages: packages.reduce((sum, { artifacts }) => sum + artifacts.length, 0),
   };
 }
 

@@ -13,7 +13,7 @@ const exitUpdateAvailable = 10;
 const exitNothingToDo = 3;
 
 /** What happens, for people on stderr and as JSON lines with --json. */
-function watch(output: Output): (event: UpdateEvent) => void {
+export function watchUpdater(output: Output): (event: UpdateEvent) => void {
   let bar: Progress | undefined;
   let said = "";
   // A check that says the same every second is one line, not sixty.
@@ -55,7 +55,7 @@ function watch(output: Output): (event: UpdateEvent) => void {
 
 async function updaterFor(invocation: Invocation): Promise<Updater> {
   const file = await findInstallation(textOption(invocation.options, "installation"), invocation.cwd);
-  const machine: Machine = { ...thisMachine(watch(invocation.output)), env: invocation.env };
+  const machine: Machine = { ...thisMachine(watchUpdater(invocation.output)), env: invocation.env };
   return createUpdater(await loadInstallation(file), machine);
 }
 
@@ -86,7 +86,8 @@ export const runCheck: CommandRun = async (invocation) => {
 };
 
 function printPlan(output: Output, plan: UpgradePlan): void {
-  output.line(`${plan.product} ${plan.from ?? "(nothing)"} -> ${plan.to}, strategy ${plan.strategy}, in ${plan.root}`);
+  output.line(`${plan.product} ${plan.from ?? "(nothing)"} -> ${plan.to}, in ${plan.root}`);
+  output.line(`strategy ${plan.strategy}: ${plan.strategyReason}`);
   output.line(`artifact ${plan.artifact.name}, ${formatBytes(plan.artifact.size)}, sha256 ${plan.artifact.sha256}`);
   output.line(`signed by ${plan.signatures.map(({ kind, keyId }) => `${kind} ${keyId}`).join(", ")}`);
   const { added, changed, removed, unchanged } = plan.files;
@@ -96,7 +97,11 @@ function printPlan(output: Output, plan: UpgradePlan): void {
 
 export const runPlan: CommandRun = async (invocation) => {
   const { output, signal } = invocation;
-  const made = await (await updaterFor(invocation)).plan({ version: versionOption(invocation, "version"), signal });
+  const made = await (await updaterFor(invocation)).plan({
+    version: versionOption(invocation, "version"),
+    isUnlinked: flagOption(invocation.options, "unlinkPackage"),
+    signal,
+  });
   output.result({ plan: made ?? null });
   if (made === undefined) {
     output.line("nothing to do");
@@ -123,16 +128,27 @@ export const runInstall: CommandRun = async (invocation) => {
   const updater = await updaterFor(invocation);
   return printInstalled(
     invocation,
-    await updater.install({ version: versionOption(invocation, "version"), adopt: versionOption(invocation, "adopt"), signal: invocation.signal }),
+    await updater.install({
+      version: versionOption(invocation, "version"),
+      adopt: versionOption(invocation, "adopt"),
+      isUnlinked: flagOption(invocation.options, "unlinkPackage"),
+      signal: invocation.signal,
+    }),
   );
 };
 
 export const runResume: CommandRun = async (invocation) => {
   const updater = await updaterFor(invocation);
   if (flagOption(invocation.options, "beforeStart")) {
-    const isFinished = await updater.finishFiles();
-    invocation.output.result({ kind: isFinished ? "files_finished" : "nothing" });
-    invocation.output.line(isFinished ? "the files are of one version again" : "the files are of one version");
+    const kind = await updater.beforeStart();
+    const texts = {
+      nothing: "nothing is to be done before the start",
+      finished: "the files are of one version again, and the start is counted",
+      counted: "the start of a version on trial is counted",
+      rolled_back: "the tries are used up: the old version is back, `slipway upgrade resume` proves it",
+    } as const;
+    invocation.output.result({ kind });
+    invocation.output.line(texts[kind]);
     return 0;
   }
   try {
@@ -171,7 +187,7 @@ export const runStatus: CommandRun = async (invocation) => {
       ["live", seen.live ?? "nothing"],
       ["previous", seen.previous.join(", ") || "none"],
       ["blocked", seen.blocked.map(({ version, reason }) => `${version} (${reason})`).join(", ") || "none"],
-      ["strategy", seen.strategy],
+      ["strategy", `${seen.strategy}: ${seen.strategyReason}`],
       ["at work", lock === null ? "nobody" : `process ${lock.pid}, ${lock.operation} since ${lock.startedAt}`],
       ["journal", journal.kind === "known" ? journalText(journal.transaction) : journal.kind === "none" ? "none" : `failed, not retryable: ${journal.reason}`],
     ],

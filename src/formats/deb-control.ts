@@ -4,7 +4,7 @@ import { architectureWord } from "../model/target.ts";
 import { debVersion } from "../model/version.ts";
 import { debDependency } from "./dependency.ts";
 import { hasControlCharacter, undeclaredParents } from "./entry-path.ts";
-import type { CommonScriptName, Dependency, DependencyKind, PackageSpec } from "./package.ts";
+import { type CommonScriptName, debTriggerDirectives, type Dependency, type DependencyKind, type PackageSpec } from "./package.ts";
 
 const relationFields: readonly (readonly [DependencyKind, string])[] = [
   ["depends", "Depends"],
@@ -69,6 +69,22 @@ export function installedSizeKib(spec: Pick<PackageSpec, "entries">): number {
 export function debConffiles(spec: Pick<PackageSpec, "entries">): string | undefined {
   const paths = spec.entries.flatMap((entry) => (entry.kind === "file" && entry.config !== undefined ? [entry.path] : []));
   return paths.length === 0 ? undefined : paths.map((path) => `${path}\n`).join("");
+}
+
+/** The `triggers` member (deb-triggers(5)): one directive a line; undefined where there are none. Throws `recipe_invalid` for an unusable name. */
+export function debTriggers(spec: Pick<PackageSpec, "triggers">): string | undefined {
+  const lines = debTriggerDirectives.flatMap((directive) =>
+    (spec.triggers?.[directive] ?? []).map((name) => {
+      if (!isDebTriggerName(name)) throw new SlipwayError("recipe_invalid", `"${name.slice(0, 200)}" cannot be the name of a deb trigger`);
+      return `${directive} ${name}\n`;
+    }),
+  );
+  return lines.length === 0 ? undefined : lines.join("");
+}
+
+/** dpkg's rule (trig_name_is_illegal): printable ASCII without a space; a path stands for everything at and below it. */
+export function isDebTriggerName(name: string): boolean {
+  return name.startsWith("/") ? /^(?:\/[\x21-\x2e\x30-\x7e]+)+$/.test(name) : /^[a-z0-9][\x21-\x2e\x30-\x7e]*$/i.test(name);
 }
 
 function relations(name: string, kind: DependencyKind, dependencies: readonly Dependency[]): readonly string[] {

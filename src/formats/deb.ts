@@ -1,5 +1,6 @@
 /**
- * Writes a Debian package (deb(5)): an ar archive of `debian-binary`, `control.tar.<x>`, `data.tar.<x>`, in that order.
+ * Writes a Debian package (deb(5)): an ar archive of `debian-binary`, `control.tar.<x>`, `data.tar.<x>`, in that order, and where it is asked
+ * for `_gpgorigin`: debsigs' detached signature over the bytes of those three, one after the other (debsigs "Signature types").
  *
  * control.tar holds the MD5 of every file and the ar header the size of data.tar, and both come before it: so data.tar is compressed
  * into a spool first, hashing on the way, and each file is read once.
@@ -8,7 +9,7 @@ import { createHash } from "node:crypto";
 import { arHeader, arMagic, arPadding } from "./ar.ts";
 import { bytesSource, countingSink, pour } from "./byte-source.ts";
 import { createCompressor } from "./compress.ts";
-import { debConffiles, debControl, debScripts } from "./deb-control.ts";
+import { debConffiles, debControl, debScripts, debTriggers } from "./deb-control.ts";
 import { checkEntries, comparePaths, undeclaredParents } from "./entry-path.ts";
 import type { ByteSink, ByteSource, CommonScriptName, PackageCompression, PackageEntry, PackageOutput, PackageSpec, Spool } from "./package.ts";
 import { formatScripts } from "./package-script.ts";
@@ -16,14 +17,23 @@ import { createTarWriter, type TarWriter } from "./tar.ts";
 
 const memberSuffix: Readonly<Record<PackageCompression["codec"], string>> = { gzip: ".gz", zstd: ".zst", xz: ".xz", none: "" };
 
+/** Takes the signed bytes piece by piece and gives the OpenPGP signature packet over them. */
+export type DebSigner = { readonly update: (piece: Uint8Array) => void; readonly finish: () => Uint8Array };
+
+export type DebOutput = PackageOutput & {
+  /** Asks for debsigs' signature. dpkg ignores it unless debsig-verify is set up; APT's trust is the signed index. */
+  readonly makeSigner?: () => DebSigner;
+};
+
 /**
  * Writes the package to `output.sink` and returns its size. The same spec gives the same bytes.
  * Throws `recipe_invalid` and `name_invalid` for what a deb cannot say, `format_limit` for what it cannot hold, `source_unusable` for a
  * source that changes while it is read. The spools are removed in every case; what the sink has got is the caller's to drop.
  */
-export async function writeDeb(spec: PackageSpec, output: PackageOutput): Promise<{ readonly sizeBytes: number }> {
+export async function writeDeb(spec: PackageSpec, output: DebOutput): Promise<{ readonly sizeBytes: number }> {
   checkEntries(spec.entries);
   const control = debControl(spec);
+  const triggers = debTriggers(spec);
   formatScripts("deb", spec.scripts, debScripts);
   const { sink, count } = countingSink(output.sink);
   const data = await output.makeSpool();
@@ -31,12 +41,19 @@ export async function writeDeb(spec: PackageSpec, output: PackageOutput): Promis
     const { source: dataSource, md5sums } = await spoolTar(data, { spec, output }, (tar) => writeData(tar, spec));
     const controlSpool = await output.makeSpool();
     try {
-      const { source: controlSource } = await spoolTar(controlSpool, { spec, output }, (tar) => writeControl(tar, { spec, control, md5sums }));
+      const { source: controlSource } = await spoolTar(controlSpool, { spec, output }, (tar) => writeControl(tar, { spec, control, triggers, md5sums }));
       const suffix = memberSuffix[spec.compression.codec];
+      const { epochSeconds } = spec;
+      const signer = output.makeSigner?.();
       await sink(arMagic);
-      await writeMember(sink, { name: "debian-binary", source: bytesSource(Buffer.from("2.0\n")), epochSeconds: spec.epochSeconds });
-      await writeMember(sink, { name: `control.tar${suffix}`, source: controlSource, epochSeconds: spec.epochSeconds });
-      await writeMember(sink, { name: `data.tar${suffix}`, source: dataSource, epochSeconds: spec.epochSeconds });
+      for (const member of [
+        { name: "debian-binary", source: bytesSource(Buffer.from("2.0\n")) },
+        { name: `control.tar${suffix}`, source: controlSource },
+        { name: `data.tar${suffix}`, source: dataSource },
+      ]) {
+        await writeMember(sink, { ...member, epochSeconds }, signer);
+      }
+      if (signer !== undefined) await writeMember(sink, { name: "_gpgorigin", source: bytesSource(signer.finish()), epochSeconds });
     } finally {
       await controlSpool.remove();
     }
@@ -60,9 +77,15 @@ async function spoolTar(
   return { source: await spool.finish(), md5sums };
 }
 
-async function writeMember(sink: ByteSink, member: { readonly name: string; readonly source: ByteSource; readonly epochSeconds: number }): Promise<void> {
+type Member = { readonly name: string; readonly source: ByteSource; readonly epochSeconds: number };
+
+async function writeMember(sink: ByteSink, member: Member, signer?: DebSigner): Promise<void> {
   await sink(arHeader({ name: member.name, sizeBytes: member.source.size, epochSeconds: member.epochSeconds }));
-  await pour(member.source, sink, { name: member.name });
+  const content: ByteSink = (piece) => {
+    signer?.update(piece);
+    return sink(piece);
+  };
+  await pour(member.source, content, { name: member.name });
   const padding = arPadding(member.source.size);
   if (padding.length > 0) await sink(padding);
 }
@@ -96,14 +119,15 @@ async function writeData(tar: TarWriter, spec: PackageSpec): Promise<string> {
   return sums.join("");
 }
 
-type ControlTexts = { readonly spec: PackageSpec; readonly control: string; readonly md5sums: string };
+type ControlTexts = { readonly spec: PackageSpec; readonly control: string; readonly triggers: string | undefined; readonly md5sums: string };
 
-async function writeControl(tar: TarWriter, { spec, control, md5sums }: ControlTexts): Promise<string> {
+async function writeControl(tar: TarWriter, { spec, control, triggers, md5sums }: ControlTexts): Promise<string> {
   const { epochSeconds } = spec;
   const members: { readonly name: string; readonly text: string | undefined; readonly mode: number }[] = [
     { name: "control", text: control, mode: 0o644 },
     { name: "md5sums", text: md5sums === "" ? undefined : md5sums, mode: 0o644 },
     { name: "conffiles", text: debConffiles(spec), mode: 0o644 },
+    { name: "triggers", text: triggers, mode: 0o644 },
     ...(Object.entries(debScripts) as [CommonScriptName, string][]).map(([script, name]) => ({ name, text: spec.scripts[script], mode: 0o755 })),
   ];
   await tar.add({ name: "./", kind: "directory", mode: 0o755, epochSeconds });

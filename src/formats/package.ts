@@ -50,6 +50,19 @@ export type CommonScriptName = "preinstall" | "postinstall" | "preremove" | "pos
 /** `posttransaction` is rpm's alone, the upgrade scripts are apk's; a writer refuses a script that its format does not run. */
 export type ScriptName = CommonScriptName | "posttransaction" | "preupgrade" | "postupgrade";
 
+/** One release in a package's changelog. */
+export type ChangelogEntry = {
+  readonly version: Version;
+  readonly epochSeconds: number;
+  /** One change each, one line; empty where nobody wrote any down. */
+  readonly changes: readonly string[];
+};
+
+/** What a deb waits for or sets off (deb-triggers(5)); the other formats have nothing of the kind and are given none. */
+export type DebTriggers = Readonly<Partial<Record<DebTriggerDirective, readonly string[]>>>;
+export const debTriggerDirectives = ["interest", "interest-await", "interest-noawait", "activate", "activate-await", "activate-noawait"] as const;
+export type DebTriggerDirective = (typeof debTriggerDirectives)[number];
+
 export type PackageCompression = { readonly codec: "gzip" | "zstd" | "xz" | "none"; readonly level: number };
 
 export type PackageSpec = {
@@ -68,6 +81,9 @@ export type PackageSpec = {
   readonly vendor?: string;
   readonly section: string;
   readonly dependencies: Readonly<Partial<Record<DependencyKind, readonly Dependency[]>>>;
+  readonly triggers?: DebTriggers;
+  /** Newest first, this release's own entry among them; absent: one entry that names the release. */
+  readonly changelog?: readonly ChangelogEntry[];
   /** Script bodies, each with its own `#!/bin/sh` line. */
   readonly scripts: Readonly<Partial<Record<ScriptName, string>>>;
   /** Sorted by path in byte order, each path once: the recipe resolver sees to both and the writers assert it. */

@@ -10,6 +10,7 @@ import { SlipwayError } from "../model/errors.ts";
 import { architectureWord } from "../model/target.ts";
 import { rpmVersion } from "../model/version.ts";
 import { bytesSource, countingSink, pour } from "./byte-source.ts";
+import { changelogOf } from "./changelog.ts";
 import { createCompressor } from "./compress.ts";
 import { createCpioWriter } from "./cpio.ts";
 import { checkEntries } from "./entry-path.ts";
@@ -146,6 +147,7 @@ const numberValue = (value: number): RpmValue => ({ kind: "int32", values: [valu
 function specTags(spec: PackageSpec): readonly (readonly [number, RpmValue])[] {
   const localized = (value: string): RpmValue => ({ kind: "i18n", texts: [value] });
   const evr = rpmEvr(spec);
+  const changelog = changelogOf(spec);
   const { codec, level } = spec.compression;
   if (!/^[A-Za-z0-9_][A-Za-z0-9._+-]*$/.test(spec.name)) throw new SlipwayError("name_invalid", `"${spec.name}" is not an rpm package name`);
   return [
@@ -162,10 +164,10 @@ function specTags(spec: PackageSpec): readonly (readonly [number, RpmValue])[] {
     [rpmTag.PACKAGER, textValue(spec.maintainer)],
     [rpmTag.GROUP, localized(rpmGroup)],
     ...(spec.homepage === undefined ? [] : [[rpmTag.URL, textValue(spec.homepage)] as const]),
-    // One entry, as in deb's changelog: `rpm -q --changelog` says which release is installed.
-    [rpmTag.CHANGELOGTIME, numberValue(spec.epochSeconds)],
-    [rpmTag.CHANGELOGNAME, { kind: "strings", texts: [`${spec.maintainer} - ${evr.text}`] }],
-    [rpmTag.CHANGELOGTEXT, { kind: "strings", texts: [`- Release ${spec.version}.`] }],
+    // The same releases as in deb's changelog: `rpm -q --changelog` says which one is installed.
+    [rpmTag.CHANGELOGTIME, { kind: "int32", values: changelog.map(({ epochSeconds }) => epochSeconds) }],
+    [rpmTag.CHANGELOGNAME, { kind: "strings", texts: changelog.map(({ version }) => `${spec.maintainer} - ${rpmEvr({ ...spec, version }).text}`) }],
+    [rpmTag.CHANGELOGTEXT, { kind: "strings", texts: changelog.map(({ changes }) => changes.map((change) => `- ${change}`).join("\n")) }],
     [rpmTag.OS, textValue("linux")],
     [rpmTag.ARCH, textValue(rpmArchitecture(spec.arch))],
     // Without this tag rpm takes the package for a source package.

@@ -59,6 +59,36 @@ export async function readGitOrigin(run: RunCommand, folder: string, at: { reado
   return { ...(remote === undefined ? {} : { remote }), prefix, isTagged: tagged === at.commit };
 }
 
+/** The tags that may be versions and whose commits HEAD has behind it, with the committers' times; undefined where there is no git history. */
+export async function readMergedTags(
+  run: RunCommand,
+  folder: string,
+): Promise<{ readonly isShallow: boolean; readonly tags: readonly { readonly tag: string; readonly seconds: number }[] } | undefined> {
+  const git = gitIn(run, folder);
+  const isShallow = await git(["rev-parse", "--is-shallow-repository"]);
+  // An annotated tag's commit stands behind the star.
+  const format = "--format=%(refname:strip=2) %(committerdate:unix) %(*committerdate:unix)";
+  const listed = isShallow === undefined ? undefined : await git(["for-each-ref", "--merged=HEAD", format, ...tagPatterns.map((pattern) => `refs/tags/${pattern}`)]);
+  if (listed === undefined) return undefined;
+  const tags = listed.split("\n").flatMap((line) => {
+    const [tag = "", ...times] = line.split(" ").filter((word) => word !== "");
+    return tag === "" ? [] : [{ tag, seconds: Number(times[0] ?? 0) }];
+  });
+  return { isShallow: isShallow === "true", tags };
+}
+
+/** First lines of the commits that lead to `to` and not to `since`, newest first, without merges. Both are tags, or HEAD. */
+export async function readCommitSubjects(
+  run: RunCommand,
+  folder: string,
+  range: { readonly to: string; readonly since?: string; readonly limit: number },
+): Promise<readonly string[]> {
+  const name = (tag: string): string => (tag === "HEAD" ? tag : `refs/tags/${tag}`);
+  const revisions = range.since === undefined ? name(range.to) : `${name(range.since)}..${name(range.to)}`;
+  const subjects = await gitIn(run, folder)(["log", "--no-merges", `--max-count=${range.limit}`, "--encoding=UTF-8", "--format=%s", revisions, "--"]);
+  return (subjects ?? "").split("\n").filter((subject) => subject !== "");
+}
+
 /** One git command in the folder: its output without the last line break, undefined where git refuses. */
 function gitIn(run: RunCommand, folder: string) {
   return async (args: readonly string[]): Promise<string | undefined> => {

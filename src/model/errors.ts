@@ -90,6 +90,12 @@ export const errorTable = {
     hint: "this version failed here before; name a newer one, or unblock it in state.json after reading why",
   },
   version_not_found: { exit: 43, http: 404, retryable: false, hint: "`slipway upgrade check` lists what is offered" },
+  package_owned: {
+    exit: 43,
+    http: 409,
+    retryable: false,
+    hint: "use strategy: package or auto; with --unlink-package it is replaced all the same, and the package manager will not know",
+  },
   nothing_to_resume: { exit: 3, http: 409, retryable: false, hint: "there is no unfinished upgrade" },
   internal: { exit: 1, http: 500, retryable: false, hint: "this is a bug; please report it with the output of --version and the text above" },
 } as const satisfies Record<string, ErrorRow>;

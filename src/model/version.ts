@@ -52,6 +52,11 @@ export function isStable(version: Version): boolean {
   return partsOf(version).prerelease.length === 0;
 }
 
+/** True for what `versionFromDescribe` makes of commits after a tag. */
+export function isSnapshot(version: Version): boolean {
+  return /(?:^|\.)git\.\d+\.g[0-9a-f]+/.test(prereleaseText(version));
+}
+
 /** `1.4` for 1.4.2: the line (vocabulary: all versions of one minor). */
 export function lineOf(version: Version): string {
   const parts = partsOf(version);

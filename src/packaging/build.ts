@@ -11,9 +11,12 @@ import { fileVersion } from "../model/version.ts";
 import { formatChecksums } from "../trust/checksums.ts";
 import { type ReleaseSigner, signSums } from "../trust/release-signature.ts";
 import { assertNotInterrupted, buildBinaries } from "./build-binaries.ts";
+import { openFinishedArtifacts } from "./finished-artifacts.ts";
+import { readChangelog } from "./package-changelog.ts";
 import type { Plan, PlannedCommand } from "./plan.ts";
 import type { ProvenanceClaims } from "./provenance.ts";
 import type { Recipe } from "./recipe.ts";
+import { RecipeError } from "./recipe-error.ts";
 import type { RecordWriter, ReleaseRecord } from "./release-records.ts";
 import type { FindBinary } from "./resolve-files.ts";
 import { writeArtifact } from "./write-artifact.ts";
@@ -30,6 +33,8 @@ export type BuildOptions = {
   readonly run: RunCommand;
   /** Reaches the registry of an image's base; without logins by default. */
   readonly connectRegistry?: ConnectRegistry;
+  /** Keeps what is finished when the build fails, and begins with what an earlier one kept. By default a failure leaves nothing. */
+  readonly isResumable?: boolean;
   /** How many artifacts are written at once. */
   readonly jobs: number;
   /** What SBOMs and provenance name as the tool that made them. */
@@ -40,6 +45,8 @@ export type BuildOptions = {
   readonly onCommand?: (command: PlannedCommand) => void;
   readonly onOutput?: (text: string) => void;
   readonly onArtifact?: (artifact: ManifestArtifact) => void;
+  /** Called before a resumable build fails, with the names of what the next one can use. */
+  readonly onKept?: (names: readonly string[]) => void;
 };
 
 export type BuildResult = {
@@ -50,32 +57,43 @@ export type BuildResult = {
   readonly files: readonly string[];
   /** What a person should know although the release is whole: what the SBOMs could not say. */
   readonly warnings: readonly string[];
+  /** Names of the artifacts that an earlier, failed build had finished. */
+  readonly reused: readonly string[];
 };
 
 const artifactFileMode = 0o644;
 
 /**
- * Builds the plan into `<outFolder>/<version>/`. On any failure, Ctrl-C (`interrupted`) included, that folder is as it was before.
+ * Builds the plan into `<outFolder>/<version>/`. On any failure, Ctrl-C (`interrupted`) included, that folder is as it was before;
+ * the message names the artifact that failed.
  * Throws what its parts throw: `build_failed`, `source_missing`, `source_unusable`, `path_unsafe`, `recipe_invalid`, `format_limit`, `key_missing`.
  */
 export async function buildRelease(options: BuildOptions): Promise<BuildResult> {
   const { plan, recipe, signer } = options;
   requireKeys(plan, signer);
   const staged = await stageFolder(options.outFolder, fileVersion(plan.version));
+  const finished = options.isResumable === true ? await openFinishedArtifacts(resumePlace(options)) : undefined;
   try {
     const findBinary = await buildBinaries({ ...options, workFolder: staged.work });
     const records = await recordWriter(options, findBinary);
+    const changelog = plan.artifacts.some(({ kind }) => kind === "deb" || kind === "rpm") ? await readChangelog(options) : undefined;
     const written = await mapBounded(plan.artifacts, options.jobs, async (planned) => {
       assertNotInterrupted(options.signal);
-      const artifact = await writeArtifact(planned, {
-        connectRegistry: (host) => connectRegistry(host),
-        ...options,
-        findBinary,
-        filesFolder: staged.files,
-        workFolder: staged.work,
-      });
-      options.onArtifact?.(artifact);
-      return { artifact, sboms: await writeRecords(await records?.sbomsOf(planned, artifact), staged.files, options) };
+      try {
+        const artifact = await writeArtifact(planned, {
+          connectRegistry: (host) => connectRegistry(host),
+          ...options,
+          findBinary,
+          filesFolder: staged.files,
+          workFolder: staged.work,
+          ...(changelog === undefined ? {} : { changelog }),
+          ...(finished === undefined ? {} : { finished }),
+        });
+        options.onArtifact?.(artifact);
+        return { artifact, sboms: await writeRecords(await records?.sbomsOf(planned, artifact), staged.files, options) };
+      } catch (error) {
+        throw namedFailure(error, planned.name);
+      }
     });
     const described = [...written.map(({ artifact }) => artifact), ...written.flatMap(({ sboms }) => sboms)];
     const provenance = await writeRecords(await records?.provenanceOf(described), staged.files, options);
@@ -91,12 +109,40 @@ export async function buildRelease(options: BuildOptions): Promise<BuildResult> 
         : await signSums({ sums, sumsName: recipe.checksums, product: plan.product, version: plan.version, sequence: manifest.sequence }, signer);
     for (const signature of signatures) await writeRecord(join(staged.files, signature.name), signature.bytes);
     assertNotInterrupted(options.signal);
+    await finished?.clear(); // first: after the commit there is nothing left that a failure could keep
     await staged.commit();
     const files = [...artifacts.map(({ name }) => name), manifestName, recipe.checksums, ...signatures.map((signature) => signature.name)];
-    return { folder: join(options.outFolder, fileVersion(plan.version)), manifest, files, warnings: records?.warnings() ?? [] };
+    return {
+      folder: join(options.outFolder, fileVersion(plan.version)),
+      manifest,
+      files,
+      warnings: records?.warnings() ?? [],
+      reused: finished?.taken() ?? [],
+    };
+  } catch (error) {
+    const kept = (await finished?.keep(staged.files)) ?? [];
+    if (kept.length > 0) options.onKept?.(kept);
+    throw error;
   } finally {
     await staged.discard();
   }
+}
+
+function resumePlace({ outFolder, plan, signer, tool }: BuildOptions): Parameters<typeof openFinishedArtifacts>[0] {
+  const { node, zlib, zstd } = process.versions;
+  return { outFolder, version: fileVersion(plan.version), tools: [tool, { node, zlib, zstd }, signer?.keyIds] };
+}
+
+/** The failure of one artifact among several says whose it is; bugs and faults of the disk stay as they are. */
+function namedFailure(error: unknown, name: string): unknown {
+  if (!(error instanceof SlipwayError) || error.code === "interrupted") return error;
+  const message = `${error.message} (for ${name})`;
+  if (error instanceof RecipeError) {
+    const [first, ...others] = error.problems;
+    return first === undefined ? error : new RecipeError([{ ...first, message }, ...others]);
+  }
+  const { code, detail, place, hint } = error;
+  return new SlipwayError(code, message, { ...(detail === undefined ? {} : { detail }), ...(place === undefined ? {} : { place }), hint, cause: error });
 }
 
 /** A release that was planned as signed must not come out half-signed. */

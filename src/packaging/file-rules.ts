@@ -1,10 +1,11 @@
 /** The lines of `packages.files`, `archives.files` and `images.files` for one target: what goes where, before the disk is looked at. */
 import type { ConfigPolicy } from "../formats/package.ts";
 import type { Target } from "../model/target.ts";
+import { documentNames } from "./package-documents.ts";
 import type { Recipe } from "./recipe.ts";
 import { RecipeError } from "./recipe-error.ts";
 import { type RecipePath, spellPath } from "./recipe-problems.ts";
-import type { FileValue } from "./recipe-schema.ts";
+import type { FileValue } from "./file-schema.ts";
 import { expandTemplate, type Template, type TemplateValues } from "./templates.ts";
 
 type RuleCommon = {
@@ -21,13 +22,20 @@ export type CopyRule = RuleCommon & {
   /** A binary of the product by name, or a path relative to the recipe: a file, a folder, or a pattern. */
   readonly source: { readonly kind: "binary" | "path"; readonly name: string };
   readonly config?: ConfigPolicy;
+  readonly isDoc?: boolean;
+  readonly isLicense?: boolean;
   readonly mode?: number;
+  /** Nothing there is no mistake. */
+  readonly isOptional?: boolean;
 };
 export type LinkRule = RuleCommon & { readonly kind: "link"; readonly target: string };
 export type DirectoryRule = RuleCommon & { readonly kind: "directory"; readonly mode: number };
-export type FileRule = CopyRule | LinkRule | DirectoryRule;
+/** Made at run time, owned by the package. */
+export type GhostRule = RuleCommon & { readonly kind: "ghost"; readonly mode: number };
+export type FileRule = CopyRule | LinkRule | DirectoryRule | GhostRule;
 
 export const defaultDirectoryMode = 0o755;
+const defaultGhostMode = 0o644;
 /** Where an image has its binaries when it names no files. */
 export const defaultBinaryFolder = "/usr/bin";
 
@@ -41,7 +49,12 @@ export function packageRules(recipe: Recipe, values: TargetValues): readonly Fil
 /** The rules of one image for one of its platforms, like `packageRules`; without `files` every binary goes to /usr/bin. */
 export function imageRules(recipe: Recipe, index: number, values: TargetValues): readonly FileRule[] {
   const files = recipe.images[index]?.files;
-  if (files !== undefined) return mapRules({ recipe, values, path: ["images", index, "files"] }, files);
+  if (files !== undefined) {
+    const rules = mapRules({ recipe, values, path: ["images", index, "files"] }, files);
+    const ghost = rules.find((rule) => rule.kind === "ghost");
+    if (ghost !== undefined) throw new RecipeError([{ place: ghost.place, message: `images[${index}].files: an image has no ghosts, only what is shipped` }]);
+    return rules;
+  }
   return recipe.build.binaries.map((name, position) => {
     const place = recipe.placeOf(["build", "binaries", position]);
     return { kind: "copy", destination: `${defaultBinaryFolder}/`, source: { kind: "binary", name }, owner: "root", group: "root", place };
@@ -57,18 +70,22 @@ function mapRules(map: FileMap, files: Readonly<Record<string, FileValue>>): rea
   return rules;
 }
 
-/** The rules of one archive for one target: every binary and the named files, all at the top. */
+/** The rules of one archive for one target: every binary and the named files, or the usual documents where none are named; all at the top. */
 export function archiveRules(recipe: Recipe, index: number, values: TargetValues): readonly CopyRule[] {
   const common = { kind: "copy", owner: "root", group: "root" } as const;
   const binaries = recipe.build.binaries.map((name, position): CopyRule => {
     const destination = `/${name}${values.target.os === "windows" ? ".exe" : ""}`;
     return { ...common, destination, source: { kind: "binary", name }, place: recipe.placeOf(["build", "binaries", position]) };
   });
-  const files = (recipe.archives[index]?.files ?? []).map((template, position): CopyRule => {
+  const named = recipe.archives[index]?.files;
+  const documents = documentNames.map((name): CopyRule => {
+    return { ...common, destination: "/", source: { kind: "path", name }, isOptional: true, place: recipe.placeOf(["archives", index]) };
+  });
+  const files = named?.map((template, position): CopyRule => {
     const path = ["archives", index, "files", position];
     return { ...common, destination: "/", source: sourceOf({ recipe, template, values, path }), place: recipe.placeOf(path) };
   });
-  const rules = [...binaries, ...files];
+  const rules = [...binaries, ...(files ?? documents)];
   refuseCollisions(rules, `archives[${index}]`);
   return rules;
 }
@@ -78,7 +95,7 @@ function rulesOf({ recipe, values, path: mapPath }: FileMap, destination: string
   const copies = (
     templates: Template | readonly Template[],
     at: RecipePath,
-    rest: Pick<CopyRule, "owner" | "group" | "config" | "mode">,
+    rest: Pick<CopyRule, "owner" | "group" | "config" | "mode" | "isDoc" | "isLicense">,
   ): readonly CopyRule[] =>
     [templates].flat().map((template: Template, index) => {
       const place = Array.isArray(templates) ? [...at, index] : at;
@@ -91,13 +108,21 @@ function rulesOf({ recipe, values, path: mapPath }: FileMap, destination: string
       return { kind: "copy", destination, source, place: recipe.placeOf(place), ...rest };
     });
   if (Array.isArray(value) || "parts" in value) return copies(value, path, { owner: "root", group: "root" });
-  const { from, link, owner, group, config, mode } = value;
+  const { from, link, ghost, owner, group, config, doc, license, mode } = value;
   const place = recipe.placeOf(path);
   if (from !== undefined) {
-    return copies(from, [...path, "from"], { owner, group, ...(config === undefined ? {} : { config }), ...(mode === undefined ? {} : { mode }) });
+    return copies(from, [...path, "from"], {
+      owner,
+      group,
+      ...(config === undefined ? {} : { config }),
+      ...(doc === undefined ? {} : { isDoc: true }),
+      ...(license === undefined ? {} : { isLicense: true }),
+      ...(mode === undefined ? {} : { mode }),
+    });
   }
   const plain = destination.replace(/\/$/, "");
   if (link !== undefined) return [{ kind: "link", destination: plain, target: link, owner, group, place }];
+  if (ghost !== undefined) return [{ kind: "ghost", destination: plain, mode: mode ?? defaultGhostMode, owner, group, place }];
   return [{ kind: "directory", destination: plain, mode: mode ?? defaultDirectoryMode, owner, group, place }];
 }
 
@@ -122,7 +147,7 @@ export function isPattern(source: string): boolean {
 /** The source as messages name it. */
 export function sourceName(rule: FileRule): string {
   if (rule.kind === "link") return `link to ${rule.target}`;
-  return rule.kind === "directory" ? "directory" : rule.source.name;
+  return rule.kind === "copy" ? rule.source.name : rule.kind;
 }
 
 /** Where a rule writes, if that is known without the disk. */

@@ -12,7 +12,7 @@ import { readContentNature, scriptSizeLimit, shellSyntaxError } from "./lint-con
 import { licenseNames } from "./package-documents.ts";
 import { buildValues, type Plan, type PlannedArtifact, type PlannedPackage } from "./plan.ts";
 import type { Recipe } from "./recipe.ts";
-import { packageFormats } from "./recipe-schema.ts";
+import { packageFormats } from "./package-schema.ts";
 import { type FindBinary, type ResolvedEntry, resolveFiles } from "./resolve-files.ts";
 import { resolveServices } from "./service-parts.ts";
 import { isSharedDirectory } from "./shared-directories.ts";
@@ -100,7 +100,8 @@ async function readEntries(rules: readonly FileRule[], gathering: Gathering): Pr
   for (const rule of rules) {
     try {
       const resolved = await resolveFiles([rule], { folder, target, findBinary, subject: "packages.files" });
-      for (const entry of resolved) entries.push(await factsOf(entry, gathering.run));
+      // A ghost is made at run time: the package brings nothing that could be wrong.
+      for (const entry of resolved) if (entry.kind !== "ghost") entries.push(await factsOf(entry, gathering.run));
     } catch (error) {
       note(error);
     }
@@ -155,7 +156,7 @@ async function statOf(path: string) {
   }
 }
 
-async function factsOf(entry: ResolvedEntry, run: RunCommand): Promise<PackagedEntry> {
+async function factsOf(entry: Exclude<ResolvedEntry, { kind: "ghost" }>, run: RunCommand): Promise<PackagedEntry> {
   const { destination: path, source, place, owner, group } = entry;
   const common = { path, source, place, owner, group };
   switch (entry.kind) {

@@ -5,35 +5,48 @@ import { bytesSource } from "../formats/byte-source.ts";
 import { gzipBytes } from "../formats/compress.ts";
 import { debChangelog, debCopyright } from "../formats/deb-docs.ts";
 import type { FileEntry, PackageSpec } from "../formats/package.ts";
+import { readFileBounded } from "../io/bounded-read.ts";
 import { fileBytes } from "../io/spool.ts";
-import type { PackageFormat } from "./recipe-schema.ts";
+import type { PackageFormat } from "./package-schema.ts";
 
 export const licenseNames = ["LICENSE", "LICENSE.txt", "LICENSE.md", "COPYING"] as const;
+/** What goes into an archive that names no files, where it is there. */
+export const documentNames = [...licenseNames, "README", "README.txt", "README.md", "INSTALL", "INSTALL.txt", "INSTALL.md"] as const;
+const licenseTextLimit = 1024 * 1024;
 const documentMode = 0o644;
 
-/** The documents that the recipe's own files do not bring already. `folder` is the recipe's: its LICENSE goes into rpm and apk. */
+/** The documents that the recipe's own files do not bring already. `folder` is the recipe's: its LICENSE goes into all of them. */
 export async function packageDocuments(spec: PackageSpec, format: PackageFormat, folder: string): Promise<readonly FileEntry[]> {
-  const documents = format === "deb" ? debDocuments(spec) : await licenseDocuments(spec, folder);
+  const documents = format === "deb" ? await debDocuments(spec, folder) : await licenseDocuments(spec, folder);
   return documents.filter((document) => !spec.entries.some((entry) => entry.path === document.path));
 }
 
 const common = { kind: "file", mode: documentMode, owner: "root", group: "root" } as const;
 
-function debDocuments(spec: PackageSpec): readonly FileEntry[] {
+async function debDocuments(spec: PackageSpec, recipeFolder: string): Promise<readonly FileEntry[]> {
   const folder = `/usr/share/doc/${spec.name}`;
+  const license = await findLicense(recipeFolder);
+  const licenseText = license === undefined || license.size > licenseTextLimit ? "" : (await readFileBounded(license.path, licenseTextLimit)).toString("utf8");
   // A package with a Debian revision keeps Debian's changelog apart from the upstream one.
   const changelog = spec.release === undefined ? "changelog.gz" : "changelog.Debian.gz";
   return [
-    { ...common, path: `${folder}/${changelog}`, isDoc: true, source: bytesSource(gzipBytes(Buffer.from(debChangelog(spec, [])))) },
-    { ...common, path: `${folder}/copyright`, isDoc: true, source: bytesSource(Buffer.from(debCopyright(spec))) },
+    { ...common, path: `${folder}/${changelog}`, isDoc: true, source: bytesSource(gzipBytes(Buffer.from(debChangelog(spec)))) },
+    { ...common, path: `${folder}/copyright`, isDoc: true, source: bytesSource(Buffer.from(debCopyright(spec, licenseText))) },
   ];
 }
 
 async function licenseDocuments(spec: PackageSpec, folder: string): Promise<readonly FileEntry[]> {
+  const license = await findLicense(folder);
+  if (license === undefined) return [];
+  const { name, path, size } = license;
+  return [{ ...common, path: `/usr/share/licenses/${spec.name}/${name}`, isLicense: true, source: fileBytes(path, size) }];
+}
+
+async function findLicense(folder: string): Promise<{ readonly name: string; readonly path: string; readonly size: number } | undefined> {
   for (const name of licenseNames) {
     const path = join(folder, name);
     const stat = await lstat(path).catch(() => undefined); // absent: the next name
-    if (stat?.isFile() === true) return [{ ...common, path: `/usr/share/licenses/${spec.name}/${name}`, isLicense: true, source: fileBytes(path, stat.size) }];
+    if (stat?.isFile() === true) return { name, path, size: stat.size };
   }
-  return [];
+  return undefined;
 }

@@ -3,7 +3,7 @@ import { manifestName } from "../model/manifest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { nearestWord, parseFileName } from "../model/names.ts";
 import { formatTarget, type Target } from "../model/target.ts";
-import { fileVersion, isStable, tagOf, type Version } from "../model/version.ts";
+import { fileVersion, isSnapshot, tagOf, type Version } from "../model/version.ts";
 import { requireApkForm } from "./apk-limits.ts";
 import { channelOf } from "./channel.ts";
 import { archiveRules, type CopyRule, type FileRule, insideFolder, packageRules, sourceName } from "./file-rules.ts";
@@ -12,7 +12,7 @@ import type { Recipe } from "./recipe.ts";
 import { RecipeError } from "./recipe-error.ts";
 import type { RecipePath } from "./recipe-problems.ts";
 import { provenanceNames } from "./provenance-names.ts";
-import { type PackageFormat, packageFormats } from "./recipe-schema.ts";
+import { type PackageFormat, packageFormats } from "./package-schema.ts";
 import { type SbomFormat, sbomName } from "./sbom-schema.ts";
 import { serviceInputs } from "./service-parts.ts";
 import { expandTemplate, parseTemplate, type Template, type TemplateValues, usesPlaceholder } from "./templates.ts";
@@ -29,9 +29,13 @@ export type PlannedPackage = PlannedCommon & { readonly kind: PackageFormat; rea
 export type PlannedArchive = PlannedCommon & {
   readonly kind: "archive";
   readonly target: Target;
-  readonly container: "tar.gz" | "zip";
+  readonly container: ArchiveContainer;
   readonly rules: readonly CopyRule[];
+  /** The units of the recipe's services go in too. */
+  readonly hasUnits: boolean;
 };
+export const archiveContainers = ["tar.gz", "tar.zst", "tar.xz", "zip"] as const;
+export type ArchiveContainer = (typeof archiveContainers)[number];
 export type PlannedBinary = PlannedCommon & { readonly kind: "binary"; readonly target: Target; readonly binary: string };
 export type PlannedNotes = PlannedCommon & { readonly kind: "notes"; readonly source: string; readonly place: string };
 export type PlannedArtifact = PlannedPackage | PlannedArchive | PlannedBinary | PlannedImageArchive | PlannedNotes;
@@ -180,14 +184,20 @@ function archiveOf(
   const container = archiveContainer(written) ?? (target.os === "windows" ? "zip" : "tar.gz");
   const name = archiveContainer(written) === undefined ? `${written}.${container}` : written;
   const rules = archiveRules(recipe, index, at.values);
-  return { kind: "archive", target, container, name, rules, inputs: rules.map(sourceName) };
+  const hasUnits = target.os === "linux" && recipe.archives[index]?.units === true && recipe.service.length > 0;
+  const isDocumented = rules.some((rule) => rule.isOptional === true);
+  const inputs = [
+    ...rules.filter((rule) => rule.isOptional !== true).map(sourceName),
+    ...(isDocumented ? ["documents"] : []),
+    ...(hasUnits ? serviceInputs(recipe, at.values) : []),
+  ];
+  return { kind: "archive", target, container, name, rules, hasUnits, inputs };
 }
 
 const defaultArchiveName = parseTemplate("{name}-{version}-{os}-{arch}", ["name", "version", "os", "arch"]);
 
-function archiveContainer(name: string): "tar.gz" | "zip" | undefined {
-  if (name.endsWith(".zip")) return "zip";
-  return name.endsWith(".tar.gz") ? "tar.gz" : undefined;
+function archiveContainer(name: string): ArchiveContainer | undefined {
+  return archiveContainers.find((container) => name.endsWith(`.${container}`));
 }
 
 /**
@@ -225,7 +235,7 @@ function requireName(recipe: Recipe, name: string, path: RecipePath): string {
 
 /** Notes are asked for where a tag was made on purpose; a `git describe` snapshot between two tags has none yet. */
 function notesOf(recipe: Recipe, version: Version): readonly PlannedNotes[] {
-  if (recipe.notes === undefined || (!isStable(version) && /[-.]git\.\d+\.g/.test(version))) return [];
+  if (recipe.notes === undefined || isSnapshot(version)) return [];
   const path: RecipePath = ["notes", "file"];
   const source = insideFolder(recipe, expandTemplate(recipe.notes.file, { name: recipe.name, version, tag: tagOf(version) }), path);
   return [{ kind: "notes", name: notesArtifactName, source, place: recipe.placeOf(path), inputs: [source] }];

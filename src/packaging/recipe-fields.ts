@@ -42,3 +42,27 @@ export const sourceWords: readonly Placeholder[] = [...targetWords, "target", "e
 export const nameWords: readonly Placeholder[] = [...targetWords, "exe"];
 
 export const template = (words: readonly Placeholder[]) => line(1_000).transform(reading((text: string) => parseTemplate(text, words)));
+
+/** The name of an artifact as a recipe may spell it. */
+export const artifactName = template(nameWords);
+
+/** A check of a record whose problems stand at the key, not at its value. */
+export function checkKeys<Value>(problem: (key: string, value: Value) => string | undefined) {
+  return (record: Readonly<Record<string, Value>>, context: z.RefinementCtx): void => {
+    for (const [key, value] of Object.entries(record)) {
+      const message = problem(key, value);
+      if (message !== undefined) context.addIssue({ code: "custom", message, path: [key], params: { isAtKey: true } satisfies IssueParams });
+    }
+  };
+}
+
+/** The message of what a parser or printer of ours refuses; undefined where it does not. */
+export function refusalOf(attempt: () => unknown): string | undefined {
+  try {
+    attempt();
+    return undefined;
+  } catch (error) {
+    if (error instanceof SlipwayError) return error.message;
+    throw error;
+  }
+}

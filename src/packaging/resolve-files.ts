@@ -23,10 +23,14 @@ export type ResolvedFile = ResolvedCommon & {
   readonly size: number;
   readonly mode: number;
   readonly config?: "noreplace" | "replace";
+  readonly isDoc?: boolean;
+  readonly isLicense?: boolean;
 };
 export type ResolvedLink = ResolvedCommon & { readonly kind: "symlink"; readonly target: string };
 export type ResolvedDirectory = ResolvedCommon & { readonly kind: "directory"; readonly mode: number };
-export type ResolvedEntry = ResolvedFile | ResolvedLink | ResolvedDirectory;
+/** Only in packages. */
+export type ResolvedGhost = ResolvedCommon & { readonly kind: "ghost"; readonly mode: number };
+export type ResolvedEntry = ResolvedFile | ResolvedLink | ResolvedDirectory | ResolvedGhost;
 
 /** A built binary on disk. */
 export type BinaryFile = { readonly path: string; readonly size: number };
@@ -66,11 +70,11 @@ async function resolveRule(rule: FileRule, context: ResolveContext): Promise<rea
   const { destination, owner, group, place } = rule;
   const common = { destination, owner, group, place, source: sourceName(rule) };
   if (rule.kind === "link") return [{ kind: "symlink", target: rule.target, ...common }];
-  if (rule.kind === "directory") return [{ kind: "directory", mode: rule.mode, ...common }];
+  if (rule.kind !== "copy") return [{ kind: rule.kind, mode: rule.mode, ...common }];
   if (rule.source.kind === "binary") {
     const binary = context.findBinary(context.target, rule.source.name, place);
     const into = destination.endsWith("/") ? `${destination}${rule.source.name}` : destination;
-    return [{ ...common, kind: "file", destination: into, path: binary.path, size: binary.size, mode: rule.mode ?? programMode, ...configOf(rule) }];
+    return [{ ...common, kind: "file", destination: into, path: binary.path, size: binary.size, mode: rule.mode ?? programMode, ...marksOf(rule) }];
   }
   if (!isPattern(rule.source.name)) return resolvePath(rule, rule.source.name, context);
   const matches: string[] = [];
@@ -86,20 +90,22 @@ async function resolvePath(rule: CopyRule, name: string, context: ResolveContext
   const destination = rule.destination.endsWith("/") ? rule.destination + baseName(name) : rule.destination;
   const from = { rule, context, source: name };
   const real = await realPathInside(path, from);
+  if (real === undefined) return [];
   const isLinkKept = isPattern(rule.source.name) && (await lstat(path)).isSymbolicLink();
   return resolveTree(isLinkKept ? path : real, destination, from);
 }
 
 type From = { readonly rule: CopyRule; readonly context: ResolveContext; readonly source: string };
 
-/** The path with its links followed; a link that leads out of the recipe's folder could ship any file of the build machine. */
-async function realPathInside(path: string, from: From): Promise<string> {
+/** The path with its links followed, undefined where an optional one is not there; a link that leads out of the recipe's folder could ship any file of the build machine. */
+async function realPathInside(path: string, from: From): Promise<string | undefined> {
   const { place } = from.rule;
   let real: string;
   try {
     real = await realpath(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    if (from.rule.isOptional === true) return undefined;
     throw new SlipwayError("source_missing", `${from.context.subject}: there is no ${from.source}`, { place, cause: error });
   }
   const folder = await realpath(from.context.folder);
@@ -133,11 +139,15 @@ async function resolveTree(path: string, destination: string, from: From): Promi
     });
   }
   const mode = rule.mode ?? ((stat.mode & 0o100) !== 0 || (await readNature(path)).kind !== "other" ? programMode : plainMode);
-  return [{ ...common, kind: "file", path, size: stat.size, mode, ...configOf(rule) }];
+  return [{ ...common, kind: "file", path, size: stat.size, mode, ...marksOf(rule) }];
 }
 
-function configOf(rule: CopyRule): Pick<ResolvedFile, "config"> {
-  return rule.config === undefined ? {} : { config: rule.config };
+function marksOf({ config, isDoc, isLicense }: CopyRule): Pick<ResolvedFile, "config" | "isDoc" | "isLicense"> {
+  return {
+    ...(config === undefined ? {} : { config }),
+    ...(isDoc === undefined ? {} : { isDoc }),
+    ...(isLicense === undefined ? {} : { isLicense }),
+  };
 }
 
 /** What the file's first bytes say it is. */

@@ -4,65 +4,83 @@ import type { ArchivedFile, ArchiveEntry } from "../formats/archive.ts";
 import { writeApk } from "../formats/apk.ts";
 import { pour } from "../formats/byte-source.ts";
 import { writeDeb } from "../formats/deb.ts";
-import { comparePaths } from "../formats/entry-path.ts";
-import type { ByteSink, CommonScriptName, PackageEntry, PackageSpec } from "../formats/package.ts";
+import type { ByteSink, MakeXzCompressor, PackageEntry, PackageSpec } from "../formats/package.ts";
 import { writeRpm } from "../formats/rpm.ts";
 import { writeTarArchive } from "../formats/tar-archive.ts";
 import { writeZip } from "../formats/zip.ts";
-import { readFileBounded } from "../io/bounded-read.ts";
 import { createHashedFile } from "../io/hashed-file.ts";
 import type { ConnectRegistry } from "../io/registry-client.ts";
 import { createSpool, fileBytes } from "../io/spool.ts";
+import { openXzPrograms } from "../io/xz-program.ts";
 import { digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { ManifestArtifact } from "../model/manifest.ts";
 import type { ReleaseSigner } from "../trust/release-signature.ts";
+import { archiveEntries } from "./archive-entries.ts";
+import { type Ingredients, recordContents } from "./artifact-ingredients.ts";
 import { assertNotInterrupted } from "./build-binaries.ts";
-import { insideFolder } from "./file-rules.ts";
-import type { PlannedLayer } from "./image-artifacts.ts";
-import type { HandWrittenScript, ScriptRequest } from "./maintainer-scripts.ts";
-import { packageDocuments } from "./package-documents.ts";
-import { buildValues, type Plan, type PlannedArchive, type PlannedArtifact, type PlannedBinary, type PlannedNotes, type PlannedPackage } from "./plan.ts";
-import type { Recipe } from "./recipe.ts";
-import { type FindBinary, type ResolveContext, type ResolvedEntry, resolveFiles } from "./resolve-files.ts";
-import { resolveServices, serviceParts } from "./service-parts.ts";
+import type { FinishedArtifacts } from "./finished-artifacts.ts";
+import type { PlannedImageArchive, PlannedLayer } from "./image-artifacts.ts";
+import { type PackageContext, packageEntry, packageSpec, readText } from "./package-spec.ts";
+import type { PlannedArchive, PlannedArtifact, PlannedBinary, PlannedNotes, PlannedPackage } from "./plan.ts";
 import { spellPath } from "./recipe-problems.ts";
-import { expandTemplate } from "./templates.ts";
+import { resolveFiles } from "./resolve-files.ts";
 import { writeImage } from "./write-image.ts";
 
-export type ArtifactContext = {
-  readonly recipe: Recipe;
-  readonly plan: Plan;
-  readonly folder: string;
-  readonly findBinary: FindBinary;
+export type ArtifactContext = PackageContext & {
   /** Where the artifact goes, and where spools may lie meanwhile. */
   readonly filesFolder: string;
   readonly workFolder: string;
   readonly signer?: ReleaseSigner;
   /** For images on a base in a registry. */
   readonly connectRegistry: ConnectRegistry;
+  /** Where the build may be gone on with after a failure. */
+  readonly finished?: FinishedArtifacts;
   readonly signal?: AbortSignal;
 };
 
 const plainMode = 0o644;
 const programMode = 0o755;
-const apkCompression = { codec: "gzip", level: 6 } as const;
-const archiveCompression = { codec: "gzip", level: 6 } as const;
-const scriptSizeLimit = 1024 * 1024;
+/** zstd -9 packs programs about as small as gzip does, in a fraction of the time; xz is chosen by who wants them smallest. */
+const tarCompression = {
+  "tar.gz": { codec: "gzip", level: 6 },
+  "tar.zst": { codec: "zstd", level: 9 },
+  "tar.xz": { codec: "xz", level: 6 },
+} as const;
+const zipLevel = 6;
 const notesSizeLimit = 1024 * 1024;
 
-/** Throws what the writers throw, and `source_missing`, `source_unusable` with the recipe's line. A part that was written is removed on failure. */
+/** What is known of an artifact before its first byte is written. */
+type Gathered =
+  | { readonly kind: "package"; readonly planned: PlannedPackage; readonly spec: PackageSpec }
+  | { readonly kind: "archive"; readonly planned: PlannedArchive; readonly entries: readonly ArchiveEntry[] }
+  | { readonly kind: "other"; readonly planned: PlannedBinary | PlannedImageArchive | PlannedNotes };
+
+/**
+ * Throws what the writers throw, and `source_missing`, `source_unusable` with the recipe's line. A part that was written is removed on failure.
+ * Packages and archives of an earlier, failed attempt are taken as they are where their ingredients are the same.
+ */
 export async function writeArtifact(planned: PlannedArtifact, context: ArtifactContext): Promise<ManifestArtifact> {
+  const gathered = await gather(planned, context);
+  const ingredients = ingredientsOf(gathered, context);
+  const earlier = ingredients === undefined ? undefined : await context.finished?.take(ingredients, context.filesFolder);
+  if (earlier !== undefined) return earlier;
+  const recorded = recordContents(ingredients?.entries ?? []);
   const file = await createHashedFile(join(context.filesFolder, planned.name), planned.kind === "binary" ? programMode : plainMode);
   const sink: ByteSink = (piece) => {
     assertNotInterrupted(context.signal);
     return file.write(piece);
   };
+  const xz = openXzPrograms();
   try {
-    const content = await writeContent(planned, context, sink);
+    // Only a build that may be gone on with pays for the digests of its ingredients.
+    const content = await writeContent(context.finished === undefined ? gathered : withEntries(gathered, recorded.entries), context, {
+      sink,
+      makeXzCompressor: xz.makeCompressor,
+    });
     const { digest, size } = await file.close();
     const sha256 = digestHex(digest);
-    return {
+    const artifact = {
       name: planned.name,
       kind: planned.kind,
       ...("target" in planned ? planned.target : {}),
@@ -71,22 +89,86 @@ export async function writeArtifact(planned: PlannedArtifact, context: ArtifactC
       ...(planned.kind === "binary" ? { files: [{ path: planned.name, sha256, mode: programMode, size }] } : {}),
       ...content,
     };
+    if (ingredients !== undefined) context.finished?.note(ingredients, recorded.digests, artifact);
+    return artifact;
   } catch (error) {
     await file.discard();
     throw error;
+  } finally {
+    xz.end();
   }
 }
 
-/** Writes the bytes; returns what the manifest says of the inside. */
-async function writeContent(planned: PlannedArtifact, context: ArtifactContext, sink: ByteSink): Promise<Pick<ManifestArtifact, "files" | "image">> {
+async function gather(planned: PlannedArtifact, context: ArtifactContext): Promise<Gathered> {
   switch (planned.kind) {
     case "deb":
     case "rpm":
     case "apk":
-      await writePackage(planned, context, sink);
+      return { kind: "package", planned, spec: await packageSpec(planned, context) };
+    case "archive":
+      return { kind: "archive", planned, entries: await archiveEntries(planned, context) };
+    case "binary":
+    case "image":
+    case "notes":
+      return { kind: "other", planned };
+    default:
+      return planned satisfies never;
+  }
+}
+
+/** Undefined for what is copied in no time, and for images, whose base lies elsewhere. */
+function ingredientsOf(gathered: Gathered, { recipe, plan }: ArtifactContext): Ingredients | undefined {
+  switch (gathered.kind) {
+    case "package": {
+      const { entries, ...rest } = gathered.spec;
+      return { name: gathered.planned.name, entries, facts: [gathered.planned.kind, rest, recipe.packages?.debsigs] };
+    }
+    case "archive":
+      return { name: gathered.planned.name, entries: gathered.entries, facts: [gathered.planned.container, plan.epochSeconds] };
+    case "other":
+      return undefined;
+    default:
+      return gathered satisfies never;
+  }
+}
+
+/** The entries are those that `ingredientsOf` gave, with other sources. */
+function withEntries(gathered: Gathered, entries: Ingredients["entries"]): Gathered {
+  switch (gathered.kind) {
+    case "package":
+      return { ...gathered, spec: { ...gathered.spec, entries: entries as readonly PackageEntry[] } };
+    case "archive":
+      return { ...gathered, entries: entries as readonly ArchiveEntry[] };
+    case "other":
+      return gathered;
+    default:
+      return gathered satisfies never;
+  }
+}
+
+type Output = { readonly sink: ByteSink; readonly makeXzCompressor: MakeXzCompressor };
+
+/** Writes the bytes; returns what the manifest says of the inside. */
+async function writeContent(gathered: Gathered, context: ArtifactContext, output: Output): Promise<Pick<ManifestArtifact, "files" | "image">> {
+  switch (gathered.kind) {
+    case "package":
+      await writePackage(gathered.planned, gathered.spec, { context, output });
       return {};
     case "archive":
-      return { files: [...(await writeArchive(planned, context, sink))] };
+      return { files: [...(await writeArchive(gathered.planned, gathered.entries, { context, output }))] };
+    case "other":
+      return writeOther(gathered.planned, context, output.sink);
+    default:
+      return gathered satisfies never;
+  }
+}
+
+async function writeOther(
+  planned: PlannedBinary | PlannedImageArchive | PlannedNotes,
+  context: ArtifactContext,
+  sink: ByteSink,
+): Promise<Pick<ManifestArtifact, "image">> {
+  switch (planned.kind) {
     case "binary":
       await copyBinary(planned, context, sink);
       return {};
@@ -104,144 +186,34 @@ async function writeContent(planned: PlannedArtifact, context: ArtifactContext, 
   }
 }
 
-function resolveContext(planned: PlannedPackage | PlannedArchive, context: ArtifactContext): ResolveContext {
-  return {
-    folder: context.folder,
-    target: planned.target,
-    findBinary: context.findBinary,
-    subject: planned.kind === "archive" ? "archives" : "packages.files",
-  };
-}
+type Writing = { readonly context: ArtifactContext; readonly output: Output };
 
-async function writePackage(planned: PlannedPackage, context: ArtifactContext, sink: ByteSink): Promise<void> {
-  const spec = await packageSpec(planned, context);
+async function writePackage(planned: PlannedPackage, spec: PackageSpec, { context, output }: Writing): Promise<void> {
   let spools = 0;
   const makeSpool = () => {
     spools += 1;
     return createSpool(join(context.workFolder, `${planned.name}.${spools}.spool`));
   };
-  const { rpmHeader: signHeader, apkMember: signControl } = context.signer ?? {};
+  const { rpmHeader: signHeader, apkMember: signControl, debPackage: makeSigner } = context.signer ?? {};
   switch (planned.kind) {
     case "deb":
-      await writeDeb(spec, { sink, makeSpool });
+      await writeDeb(spec, { ...output, makeSpool, ...(makeSigner === undefined || context.recipe.packages?.debsigs !== true ? {} : { makeSigner }) });
       break;
     case "rpm":
-      await writeRpm(spec, { sink, makeSpool, ...(signHeader === undefined ? {} : { signHeader }) });
+      await writeRpm(spec, { ...output, makeSpool, ...(signHeader === undefined ? {} : { signHeader }) });
       break;
     case "apk":
-      await writeApk(spec, { sink, makeSpool, ...(signControl === undefined ? {} : { signControl }) });
+      await writeApk(spec, { ...output, makeSpool, ...(signControl === undefined ? {} : { signControl }) });
       break;
     default:
       planned.kind satisfies never;
   }
 }
 
-async function packageSpec(planned: PlannedPackage, context: ArtifactContext): Promise<PackageSpec> {
-  const { recipe, plan } = context;
-  const { packages } = recipe;
-  if (packages === undefined) throw new Error("bug: a package was planned without packages in the recipe");
-  const files = (await resolveFiles(planned.rules, resolveContext(planned, context))).map(packageEntry);
-  const name = packages.name ?? recipe.name;
-  const parts = serviceParts({
-    format: planned.kind,
-    packageName: name,
-    services: await resolveServices(recipe, buildValues(recipe, plan.version, planned.target), context.folder),
-    accounts: recipe.users,
-    handWritten: await readScripts(planned, context),
-    entries: files,
-  });
-  const entries = [...files, ...parts.entries];
-  const kinds = ["depends", "recommends", "suggests", "conflicts", "provides", "replaces"] as const;
-  const spec: PackageSpec = {
-    name,
-    version: plan.version,
-    ...(packages.release === undefined ? {} : { release: packages.release }),
-    arch: planned.target.arch,
-    summary: recipe.summary,
-    description: recipe.description.trimEnd(),
-    maintainer: recipe.maintainer,
-    license: recipe.license,
-    ...(recipe.homepage === undefined ? {} : { homepage: recipe.homepage }),
-    ...(recipe.vendor === undefined ? {} : { vendor: recipe.vendor }),
-    section: packages.section,
-    dependencies: Object.fromEntries(
-      kinds.map((kind) => {
-        const added = kind === "depends" || kind === "provides" ? parts[kind] : [];
-        return [kind, [...(packages[kind]?.[planned.kind] ?? []), ...added]];
-      }),
-    ),
-    scripts: parts.scripts,
-    entries,
-    // An apk is always gzip; the recipe's other codec is for the formats that have it.
-    compression: planned.kind === "apk" && packages.compression.codec !== "gzip" ? apkCompression : packages.compression,
-    epochSeconds: plan.epochSeconds,
-  };
-  const documents = await packageDocuments(spec, planned.kind, context.folder);
-  return { ...spec, entries: [...entries, ...documents].toSorted((left, right) => comparePaths(left.path, right.path)) };
-}
-
-function packageEntry(entry: ResolvedEntry): PackageEntry {
-  const { destination: path, owner, group } = entry;
-  switch (entry.kind) {
-    case "file":
-      return {
-        kind: "file",
-        path,
-        owner,
-        group,
-        mode: entry.mode,
-        source: fileBytes(entry.path, entry.size),
-        ...(entry.config === undefined ? {} : { config: entry.config }),
-        ...(path.startsWith("/usr/share/doc/") || path.startsWith("/usr/share/man/") ? { isDoc: true } : {}),
-      };
-    case "directory":
-      return { kind: "directory", path, owner, group, mode: entry.mode };
-    case "symlink":
-      return { kind: "symlink", path, owner, group, target: entry.target };
-    default:
-      return entry satisfies never;
-  }
-}
-
-async function readScripts(planned: PlannedPackage, context: ArtifactContext): Promise<ScriptRequest["handWritten"]> {
-  const { recipe, plan, folder } = context;
-  const scripts: Partial<Record<CommonScriptName, HandWrittenScript>> = {};
-  for (const name of ["preinstall", "postinstall", "preremove", "postremove"] as const) {
-    const template = recipe.packages?.scripts[name];
-    if (template === undefined) continue;
-    const at = ["packages", "scripts", name];
-    const path = insideFolder(recipe, expandTemplate(template, buildValues(recipe, plan.version, planned.target)), at);
-    const place = recipe.placeOf(at);
-    const text = await readText({ path: join(folder, path), shown: path, limit: scriptSizeLimit, place });
-    if (!text.startsWith("#!")) {
-      throw new SlipwayError("source_unusable", `${path} does not begin with #!, so no package manager could start it`, {
-        place,
-        hint: "begin it with #!/bin/sh",
-      });
-    }
-    scripts[name] = { body: text, source: path, place };
-  }
-  return scripts;
-}
-
-async function writeArchive(planned: PlannedArchive, context: ArtifactContext, sink: ByteSink): Promise<readonly ArchivedFile[]> {
-  const resolved = await resolveFiles(planned.rules, resolveContext(planned, context));
-  const entries = resolved.map((entry): ArchiveEntry => {
-    const path = entry.destination.slice(1);
-    switch (entry.kind) {
-      case "file":
-        return { kind: "file", path, mode: entry.mode, source: fileBytes(entry.path, entry.size) };
-      case "directory":
-        return { kind: "directory", path, mode: entry.mode };
-      case "symlink":
-        return { kind: "symlink", path, target: entry.target };
-      default:
-        return entry satisfies never;
-    }
-  });
+async function writeArchive(planned: PlannedArchive, entries: readonly ArchiveEntry[], { context, output }: Writing): Promise<readonly ArchivedFile[]> {
   const { epochSeconds } = context.plan;
-  if (planned.container === "zip") return writeZip({ entries, level: archiveCompression.level, epochSeconds }, sink);
-  return writeTarArchive({ entries, compression: archiveCompression, epochSeconds }, sink);
+  if (planned.container === "zip") return writeZip({ entries, level: zipLevel, epochSeconds }, output.sink);
+  return writeTarArchive({ entries, compression: tarCompression[planned.container], epochSeconds }, output.sink, output.makeXzCompressor);
 }
 
 async function copyBinary(planned: PlannedBinary, context: ArtifactContext, sink: ByteSink): Promise<void> {
@@ -261,13 +233,4 @@ async function copyNotes(planned: PlannedNotes, context: ArtifactContext, sink: 
     });
   }
   await sink(Buffer.from(text));
-}
-
-async function readText(file: { readonly path: string; readonly shown: string; readonly limit: number; readonly place: string }): Promise<string> {
-  try {
-    return (await readFileBounded(file.path, file.limit)).toString("utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    throw new SlipwayError("source_missing", `there is no ${file.shown}`, { place: file.place, cause: error });
-  }
 }

@@ -209,6 +209,9 @@ const counts =
   /\$\{?1[^\s]*["']?\s*(?:=|==|!=|-eq|-ne|-gt|-ge|-lt|-le)\s*["']?\d+\b|^\s*\(?(?:[^()\n]*\|\s*)?["']?\d+["']?\s*(?:\|[^()\n]*)?\)|^\s*\(?[^()\n]*\[\d-\d\][^()\n]*\)/m;
 const arithmetic = /\$\{?1[^\s]*["']?\s*-(?:eq|ne|gt|ge|lt|le)\b/;
 
+/** Patterns that match more than one number: `[1-9]*`, `[1-9][0-9]*`, `2*`. */
+const looseCounts = /^\s*\(?[^()\n]*(?:\[\d-\d\]|\d)\*[^()\n]*\)/m;
+
 function argumentProblem(script: MaintainerScript, { formats }: PackageFacts): ScriptProblem | undefined {
   const use = findLine(script, argumentPattern);
   if (use === undefined || !isShell(script)) return undefined;
@@ -223,7 +226,8 @@ function argumentProblem(script: MaintainerScript, { formats }: PackageFacts): S
   }
   if (knowsCounts && !knowsWords && formats.includes("deb")) return { line, message: `knows rpm's counts only; dpkg says configure, remove, upgrade` };
   // apk 12.0.0 would match a pattern such as [1-9]*: a version looks like a count.
-  if (formats.includes("apk") && knowsCounts) return { line, message: `reads "$1" as a count; apk gives a version there, and 12.0.0 begins with one` };
+  if (formats.includes("apk") && (looseCounts.test(code) || arithmetic.test(code)))
+    return { line, message: `reads "$1" as a count; apk gives a version there, and 12.0.0 begins with one` };
   return undefined;
 }
 

@@ -19,20 +19,20 @@ export function isOpener(path: string): boolean {
 export type Leases<Held> = {
   /** `reader` is one machine of one credential; `place` a repository, for example `coequal apt dists/stable`. */
   take(reader: string, place: string, held: Held): void;
-  /** What that reader took there less than leaseMs ago. */
+  /** What that reader took there less than the lease's life ago. */
   find(reader: string, place: string): Held | undefined;
   clear(): void;
 };
 
 /** In memory: after a restart the window is open once. The oldest leave first when there are too many. */
-export function createLeases<Held>(monotonicMs: () => number = () => performance.now()): Leases<Held> {
+export function createLeases<Held>(monotonicMs: () => number = () => performance.now(), lifeMs: number = leaseMs): Leases<Held> {
   const leases = new Map<string, { readonly held: Held; readonly until: number }>();
   const keyOf = (reader: string, place: string): string => `${reader}\n${place}`;
   return {
     take: (reader, place, held) => {
       const key = keyOf(reader, place);
       leases.delete(key);
-      leases.set(key, { held, until: monotonicMs() + leaseMs });
+      leases.set(key, { held, until: monotonicMs() + lifeMs });
       const oldest = leases.keys().next();
       if (leases.size > leaseLimit && oldest.done !== true) leases.delete(oldest.value);
     },

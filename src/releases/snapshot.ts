@@ -170,10 +170,7 @@ async function growViews(
   return { views: { apt, yum, apk }, blocks };
 }
 
-/**
- * True for the apk index of a channel that stands as before. It has no date of expiry, so nothing is gained by signing it again, and a
- * client that has it gets a 304.
- */
+/** True for the apk index of a channel that stands as before. It has no date of expiry: nothing is gained by packing and signing it again. */
 function isCarriedOver(path: string, before: Views, after: Views): boolean {
   const [, channel] = /^apk\/([^/]+)\//.exec(path) ?? [];
   return channel !== undefined && after.apk[channel] === before.apk[channel];

@@ -80,11 +80,10 @@ export function apkSetup(place: SetupPlace, pair: SetupPair, key: ApkSetupKey): 
     throw new SlipwayError("key_invalid", "the repository's apk key is not one PEM public key");
   const machine = new URL(root).hostname.replaceAll(/[.[\]]/g, "\\$&");
   return [
-    "(umask 077; touch ~/.netrc; chmod 600 ~/.netrc",
-    `sed -i '/^machine ${machine} /d' ~/.netrc`,
-    `cat >> ~/.netrc <<'END'`,
+    "(umask 077; touch ~/.netrc",
+    `{ grep -v '^machine ${machine} ' ~/.netrc; cat <<'END'`,
     `${netrcLine(place, pair)}END`,
-    ")",
+    "} > ~/.netrc.new; mv ~/.netrc.new ~/.netrc)",
     `cat > /etc/apk/keys/${key.keyFile} <<'END'`,
     pem,
     "END",
@@ -102,6 +101,29 @@ export function curlLine(place: SetupPlace, file: string): string {
 /** The matching line for `~/.netrc` (mode 0600). */
 export function netrcLine(place: SetupPlace, pair: SetupPair): string {
   return `machine ${new URL(checkedBase(place)).hostname} login ${word(pair.keyId)} password ${word(pair.secret ?? secretPlaceholder)}\n`;
+}
+
+/**
+ * The set-up of the AWS CLI: a credentials file of its own (mode 0600), the variables that lead to it, and the commands for packages and
+ * images. The endpoint is an option, since releases before 2.13 do not read AWS_ENDPOINT_URL. Any region will do; the CLI wants one.
+ */
+export function awsSetup(place: SetupPlace, pair: SetupPair): string {
+  const root = checkedBase(place);
+  const { product } = place;
+  const aws = `aws --endpoint-url ${root}`;
+  return [
+    `install -D -m 600 /dev/stdin ~/.aws/${product}-credentials <<'END'`,
+    "[default]",
+    `aws_access_key_id = ${word(pair.keyId)}`,
+    `aws_secret_access_key = ${word(pair.secret ?? secretPlaceholder)}`,
+    "END",
+    `export AWS_SHARED_CREDENTIALS_FILE=~/.aws/${product}-credentials AWS_DEFAULT_REGION=us-east-1`,
+    `${aws} s3 ls s3://${product}/`,
+    `${aws} s3 sync s3://${product}/deb /var/lib/${product}-apt --delete`,
+    `${aws} s3 sync s3://${product}/rpm /var/lib/${product}-yum --delete`,
+    `${aws} ecr get-login-password | docker login --username AWS --password-stdin ${new URL(root).host}`,
+    "",
+  ].join("\n");
 }
 
 /** The base address without a trailing slash; throws `setting_invalid` for one that carries credentials, a query, or is not http(s). */

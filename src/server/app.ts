@@ -15,6 +15,7 @@ import { registerImageRoutes } from "./oci-routes.ts";
 import { registerOpenApi, routeSchema } from "./openapi.ts";
 import type { Access, RouteRow } from "./route.ts";
 import { routes } from "./routes.ts";
+import { registerBucketRoutes, signatureConstraint } from "./s3-routes.ts";
 import { securityHeaders } from "./send.ts";
 
 declare module "fastify" {
@@ -62,6 +63,7 @@ export async function buildApp(context: ServerContext): Promise<FastifyInstance>
       void answerFailure(error, { request, reply, log, access: "open" });
     },
   });
+  app.addConstraintStrategy(signatureConstraint); // before any route, so that all of them leave signed requests alone
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.removeContentTypeParser("text/plain");
@@ -87,6 +89,7 @@ export async function buildApp(context: ServerContext): Promise<FastifyInstance>
     for (const row of routes.filter(({ isRawBody }) => isRawBody === true)) addRoute(raw, context, row);
   });
   await registerImageRoutes(app, context);
+  await registerBucketRoutes(app, context);
   await app.ready();
   return app;
 }

@@ -75,11 +75,11 @@ function presentedKeyId(credentials: Credentials): string | undefined {
   return credentials.kind === "pair" && /^SLK[A-Z2-7]{20}$/.test(credentials.keyId) ? credentials.keyId : undefined;
 }
 
-/** Audits a wrong credential, at most at the throttle's pace; above it throws `rate_limited`. */
+/** Audits a wrong credential, at most at the throttle's pace; above it throws `rate_limited`. `protocol` where the path does not say it. */
 export async function recordFailure(
   context: ServerContext,
   credentials: Credentials,
-  at: { readonly request: FastifyRequest; readonly reply: FastifyReply },
+  at: { readonly request: FastifyRequest; readonly reply: FastifyReply; readonly protocol?: string; readonly status?: number },
 ): Promise<void> {
   const keyId = presentedKeyId(credentials);
   const failure = context.throttle.fail({ address: at.request.ip, keyId: keyId ?? credentials.kind, now: context.store.clock.now() });
@@ -94,10 +94,10 @@ export async function recordFailure(
     result: "denied",
     keyId,
     path: at.request.url.split("?")[0],
-    protocol: protocolOf(at.request.url),
+    protocol: at.protocol ?? protocolOf(at.request.url),
     address: at.request.ip,
     client: at.request.headers["user-agent"],
-    status: 401,
+    status: at.status ?? 401,
   });
 }
 

@@ -2,6 +2,8 @@
 import type { AuditTrail } from "../access/audit-trail.ts";
 import type { Authenticator } from "../access/authenticator.ts";
 import type { Settings } from "../config/settings.ts";
+import type { BucketLeases } from "../releases/bucket-leases.ts";
+import type { BucketCatalog } from "../releases/bucket-tree.ts";
 import type { ImageCatalog } from "../releases/oci-view.ts";
 import type { RepositoryKey } from "../releases/repository-key.ts";
 import type { DownloadResolver } from "../releases/resolve.ts";
@@ -23,6 +25,8 @@ export type ServerContext = {
   readonly audit: AuditTrail;
   readonly resolver: DownloadResolver;
   readonly images: ImageCatalog;
+  readonly buckets: BucketCatalog;
+  readonly bucketLeases: BucketLeases;
   readonly cache: ByteCache;
   readonly budget: BufferBudget;
   readonly throttle: LoginThrottle;

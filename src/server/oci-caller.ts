@@ -28,12 +28,18 @@ export type OciWish = { readonly name: string; readonly action: OciAction };
 
 export const basicRegistryChallenge = 'Basic realm="slipway"';
 
-/** The credential that a header presents, ready to be checked or sealed; undefined where it presents none. */
-export function presentedCredential(credentials: Credentials): SealedCredential | undefined {
+/** The credential that a header presents, ready to be checked or sealed; undefined where it presents none, or a password that has expired. */
+export function presentedCredential(context: ServerContext, credentials: Credentials): SealedCredential | undefined {
   if (credentials.kind === "token") return { kind: "token", token: credentials.token };
   if (credentials.kind !== "pair") return undefined;
   if (credentials.secret.startsWith(adminTokenPrefix)) return { kind: "token", token: credentials.secret };
-  return credentials;
+  return credentials.secret.startsWith(registryTokenPrefix) ? credentialOfPassword(context, credentials.secret) : credentials;
+}
+
+/** What `aws ecr get-login-password` printed. A token with scopes is no password: it would be traded for a wider one. */
+function credentialOfPassword(context: ServerContext, password: string): SealedCredential | undefined {
+  const token = openRegistryToken(context.kek, password);
+  return token === undefined || token.scopes !== undefined || token.expiresAt <= context.store.clock.now() ? undefined : token.credential;
 }
 
 /** The principal behind a credential that is good now, else undefined. */
@@ -56,7 +62,7 @@ export async function requireOciCaller(call: OciCall, wish: OciWish | undefined)
     const principal = token === undefined ? undefined : await principalOfCredential(context, token.credential);
     if (token !== undefined && principal !== undefined) return { principal, scopes: token.scopes };
   } else {
-    const credential = presentedCredential(credentials);
+    const credential = presentedCredential(context, credentials);
     const principal = credential === undefined ? undefined : await principalOfCredential(context, credential);
     if (principal !== undefined) return { principal, scopes: undefined };
   }

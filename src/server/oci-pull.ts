@@ -86,7 +86,7 @@ function versionOf({ view }: Pull, reference: OciReference, digest: OciDigest): 
   return named?.version ?? view.manifests.get(digest);
 }
 
-/** The registry's way to say that a version is about to leave: docker and others print it (distribution-spec 1.1, "Warnings"). */
+/** The registry's way to say that a version is about to leave (distribution-spec 1.1, "Warnings"). */
 function retirementWarning(view: RepositoryView, version: Version): string | undefined {
   const retiring = view.retiring.find((release) => release.version === version);
   if (retiring === undefined) return undefined;

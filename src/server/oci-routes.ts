@@ -82,11 +82,13 @@ export async function registerImageRoutes(app: FastifyInstance, context: ServerC
         await act({ context, request, reply });
         return reply;
       };
+    // The OpenAPI document is ours; this API has a specification of its own.
+    const schema = { hide: true };
     const methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
-    registry.route({ method: methods, url: "/v2/*", handler: answer(answerRegistry) });
-    registry.route({ method: ["GET", "HEAD"], url: "/v2", handler: answer(answerVersion) });
-    registry.route({ method: "GET", url: "/token", handler: answer(async (call) => sendJson(call, await tokenByGet(call))) });
-    registry.route({ method: "POST", url: "/token", handler: answer(async (call) => sendJson(call, await tokenByPost(call))) });
+    registry.route({ schema, method: methods, url: "/v2/*", handler: answer(answerRegistry) });
+    registry.route({ schema, method: ["GET", "HEAD"], url: "/v2", handler: answer(answerVersion) });
+    registry.route({ schema, method: "GET", url: "/token", handler: answer(async (call) => sendJson(call, await tokenByGet(call))) });
+    registry.route({ schema, method: "POST", url: "/token", handler: answer(async (call) => sendJson(call, await tokenByPost(call))) });
   });
 }
 

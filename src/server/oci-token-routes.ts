@@ -31,7 +31,7 @@ export async function tokenByPost(call: OciCall): Promise<TokenAnswer> {
 
 async function issueToken(call: OciCall, credentials: Credentials, scopes: readonly string[]): Promise<TokenAnswer> {
   const { context, reply } = call;
-  const credential = presentedCredential(credentials);
+  const credential = presentedCredential(context, credentials);
   const principal = credential === undefined ? undefined : await principalOfCredential(context, credential);
   if (credential === undefined || principal === undefined) {
     reply.header("www-authenticate", basicRegistryChallenge);

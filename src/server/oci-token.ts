@@ -22,14 +22,15 @@ export type OciScope = { readonly name: string; readonly actions: readonly OciAc
 
 export type SealedCredential = { readonly kind: "pair"; readonly keyId: string; readonly secret: string } | { readonly kind: "token"; readonly token: string };
 
-export type RegistryToken = { readonly credential: SealedCredential; readonly scopes: readonly OciScope[]; readonly expiresAt: Date };
+/** Without scopes it stands for all that its credential may do, and is given as a password (ecr-login.ts). */
+export type RegistryToken = { readonly credential: SealedCredential; readonly scopes: readonly OciScope[] | undefined; readonly expiresAt: Date };
 
 const tokenSchema = z.object({
   credential: z.discriminatedUnion("kind", [
     z.object({ kind: z.literal("pair"), keyId: z.string(), secret: z.string() }),
     z.object({ kind: z.literal("token"), token: z.string() }),
   ]),
-  scopes: z.array(z.object({ name: z.string(), actions: z.array(z.enum(ociActions)) })),
+  scopes: z.array(z.object({ name: z.string(), actions: z.array(z.enum(ociActions)) })).optional(),
   expiresAt: z.number().transform((time) => new Date(time)),
 });
 
@@ -41,7 +42,8 @@ export function sealRegistryToken(kek: KeyEncryptionKey, token: RegistryToken): 
 export function openRegistryToken(kek: KeyEncryptionKey, text: string): RegistryToken | undefined {
   if (!text.startsWith(registryTokenPrefix)) return undefined;
   try {
-    return tokenSchema.parse(JSON.parse(unseal(kek, text.slice(registryTokenPrefix.length), sealContext)));
+    const { credential, scopes, expiresAt } = tokenSchema.parse(JSON.parse(unseal(kek, text.slice(registryTokenPrefix.length), sealContext)));
+    return { credential, scopes, expiresAt };
   } catch (error) {
     if (error instanceof SlipwayError && error.code === "key_locked") return undefined; // made up, or of another server
     throw error;

@@ -4,7 +4,7 @@ import type { FastifyReply } from "fastify";
 import type { Digest } from "../model/digest.ts";
 import { digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { type Answer, answerFor } from "./conditional.ts";
+import { type Answer, answerFor, type ConditionalHeaders } from "./conditional.ts";
 import type { ServerContext } from "./context.ts";
 import { sendFile } from "./send-file.ts";
 
@@ -36,6 +36,10 @@ export type SendOptions = {
   readonly context: ServerContext;
   readonly reply: FastifyReply;
   readonly body: Body;
+  /** Preconditions and range, where the request's own headers do not mean what they say. */
+  readonly conditions?: ConditionalHeaders;
+  /** The metrics' label, where the route's path does not say it. */
+  readonly protocol?: string;
   /** Awaited before the last byte of a GET leaves: what must be durable then (the audit event). Not called for HEAD and 304. */
   readonly beforeLast?: (delivery: Delivery) => Promise<void>;
   /** Called when a GET's reader went away early. */
@@ -74,7 +78,7 @@ export async function sendBody(options: SendOptions): Promise<void> {
   const { context, reply, body } = options;
   const { method, headers, id } = reply.request;
   const entityTag = `"${digestHex(body.digest)}"`;
-  const answer = answerFor(method, headers, { entityTag, lastModified: body.modifiedAt, size: body.size });
+  const answer = answerFor(method, options.conditions ?? headers, { entityTag, lastModified: body.modifiedAt, size: body.size });
   const common: OutgoingHttpHeaders = {
     ...securityHeaders,
     "X-Request-Id": id,
@@ -142,7 +146,7 @@ async function sendSmall(
     return;
   }
   reply.raw.writeHead(sent.delivery.status, sent.head).end(sent.bytes);
-  options.context.metrics.bytesSent(protocolLabel(reply), sent.bytes.length);
+  options.context.metrics.bytesSent(options.protocol ?? protocolLabel(reply), sent.bytes.length);
 }
 
 async function sendLarge(
@@ -163,7 +167,7 @@ async function sendLarge(
       budget: context.budget,
       beforeLast: async () => options.beforeLast?.(extent.delivery),
     });
-    context.metrics.bytesSent(protocolLabel(reply), sent.bytes);
+    context.metrics.bytesSent(options.protocol ?? protocolLabel(reply), sent.bytes);
     if (!sent.isComplete) {
       context.metrics.requestEnded({ method: "GET", route: reply.request.routeOptions.url ?? "", status: 499, seconds: reply.elapsedTime / 1000 });
       await options.onAborted?.({ ...extent.delivery, bytes: sent.bytes });

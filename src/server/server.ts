@@ -7,6 +7,8 @@ import { openAuditTrail } from "../access/audit-trail.ts";
 import { createAuthenticator } from "../access/authenticator.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Clock } from "../io/clock.ts";
+import { createBucketLeases } from "../releases/bucket-leases.ts";
+import { createBucketCatalog } from "../releases/bucket-tree.ts";
 import { createImageCatalog } from "../releases/oci-view.ts";
 import { openRepositoryKey } from "../releases/repository-key.ts";
 import { createDownloadResolver } from "../releases/resolve.ts";
@@ -70,6 +72,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       audit,
       resolver: createDownloadResolver(store),
       images: createImageCatalog(store),
+      buckets: createBucketCatalog(store, repositoryKey),
+      bucketLeases: createBucketLeases(),
       cache: createByteCache({ limitBytes: settings.cacheMemory, largestBytes: smallBodyLimit }),
       budget: createBufferBudget(settings.downloadMemory),
       throttle: createLoginThrottle(),
@@ -91,6 +95,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       await audit.close();
       context.resolver.close();
       context.images.close();
+      context.buckets.close();
       context.authenticator.close();
       await store.close();
     });

@@ -45,7 +45,7 @@ export type AuditEvent = {
   readonly version?: string | undefined;
   readonly artifact?: string | undefined;
   readonly path?: string | undefined;
-  /** `files`, `apt`, `yum`, `oci`, `api`. */
+  /** `files`, `apt`, `yum`, `oci`, `s3`, `ecr`, `sts`, `api`. */
   readonly protocol?: string | undefined;
   readonly address?: string | undefined;
   /** The user agent, which clients choose: cut to 256 characters. */

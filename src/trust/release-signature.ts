@@ -10,6 +10,7 @@ import { digestOf } from "./checksums.ts";
 import { signMinisign } from "./minisign.ts";
 import { formatMinisignPublicKey, type MinisignSecretKey } from "./minisign-key.ts";
 import { type OpenpgpSigningKey, signDetached } from "./openpgp.ts";
+import { createPacketSigner, type PacketSigner } from "./openpgp-packet.ts";
 import { type RpmSignature, signRpmHeader } from "./rpm-signature.ts";
 import { formatTrustedComment } from "./trusted-comment.ts";
 
@@ -17,6 +18,8 @@ import { formatTrustedComment } from "./trusted-comment.ts";
 export type ReleaseSigner = {
   /** For the rpm writer: the main header's bytes in, the packet for the signature header out. */
   readonly rpmHeader?: (header: Uint8Array) => Promise<RpmSignature>;
+  /** For the deb writer, where debsigs' signature is asked for: takes the members' bytes, gives the packet. */
+  readonly debPackage?: () => PacketSigner;
   /** For the apk writer: the bytes of the control member in, its signatures out. */
   readonly apkMember?: (member: Uint8Array) => Promise<readonly ApkSignature[]>;
   /** The bytes of a `.sig`. */
@@ -46,6 +49,7 @@ export function createReleaseSigner(keys: {
       ? {}
       : {
           rpmHeader: async (header: Uint8Array) => signRpmHeader(header, openpgp, epochSeconds),
+          debPackage: () => createPacketSigner(openpgp, epochSeconds),
           openpgpDetached: (bytes: Uint8Array) => signDetached(bytes, openpgp, epochSeconds),
         }),
     ...(minisign === undefined

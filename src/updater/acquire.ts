@@ -10,22 +10,18 @@ import { SlipwayError } from "../model/errors.ts";
 import { manifestName, manifestSizeLimit, type ManifestArtifact } from "../model/manifest.ts";
 import { parseVersion, type Version } from "../model/version.ts";
 import { sumsSizeLimit } from "../trust/checksums.ts";
-import { createTrustPolicy, type SignatureKind, type TrustPolicy } from "../trust/keyring.ts";
-import { type ReleaseDescription, requireArtifact, verifyRelease } from "../trust/verify-release.ts";
-import type { Verified } from "../trust/verified.ts";
-import { readFileBounded } from "../io/bounded-read.ts";
+import { requireArtifact } from "../trust/verify-release.ts";
 import { hashHandle, lstatIfThere, openRegular, seeFile } from "./file-tree.ts";
-import type { Installation } from "./installation.ts";
 import { readState } from "./installed-state.ts";
 import { readPrivateFile } from "./journal.ts";
 import { chooseArtifact, requireProgress } from "./plan.ts";
+import { requireUnpackaged } from "./package-owner.ts";
+import { proveDescription, readTrustPolicy } from "./prove.ts";
 import type { ReleaseFiles } from "./release-source.ts";
 import { ensurePrivate } from "./state-directory.ts";
 import type { HeldArtifact } from "./strategy.ts";
-import type { Transaction } from "./transaction.ts";
 import { requireGoOn, type Work } from "./work.ts";
 
-const keyringLimitBytes = 1024 * 1024;
 const signatureLimitBytes = 64 * 1024;
 const names = {
   sums: "SHA256SUMS",
@@ -37,50 +33,6 @@ const names = {
   partNote: "part.json",
 } as const;
 const partNoteSchema = z.object({ etag: z.string().max(1000).optional(), lastModified: z.string().max(100).optional() });
-
-/** The trust policy of the installation file: by default every kind of signature that a key is given for must be there. */
-export async function readTrustPolicy(installation: Installation): Promise<TrustPolicy> {
-  const { minisign, openpgp, require } = installation.trust;
-  const given: readonly SignatureKind[] = [...(minisign.length > 0 ? (["minisign"] as const) : []), ...(openpgp === undefined ? [] : (["openpgp"] as const))];
-  try {
-    return await createTrustPolicy({
-      minisign,
-      ...(openpgp === undefined
-        ? {}
-        : {
-            openpgp: {
-              keyring: await readFileBounded(openpgp.keyring, keyringLimitBytes),
-              fingerprints: openpgp.fingerprints.map((text) => text.replaceAll(" ", "").toUpperCase()),
-            },
-          }),
-      require: require.length > 0 ? require : given,
-    });
-  } catch (error) {
-    throw new SlipwayError("installation_invalid", `trust: ${error instanceof Error ? error.message : String(error)}`, {
-      place: installation.place,
-      cause: error,
-    });
-  }
-}
-
-/** A release's description, proven; throws `upgrade_verification_failed`. */
-export function proveDescription(options: {
-  readonly files: ReleaseFiles;
-  readonly installation: Installation;
-  readonly policy: TrustPolicy;
-  readonly version: Version;
-  readonly now: Date;
-}): Promise<Verified<ReleaseDescription>> {
-  const { files, installation, policy, version, now } = options;
-  return verifyRelease({
-    sums: files.sums,
-    manifest: files.manifest,
-    signatures: { minisign: files.minisign, openpgp: files.openpgp },
-    expected: { product: installation.product, version },
-    policy,
-    now,
-  });
-}
 
 /** Row 1 and 2: description, plan and bytes; the journal is `downloaded` afterwards. */
 export async function download(work: Work): Promise<void> {
@@ -97,7 +49,9 @@ export async function download(work: Work): Promise<void> {
   await saveDescription(staging, files);
   await requireSpace(work, artifact);
   const before = journal.current();
-  const from = await adopt(work, before.from, Object.keys(target.files));
+  const paths = Object.keys(target.files);
+  if (before.isUnlinked !== true) await requireUnpackaged(machine, strategy.livePaths(target.files));
+  const from = await strategy.adopt(before.from, { paths, fetch: (other, folder) => fetchRelease(work, other, folder) });
   await journal.advance({
     phase: "downloading",
     from,
@@ -112,19 +66,22 @@ export async function download(work: Work): Promise<void> {
     },
     trust: { ...before.trust, checks: description.signatures.map((signature) => signature.kind) },
   });
-  await fetchArtifact(work, artifact, version);
+  await fetchArtifact(work, { artifact, version, folder: staging, name: names.artifact });
   await journal.advance({ phase: "downloaded", download: { ...journal.current().download, bytes: artifact.size } });
 }
 
-/** inplace, and the operator said which version lies there although we did not install it: its files are those at the places of the new ones. */
-async function adopt(work: Work, from: Transaction["from"], paths: readonly string[]): Promise<Transaction["from"]> {
-  if (work.installation.strategy !== "inplace" || from.version === undefined || Object.keys(from.files).length > 0) return from;
-  const files: Transaction["from"]["files"] = {};
-  for (const path of paths) {
-    const seen = await seeFile(join(work.installation.root, path));
-    if (seen !== undefined) files[path] = seen;
-  }
-  return { ...from, files };
+/**
+ * Another release's artifact for this installation, proven by its own signature, complete at `folder`/`artifact.name` afterwards. For the way back
+ * where the package that is installed was put there by other means.
+ */
+async function fetchRelease(work: Work, version: Version, folder: string): Promise<ManifestArtifact> {
+  const { installation, machine, source, signal } = work;
+  const files = await source.files(version, signal);
+  const policy = await readTrustPolicy(installation);
+  const { manifest } = await proveDescription({ files, installation, policy, version, now: machine.clock.now() });
+  const artifact = chooseArtifact(manifest, installation);
+  await fetchArtifact(work, { artifact, version, folder, name: artifact.name });
+  return artifact;
 }
 
 async function saveDescription(staging: string, files: ReleaseFiles): Promise<void> {
@@ -143,7 +100,7 @@ async function requireSpace(work: Work, artifact: ManifestArtifact): Promise<voi
   const unpacked = (artifact.files ?? []).reduce((sum, file) => sum + file.size, 0) || artifact.size;
   const old = Object.values(work.journal.current().from.files).reduce((sum, file) => sum + (file.size ?? 0), 0);
   const needs = new Map([
-    [work.directory.path, artifact.size + (work.installation.strategy === "inplace" ? old : 0)],
+    [work.directory.path, artifact.size * (work.installation.strategy === "package" ? 2 : 1) + (work.installation.strategy === "versions" ? 0 : old)],
     [work.installation.root, unpacked],
   ]);
   for (const [path, bytes] of needs) {
@@ -154,11 +111,12 @@ async function requireSpace(work: Work, artifact: ManifestArtifact): Promise<voi
   }
 }
 
-/** The artifact's bytes, complete and with the signed hash, under their final name in the staging folder. */
-async function fetchArtifact(work: Work, artifact: ManifestArtifact, version: Version): Promise<void> {
-  const { directory, journal, source, machine, signal } = work;
-  const staging = directory.staging(journal.current().id);
-  const [whole, part, note] = [join(staging, names.artifact), join(staging, names.part), join(staging, names.partNote)];
+type Fetching = { readonly artifact: ManifestArtifact; readonly version: Version; readonly folder: string; readonly name: string };
+
+/** The artifact's bytes, complete and with the signed hash, under `name` in `folder`. */
+async function fetchArtifact(work: Work, { artifact, version, folder, name }: Fetching): Promise<void> {
+  const { source, machine, signal } = work;
+  const [whole, part, note] = [join(folder, name), join(folder, names.part), join(folder, names.partNote)];
   const isRight = async (path: string): Promise<boolean> => {
     const seen = await seeFile(path);
     return seen !== undefined && seen.size === artifact.size && seen.sha256 === artifact.sha256;
@@ -198,7 +156,7 @@ async function fetchArtifact(work: Work, artifact: ManifestArtifact, version: Ve
   }
   await rename(part, whole);
   await rm(note, { force: true });
-  await syncDirectory(staging);
+  await syncDirectory(folder);
   machine.observe({ event: "step", step: "download", text: `${artifact.name} is complete` });
 }
 

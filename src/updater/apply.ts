@@ -96,10 +96,13 @@ export async function switchOver(work: Work): Promise<void> {
     if (transaction.from.version !== undefined || reality !== "old") await service.stop();
     await strategy.switchForward(transaction);
   } catch (error) {
+    const failure = asSlipwayError(error);
+    // Another package manager came in between: nothing was switched, so the old version starts again and this is tried later.
+    const isBusy = failure.code === "lock_held" && (await strategy.reality(transaction)) === "old";
     await journal.advance({
       step: "rollback",
-      rollbackReason: "trial",
-      lastError: recordError(asSlipwayError(error), nowMs(work)),
+      rollbackReason: isBusy ? "busy" : "trial",
+      lastError: recordError(failure, nowMs(work)),
       timings: { ...transaction.timings, stoppedAt },
     });
     return;
@@ -117,18 +120,21 @@ export async function tryOut(work: Work, isStopped: boolean): Promise<void> {
     await conclude(work, state);
     return;
   }
-  if (trial === undefined || trial.triesLeft <= 0) {
+  // The guard counted this start while no updater ran (a reboot, a crash of ours): it is watched, not repeated.
+  const isStartedByGuard = trial?.isStartedByGuard === true && trial.bootId === (await bootId()) && !isStopped && (await service.isRunning()) === true;
+  if (trial === undefined || (trial.triesLeft <= 0 && !isStartedByGuard)) {
     const lastError =
       journal.current().lastError ??
       recordError(new SlipwayError("health_failed", `${to.version} did not become healthy in ${trial?.tries ?? 0} starts`), nowMs(work));
     await journal.advance({ step: "rollback", rollbackReason: "trial", lastError });
     return;
   }
-  await journal.advance({ trial: { ...trial, triesLeft: trial.triesLeft - 1, bootId: await bootId() } });
+  const counted = { tries: trial.tries, triesLeft: trial.triesLeft - (isStartedByGuard ? 0 : 1), bootId: await bootId() };
+  await journal.advance({ trial: counted });
   let verdict: Verdict;
   try {
-    if (!isStopped) await stopForTry(work);
-    await service.start();
+    if (!isStopped && !isStartedByGuard) await stopForTry(work);
+    if (!isStartedByGuard) await service.start();
     verdict = await passHealthGate({ installation, machine, service, version: to.version });
   } catch (error) {
     const failure = asSlipwayError(error);
@@ -140,8 +146,8 @@ export async function tryOut(work: Work, isStopped: boolean): Promise<void> {
     return;
   }
   machine.observe({ event: "warning", text: `${to.version}: ${verdict.text}` });
-  const left = verdict.isOtherVersion ? 0 : trial.triesLeft - 1;
-  await journal.advance({ trial: { ...trial, triesLeft: left }, lastError: recordError(new SlipwayError("health_failed", verdict.text), nowMs(work)) });
+  const triesLeft = verdict.isOtherVersion ? 0 : counted.triesLeft;
+  await journal.advance({ trial: { ...counted, triesLeft }, lastError: recordError(new SlipwayError("health_failed", verdict.text), nowMs(work)) });
 }
 
 /** What cannot be stopped may be gone already; what still runs and is the wrong version fails the gate. */

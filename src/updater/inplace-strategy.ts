@@ -45,7 +45,30 @@ export function inplaceStrategy({ installation, machine, directory }: StrategyCo
     }
   };
 
+  const reality = async (transaction: Transaction): Promise<Reality> => {
+    if (await isLive(newFiles(transaction))) return "new";
+    if (!(await isLive(transaction.from.files))) return "mixed";
+    for (const path of addedPaths(transaction)) if ((await lstatIfThere(join(root, path))) !== undefined) return "mixed";
+    return "old";
+  };
+
   return {
+    canFinishBeforeStart: true,
+    livePaths: (files) => Object.keys(files).map((path) => join(root, path)),
+    reality,
+    isStartable: async (transaction) => (await reality(transaction)) !== "mixed",
+
+    /** The operator said which version lies there although we did not install it: its files are those at the places of the new ones. */
+    adopt: async (from, { paths }) => {
+      if (from.version === undefined || Object.keys(from.files).length > 0) return from;
+      const files: FileTable = {};
+      for (const path of paths) {
+        const seen = await seeFile(join(root, path));
+        if (seen !== undefined) files[path] = seen;
+      }
+      return { ...from, files };
+    },
+
     look: async (known) => {
       const files: FileTable = {};
       for (const path of Object.keys(known?.files ?? {})) {
@@ -112,13 +135,6 @@ export function inplaceStrategy({ installation, machine, directory }: StrategyCo
       });
       await syncFolders(Object.keys(files));
       machine.observe({ event: "step", step: "place", text: `${Object.keys(files).length} new files lie beside the live ones` });
-    },
-
-    reality: async (transaction): Promise<Reality> => {
-      if (await isLive(newFiles(transaction))) return "new";
-      if (!(await isLive(transaction.from.files))) return "mixed";
-      for (const path of addedPaths(transaction)) if ((await lstatIfThere(join(root, path))) !== undefined) return "mixed";
-      return "old";
     },
 
     switchForward: async (transaction) => {

@@ -3,7 +3,7 @@
  *
  *     product: jaco
  *     root: /opt/jaco                     # versions: holds versions/<v> and the link current
- *     strategy: versions                  # or inplace: files replaced one by one under root
+ *     strategy: versions                  # or inplace: files replaced one by one under root; package: by dpkg, rpm or apk; auto
  *     source:
  *       url: https://releases.example.com
  *       key_id: env:JACO_KEY_ID           # the access pair; env:NAME, file:PATH, or for the id the id itself
@@ -102,8 +102,21 @@ const installationSchema = z.strictObject({
     .string()
     .transform(checked((text) => parseWord("channel", text)))
     .default("stable"),
-  strategy: z.enum(["versions", "inplace"]).default("versions"),
-  root: folder,
+  strategy: z.enum(["auto", "versions", "inplace", "package"]).default("versions"),
+  /** For strategy package it is not needed. */
+  root: folder.optional(),
+  package: z
+    .strictObject({
+      /** Of the package; the product's name by default. */
+      name: z
+        .string()
+        .regex(/^[A-Za-z0-9][A-Za-z0-9+._-]{0,127}$/, "is not a package name")
+        .optional(),
+      manager: z.enum(["dpkg", "rpm", "apk"]).optional(),
+      /** A program of the product, to ask which package owns it. */
+      program: folder.optional(),
+    })
+    .default({}),
   /** `os/arch`; this machine by default. */
   target: z.string().transform(checked(parseTarget)).optional(),
   artifact: z
@@ -139,16 +152,16 @@ const installationSchema = z.strictObject({
   service: z
     .strictObject({
       systemd: z.string().min(1).max(256).optional(),
+      /** The product runs under `slipway guard exec`. */
+      supervisor: z.literal(true).optional(),
       stop: argv.optional(),
       start: argv.optional(),
       timeout_seconds: z.number().positive().max(3600).default(60),
     })
-    .refine(
-      (value) => (value.systemd === undefined ? value.stop !== undefined && value.start !== undefined : value.stop === undefined && value.start === undefined),
-      {
-        message: "name either a systemd unit, or both stop and start",
-      },
-    )
+    .refine((value) => (value.stop === undefined) === (value.start === undefined), { message: "name both stop and start" })
+    .refine((value) => [value.systemd, value.supervisor, value.stop].filter((way) => way !== undefined).length === 1, {
+      message: "name exactly one of systemd, supervisor: true, and stop with start",
+    })
     .optional(),
   health: z.strictObject({
     checks: z
@@ -175,7 +188,11 @@ const installationSchema = z.strictObject({
 type Parsed = z.output<typeof installationSchema>;
 
 /** The file's content with every path absolute. */
-export type Installation = Omit<Parsed, "target" | "state_dir"> & {
+export type Installation = Omit<Parsed, "target" | "state_dir" | "root"> & {
+  /** Absolute; `/` where strategy package names none. */
+  readonly root: string;
+  /** Did the operator name a root? */
+  readonly hasRoot: boolean;
   /** Absolute path of the installation file. */
   readonly place: string;
   readonly target: Target;
@@ -207,7 +224,8 @@ export async function loadInstallation(file: string): Promise<Installation> {
   const installation: Installation = {
     ...parsed,
     place,
-    root: at(parsed.root),
+    root: at(parsed.root ?? "/"),
+    hasRoot: parsed.root !== undefined,
     stateDir: at(parsed.state_dir ?? `/var/lib/${parsed.product}`),
     target: parsed.target ?? parseTarget(`${platform() === "win32" ? "windows" : platform()}/${arch()}`),
     backup: { ...parsed.backup, paths: parsed.backup.paths.map(at) },
@@ -222,10 +240,12 @@ export async function loadInstallation(file: string): Promise<Installation> {
 
 /** What the schema cannot say: parts that need each other. */
 function requireSense(installation: Installation, place: string): void {
-  const { trust, backup } = installation;
+  const { trust, backup, strategy } = installation;
   const refuse = (message: string): never => {
     throw new SlipwayError("installation_invalid", message, { place });
   };
+  if (!installation.hasRoot && (strategy === "versions" || strategy === "inplace"))
+    refuse(`strategy ${strategy} needs a root: the folder that holds the product`);
   if (trust.minisign.length === 0 && trust.openpgp === undefined)
     refuse("trust: name at least one minisign key or an openpgp keyring; nothing is installed unsigned");
   if (trust.require.includes("minisign") && trust.minisign.length === 0) refuse("trust.require demands minisign, but trust.minisign names no key");

@@ -69,12 +69,17 @@ export type Journal = {
   readonly advance: (change: Partial<Transaction>, clear?: readonly (keyof Transaction)[]) => Promise<Transaction>;
 };
 
-/** Starts a journal with `first`, or continues with the transaction that was read. `onWrite` hears of each durable write. */
+/**
+ * Starts a journal with `first`, or continues with the transaction that was read. `onWrite` hears of each durable write; `beforeWrite` and `afterWrite`
+ * keep what is derived from it.
+ */
 export function openJournal(options: {
   readonly path: string;
   readonly first: Transaction;
   readonly now: () => Date;
   readonly onWrite: (transaction: Transaction) => void;
+  readonly beforeWrite?: (next: Transaction) => Promise<void>;
+  readonly afterWrite?: (written: Transaction) => Promise<void>;
 }): Journal {
   let transaction = options.first;
   return {
@@ -85,8 +90,10 @@ export function openJournal(options: {
       if (!isAllowedChange(transaction, next)) {
         throw new SlipwayError("internal", `the journal may not go from ${transaction.phase}/${transaction.step ?? "-"} to ${next.phase}/${next.step ?? "-"}`);
       }
+      await options.beforeWrite?.(next);
       await writeJournal(options.path, next);
       transaction = next;
+      await options.afterWrite?.(next);
       options.onWrite(next);
       return next;
     },

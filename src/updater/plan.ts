@@ -4,9 +4,9 @@ import type { Manifest, ManifestArtifact } from "../model/manifest.ts";
 import { formatTarget } from "../model/target.ts";
 import { compareVersions, isStable, tryParseVersion, type Version } from "../model/version.ts";
 import type { ReleaseDescription } from "../trust/verify-release.ts";
-import type { Installation } from "./installation.ts";
 import type { InstalledState } from "./installed-state.ts";
 import type { ReleaseIndex } from "./release-source.ts";
+import type { SettledInstallation } from "./settle.ts";
 import type { FileTable } from "./transaction.ts";
 
 export type Offer =
@@ -84,18 +84,26 @@ export function requireProgress(description: ReleaseDescription, state: Installe
   }
 }
 
+const packageKinds = { dpkg: "deb", rpm: "rpm", apk: "apk" } as const;
+
+/** The kinds of artifact that a strategy can use, the better one first. */
+function artifactKindsFor({ strategy, artifact, packaged }: SettledInstallation): readonly ManifestArtifact["kind"][] {
+  if (packaged !== undefined) return [packageKinds[packaged.kind]];
+  if (artifact.kind !== undefined) return [artifact.kind];
+  return strategy === "versions" ? ["archive", "binary"] : ["binary", "archive"];
+}
+
 /** The artifact for this machine; throws `installation_invalid` where several fit and `version_not_found` where none does. */
-export function chooseArtifact(manifest: Manifest, installation: Installation): ManifestArtifact {
-  const { target, artifact: wish, strategy } = installation;
-  const preferred = strategy === "versions" ? (["archive", "binary"] as const) : (["binary", "archive"] as const);
-  const kinds = wish.kind === undefined ? preferred : [wish.kind];
+export function chooseArtifact(manifest: Manifest, installation: SettledInstallation): ManifestArtifact {
+  const { target, artifact: wish } = installation;
+  const kinds = artifactKindsFor(installation);
   for (const kind of kinds) {
     const fitting = manifest.artifacts.filter(
       (artifact) =>
         artifact.kind === kind &&
         artifact.os === target.os &&
-        artifact.arch === target.arch &&
-        (kind === "binary" || /\.(tar|tgz|tar\.(gz|zst|xz))$/.test(artifact.name)) &&
+        (artifact.arch === target.arch || (artifact.arch === undefined && kind !== "archive" && kind !== "binary")) &&
+        (kind !== "archive" || /\.(tar|tgz|tar\.(gz|zst|xz))$/.test(artifact.name)) &&
         (wish.name_contains === undefined || artifact.name.includes(wish.name_contains)),
     );
     const [only, ...others] = fitting;
@@ -113,7 +121,8 @@ export function chooseArtifact(manifest: Manifest, installation: Installation): 
 
 export type UpgradePlan = {
   readonly product: string;
-  readonly strategy: Installation["strategy"];
+  readonly strategy: SettledInstallation["strategy"];
+  readonly strategyReason: string;
   readonly root: string;
   readonly from: string | null;
   readonly to: string;
@@ -125,9 +134,26 @@ export type UpgradePlan = {
   readonly steps: readonly string[];
 };
 
+function strategyWords(
+  { strategy, packaged }: SettledInstallation,
+  to: { version: string; files: number },
+): { readonly place: string; readonly replace: string } {
+  switch (strategy) {
+    case "versions":
+      return { place: `unpack into versions/${to.version}`, replace: `lead current to versions/${to.version}` };
+    case "inplace":
+      return { place: `put ${to.files} new files beside the live ones`, replace: `rename ${to.files} files over the live ones` };
+    case "package":
+      return {
+        place: `let ${packaged?.kind ?? ""} rehearse the package`,
+        replace: `let ${packaged?.kind ?? ""} install the package; changed configuration stays`,
+      };
+  }
+}
+
 /** What an upgrade would do, in the order in which it would do it. */
 export function describePlan(options: {
-  readonly installation: Installation;
+  readonly installation: SettledInstallation;
   readonly live: { readonly version: string | undefined; readonly files: FileTable };
   readonly description: ReleaseDescription;
   readonly artifact: ManifestArtifact;
@@ -135,12 +161,14 @@ export function describePlan(options: {
 }): UpgradePlan {
   const { installation, live, description, artifact, files } = options;
   const paths = Object.keys(files);
-  const { health, service, strategy, backup } = installation;
+  const { health, service, strategy, strategyReason, backup } = installation;
+  const words = strategyWords(installation, { version: description.version, files: paths.length });
   const stop = service === undefined ? [] : ["stop the service"];
   const start = service === undefined ? [] : ["start the service"];
   return {
     product: installation.product,
     strategy,
+    strategyReason,
     root: installation.root,
     from: live.version ?? null,
     to: description.version,
@@ -157,11 +185,17 @@ export function describePlan(options: {
     steps: [
       `download ${artifact.name} (${artifact.size} bytes)`,
       `verify the signature over the sums (${description.signatures.map(({ kind }) => kind).join(", ")}), then the SHA-256 of the artifact`,
-      ...(strategy === "inplace" && live.version !== undefined ? [`keep a copy of ${Object.keys(live.files).length} files of ${live.version}`] : []),
+      ...(live.version === undefined || strategy === "versions"
+        ? []
+        : [
+            strategy === "inplace"
+              ? `keep a copy of ${Object.keys(live.files).length} files of ${live.version}`
+              : `keep the package of ${live.version}, fetched where it is not kept yet`,
+          ]),
       ...backup.paths.map((path) => `back up ${path}`),
-      strategy === "versions" ? `unpack into versions/${description.version}` : `put ${paths.length} new files beside the live ones`,
+      words.place,
       ...stop,
-      strategy === "versions" ? `lead current to versions/${description.version}` : `rename ${paths.length} files over the live ones`,
+      words.replace,
       ...start,
       `wait at most ${health.deadline_seconds} s until ${health.checks.length} checks are good ${health.consecutive} times in a row and report ${description.version}, then watch for ${health.bake_seconds} s`,
       live.version === undefined ? "keep it, or take it away again" : `keep it, or go back to ${live.version} and prove that it is healthy`,

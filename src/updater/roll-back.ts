@@ -37,22 +37,29 @@ export async function rollBack(work: Work): Promise<void> {
   const transaction = journal.current();
   const next = afterRollback(state, transaction, nowMs(work));
   await writeState(directory.state, next);
-  work.machine.observe({ event: "step", step: "rollback", text: `${transaction.to.version} will not be offered again` });
+  work.machine.observe({
+    event: "step",
+    step: "rollback",
+    text: isUntried(transaction) ? `${transaction.to.version} was not tried` : `${transaction.to.version} will not be offered again`,
+  });
   await journal.advance({
     phase: "failed",
-    retryable: transaction.rollbackReason === "approval",
+    retryable: isUntried(transaction),
     rolledBack: true,
     timings: { ...transaction.timings, healthyAt: nowMs(work) },
   });
   await finish(work, next);
 }
 
+/** Nothing was switched: the new version is as good as before. */
+const isUntried = ({ rollbackReason }: Transaction): boolean => rollbackReason === "approval" || rollbackReason === "busy";
+
 /** The version that failed is not offered again; after an operator's rollback the previous version is what is installed. */
 function afterRollback(state: InstalledState, transaction: Transaction, now: number): InstalledState {
   const { from, to, rollbackReason, lastError, safetyBackup } = transaction;
   const reason = rollbackReason === "operator" ? "an operator rolled it back" : (lastError?.message ?? "it was rolled back");
   const blocked =
-    rollbackReason === "approval" || state.blocked.some((entry) => entry.version === to.version)
+    isUntried(transaction) || state.blocked.some((entry) => entry.version === to.version)
       ? state.blocked
       : [...state.blocked, { version: to.version, reason, at: now, transaction: transaction.id }];
   if (rollbackReason !== "operator" || from.version === undefined) return { ...state, blocked };
@@ -66,7 +73,7 @@ function afterRollback(state: InstalledState, transaction: Transaction, now: num
 }
 
 async function goBack(work: Work): Promise<void> {
-  const { journal, service, strategy, installation, machine } = work;
+  const { journal, service, installation, machine } = work;
   const begun = journal.current();
   if (begun.timings.stoppedAt === undefined) await journal.advance({ timings: { ...begun.timings, stoppedAt: nowMs(work) } });
   try {
@@ -75,15 +82,20 @@ async function goBack(work: Work): Promise<void> {
     // A version that crashed may have nothing left to stop; what still runs will fail the gate, which asks for the old version.
     machine.observe({ event: "warning", text: `stop: ${error instanceof Error ? error.message : String(error)}` });
   }
-  await keepPresentState(work);
-  await strategy.switchBack(journal.current());
-  await restoreState(work);
+  await putBack(work);
   const { from } = journal.current();
   if (from.version === undefined) return; // nothing was installed before, and nothing is now
   await service.start();
   const verdict = await passHealthGate({ installation, machine, service, version: from.version });
   if (!verdict.isHealthy)
     throw new SlipwayError("rollback_failed", `${from.version} runs again but is not healthy: ${verdict.text}`, { detail: "old_unhealthy" });
+}
+
+/** The old files and their state, while nothing of the product runs. Each part looks at what is there first. */
+export async function putBack(work: Work): Promise<void> {
+  await keepPresentState(work);
+  await work.strategy.switchBack(work.journal.current());
+  await restoreState(work);
 }
 
 /** Before an operator's rollback: the state as the newer version left it, so that going back loses nothing for good. */

@@ -25,6 +25,7 @@ export async function runTransaction(work: Work): Promise<Transaction> {
   let held: HeldArtifact | undefined;
   let isStopped = false;
   try {
+    await work.absorb();
     for (;;) {
       const { phase, step } = work.journal.current();
       switch (phase) {

@@ -1,13 +1,17 @@
-/** Stops and starts the product's service: a systemd unit, or the operator's own commands, which must return and be allowed to run twice. */
+/** Stops and starts the product's service: a systemd unit, what `slipway guard exec` runs, or the operator's own commands, which must return and be allowed to run twice. */
 import { SlipwayError } from "../model/errors.ts";
 import type { Installation } from "./installation.ts";
 import type { Machine } from "./machine.ts";
+import type { StateDirectory } from "./state-directory.ts";
+import { askSupervisor } from "./supervisor-client.ts";
 
 export type Service = {
   readonly stop: () => Promise<void>;
   readonly start: () => Promise<void>;
   /** How often the supervisor has restarted it by itself; undefined where nobody counts. */
   readonly restarts: () => Promise<number | undefined>;
+  /** Does it run now? Undefined where nobody can say. */
+  readonly isRunning: () => Promise<boolean | undefined>;
 };
 
 const temporaryFailureExit = 75; // sysexits(3) EX_TEMPFAIL: a hook asks to be called again
@@ -36,22 +40,37 @@ export async function runHook(machine: Machine, argv: readonly string[], options
   }
 }
 
-export function serviceOf(installation: Installation, machine: Machine): Service {
+const unknown = { restarts: () => Promise.resolve(undefined), isRunning: () => Promise.resolve(undefined) } as const;
+
+export function serviceOf(installation: Installation, machine: Machine, directory: StateDirectory): Service {
   const { service } = installation;
-  if (service === undefined) return { stop: () => Promise.resolve(), start: () => Promise.resolve(), restarts: () => Promise.resolve(undefined) };
+  if (service === undefined) return { stop: () => Promise.resolve(), start: () => Promise.resolve(), ...unknown };
   const run = async (what: string, argv: readonly string[]): Promise<void> => {
     await runHook(machine, argv, { what, timeoutSeconds: service.timeout_seconds });
     machine.observe({ event: "step", step: what, text: argv.join(" ").slice(0, 200) });
   };
   const { systemd } = service;
+  if (service.supervisor === true) {
+    const ask = async (request: "stop" | "start"): Promise<void> => {
+      await askSupervisor(directory.supervisor, request, service.timeout_seconds * 1000);
+      machine.observe({ event: "step", step: request, text: "by the supervisor" });
+    };
+    return {
+      stop: () => ask("stop"),
+      start: () => ask("start"),
+      restarts: async () => (await askSupervisor(directory.supervisor, "status", 10_000)).restarts,
+      isRunning: async () => (await askSupervisor(directory.supervisor, "status", 10_000)).isRunning,
+    };
+  }
   if (systemd === undefined) {
     return {
       stop: () => run("stop", service.stop ?? []),
       start: () => run("start", service.start ?? []),
-      restarts: () => Promise.resolve(undefined),
+      ...unknown,
     };
   }
   return {
+    isRunning: async () => (await machine.runCommand(["systemctl", "is-active", "--quiet", "--", systemd], { timeoutMs: 10_000 })).exitCode === 0,
     stop: () => run("stop", ["systemctl", "stop", "--", systemd]),
     start: async () => {
       // A unit that crashed too often refuses to start until its counter is reset; our own counter bounds the tries.

@@ -13,6 +13,12 @@ export type StateDirectory = {
   readonly staging: (transactionId: string) => string;
   readonly codeBackups: (version: string) => string;
   readonly backups: string;
+  /** Package files of the versions that are kept: `packages/<version>/<file>`. */
+  readonly packages: string;
+  /** The guard's files; it exists where a guard is installed. */
+  readonly guard: string;
+  /** Socket of `slipway guard exec`. */
+  readonly supervisor: string;
 };
 
 export function stateDirectoryOf(stateDir: string): StateDirectory {
@@ -25,6 +31,9 @@ export function stateDirectoryOf(stateDir: string): StateDirectory {
     staging: (transactionId) => join(path, "staging", transactionId),
     codeBackups: (version) => join(path, "bin-backups", version),
     backups: join(path, "backups"),
+    packages: join(path, "packages"),
+    guard: join(path, "guard"),
+    supervisor: join(path, "supervisor.sock"),
   };
 }
 

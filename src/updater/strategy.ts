@@ -1,12 +1,13 @@
-/** How a version's files get onto the live path and off it again; `versions` and `inplace` are the two ways. */
+/** How a version's files get onto the live path and off it again; `versions`, `inplace` and `package` are the three ways. */
 import type { FileHandle } from "node:fs/promises";
 import type { ManifestArtifact } from "../model/manifest.ts";
-import type { Installation } from "./installation.ts";
+import type { Version } from "../model/version.ts";
 import type { Machine } from "./machine.ts";
+import type { SettledInstallation } from "./settle.ts";
 import type { StateDirectory } from "./state-directory.ts";
 import type { FileTable, Transaction } from "./transaction.ts";
 
-export type StrategyContext = { readonly installation: Installation; readonly machine: Machine; readonly directory: StateDirectory };
+export type StrategyContext = { readonly installation: SettledInstallation; readonly machine: Machine; readonly directory: StateDirectory };
 
 /** What is live, told by hashes and links: the journal only says what was intended. */
 export type Reality = "old" | "new" | "mixed";
@@ -16,7 +17,22 @@ export type Live = { readonly version: string | undefined; readonly files: FileT
 /** A release's artifact on an open descriptor whose hash was just compared with the signed one. */
 export type HeldArtifact = { readonly handle: FileHandle; readonly artifact: ManifestArtifact };
 
+export type Adoption = {
+  /** Where the new version's files will be. */
+  readonly paths: readonly string[];
+  /** Fetches another release's artifact, proven, into a private folder under its own name. */
+  readonly fetch: (version: Version, folder: string) => Promise<ManifestArtifact>;
+};
+
 export type Strategy = {
+  /** May a service start while this is switched, and can the files be finished in the moment before a start? A package manager starts services itself. */
+  readonly canFinishBeforeStart: boolean;
+  /** Absolute paths that a switch replaces; none of them may belong to a package. */
+  readonly livePaths: (files: FileTable) => readonly string[];
+  /** The old version as this updater needs it for the way back, where it was not installed by this updater. Idempotent. */
+  readonly adopt: (from: Transaction["from"], adoption: Adoption) => Promise<Transaction["from"]>;
+  /** Are the files on disk of one version, so that the service may start? */
+  readonly isStartable: (transaction: Transaction) => Promise<boolean>;
   /** What is live now. `known` is what state.json says is installed. */
   readonly look: (known: { readonly version: string; readonly files: FileTable } | undefined) => Promise<Live>;
   /** Live path -> signed content for this artifact, and the reference of the new version. Throws `upgrade_verification_failed` where the manifest lists no files. */

@@ -57,6 +57,7 @@ export const transactionSchema = z.looseObject({
   /** Becomes a folder name. */
   id: z.string().regex(/^[0-9a-f]{24}$/),
   product: z.string().max(63),
+  strategy: z.enum(["versions", "inplace", "package"]).optional(),
   phase: z.enum(phases),
   step: z.enum(steps).optional(),
   /** `version` is absent for a first installation. */
@@ -75,7 +76,9 @@ export const transactionSchema = z.looseObject({
   download: z.looseObject({ bytes: z.int().nonnegative(), isRestarted: z.boolean().optional() }),
   approval: z.looseObject({ mode: z.enum(["explicit", "auto"]), by: z.string().max(200), until: instant }),
   backup: backupReferenceSchema.optional(),
-  trial: z.looseObject({ triesLeft: z.int().min(0).max(10), tries: z.int().min(1).max(10), bootId: z.string().max(64) }).optional(),
+  trial: z
+    .looseObject({ triesLeft: z.int().min(0).max(10), tries: z.int().min(1).max(10), bootId: z.string().max(64), isStartedByGuard: z.boolean().optional() })
+    .optional(),
   attempt: z.int().min(1).max(100),
   maxAttempts: z.int().min(1).max(100),
   notBefore: instant,
@@ -85,8 +88,10 @@ export const transactionSchema = z.looseObject({
   trialError: lastErrorSchema.optional(),
   rolledBack: z.boolean(),
   rollbackFailed: z.boolean(),
-  /** Why a rollback runs: the trial failed, or an operator asked for it. */
-  rollbackReason: z.enum(["trial", "operator", "approval"]).optional(),
+  /** Why a rollback runs: the trial failed, an operator asked for it, the approval ended or another package manager was at work before anything was switched. */
+  rollbackReason: z.enum(["trial", "operator", "approval", "busy"]).optional(),
+  /** The operator said that files which a package owns may be replaced. */
+  isUnlinked: z.boolean().optional(),
   /** Operator's rollback: put the backed up state back as well? */
   restoreState: z.boolean().optional(),
   /** Operator's rollback: the state as it was before, kept aside. */

@@ -52,6 +52,11 @@ export function versionsStrategy({ installation, machine }: StrategyContext): St
   const newRef = (transaction: Transaction): string => transaction.to.ref ?? refOf(transaction.to.version);
 
   return {
+    canFinishBeforeStart: true,
+    livePaths: () => [current],
+    adopt: (from) => Promise.resolve(from), // the folder that is live says all
+    isStartable: () => Promise.resolve(true), // a link is never half one version
+
     look: async () => {
       const ref = await liveRef();
       if (ref === undefined) return { version: undefined, files: {} };

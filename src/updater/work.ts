@@ -2,27 +2,31 @@
 import { SlipwayError } from "../model/errors.ts";
 import { openJournal, type Journal } from "./journal.ts";
 import { inplaceStrategy } from "./inplace-strategy.ts";
-import type { Installation } from "./installation.ts";
 import type { Machine } from "./machine.ts";
+import { packageStrategy } from "./package-strategy.ts";
 import { type ReleaseSource, releaseSource } from "./release-source.ts";
 import { type Service, serviceOf } from "./service.ts";
+import type { SettledInstallation } from "./settle.ts";
 import type { StateDirectory } from "./state-directory.ts";
 import type { Strategy, StrategyContext } from "./strategy.ts";
 import type { Transaction } from "./transaction.ts";
+import { trialFile } from "./trial-file.ts";
 import { versionsStrategy } from "./versions-strategy.ts";
 
 export type Work = {
-  readonly installation: Installation;
+  readonly installation: SettledInstallation;
   readonly machine: Machine;
   readonly directory: StateDirectory;
   readonly strategy: Strategy;
   readonly source: ReleaseSource;
   readonly service: Service;
   readonly journal: Journal;
+  /** Takes over what a guard without Node did while no updater ran. */
+  readonly absorb: () => Promise<void>;
   readonly signal: AbortSignal;
 };
 
-const strategies = { versions: versionsStrategy, inplace: inplaceStrategy } as const;
+const strategies = { versions: versionsStrategy, inplace: inplaceStrategy, package: packageStrategy } as const;
 
 export function strategyOf(context: StrategyContext): Strategy {
   return strategies[context.installation.strategy](context);
@@ -30,6 +34,15 @@ export function strategyOf(context: StrategyContext): Strategy {
 
 export function startWork(options: StrategyContext & { readonly transaction: Transaction; readonly signal: AbortSignal }): Work {
   const { installation, machine, directory, transaction, signal } = options;
+  const trial = trialFile(directory, installation);
+  const journal = openJournal({
+    path: directory.transaction,
+    first: transaction,
+    now: machine.clock.now,
+    onWrite: (written) => observePhase(machine, written),
+    beforeWrite: trial.before,
+    afterWrite: trial.after,
+  });
   return {
     installation,
     machine,
@@ -37,13 +50,9 @@ export function startWork(options: StrategyContext & { readonly transaction: Tra
     signal,
     strategy: strategyOf(options),
     source: releaseSource(installation, machine),
-    service: serviceOf(installation, machine),
-    journal: openJournal({
-      path: directory.transaction,
-      first: transaction,
-      now: machine.clock.now,
-      onWrite: (written) => observePhase(machine, written),
-    }),
+    service: serviceOf(installation, machine, directory),
+    journal,
+    absorb: () => trial.absorb(journal),
   };
 }
 

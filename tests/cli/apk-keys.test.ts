@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { verifyApk } from "../formats/apk-verifier.ts";
+import { get, startServer } from "../server/running-server.ts";
 import { epochSeconds, sampleProduct, sampleRecipe } from "../packaging/fixture.ts";
 import { type CommandEnd, runSlipway } from "../support/vendor.ts";
 
@@ -35,6 +36,23 @@ test("C14 an apk key is made, listed and exported under the name that customers 
   assert.deepEqual(verifyApk(signed, { [keyFile]: exported.stdout }).signatures, [`RSA256 ${keyFile}`, `RSA ${keyFile}`]);
   await succeed(...build);
   assert.ok(signed.equals(await readFile(path)), "J1 signed again, it is byte for byte the same");
+  await t.test("publishing registers the key, its customers are told of the repository's, and the unsigned build is refused", async () => {
+    const running = await startServer();
+    t.after(() => running.stop());
+    const server = ["--server", running.url, "--token-file", join(running.dataDir, "admin-token")];
+    assert.match((await succeed("publish", "dist/1.4.2", ...server)).stderr, /registered release keys of acme: apk/);
+    await succeed("release", "publish", "v1.4.2", "--product", "acme", ...server);
+    assert.equal(await (await get(running, `/keys/apk/${keyFile}`)).text(), exported.stdout);
+    await succeed("customer", "add", "first", ...server);
+    const { stdout } = await succeed("key", "issue", "first", "--product", "acme", ...server);
+    assert.ok(stdout.includes(`cat > /etc/apk/keys/${running.server.context.repositoryKey.apkKey.keyFile} <<'END'\n-----BEGIN PUBLIC KEY-----`));
+    assert.match(stdout, new RegExp(`^echo '${running.url}/apk/acme/stable' > /etc/apk/repositories\\.d/acme-stable\\.list\napk add -U acme$`, "m"));
+    await succeed("build", "--version", "1.4.3", "--only", "apk", "--target", "linux/amd64", "--unsigned");
+    await succeed("publish", "dist/1.4.3", ...server);
+    const refused = await slipway("release", "publish", "v1.4.3", "--product", "acme", ...server);
+    assert.equal(refused.exitCode, 20);
+    assert.match(refused.stderr, new RegExp(`acme_1\\.4\\.3_x86_64\\.apk: no RSA256 signature by a trusted key.*${keyFile}`, "s"));
+  });
   await succeed(...build, "--unsigned");
   verifyApk(await readFile(path), undefined);
 });

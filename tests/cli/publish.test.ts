@@ -54,7 +54,7 @@ async function writeBuilt(product: string, version: string, extra: readonly Test
   return built;
 }
 
-test("J8 publish leaves a draft, release publish verifies it by re-download and makes it visible, both may be repeated", async () => {
+test("J8 publish leaves a draft, release publish verifies it by re-download and makes it visible, both may be repeated (regression 21)", async () => {
   await writeBuilt("coequal", "1.0.0");
   const draft = await result(["publish", "dist/1.0.0"]);
   assert.deepEqual([draft["product"], draft["version"], draft["state"]], ["coequal", "1.0.0", "draft"]);

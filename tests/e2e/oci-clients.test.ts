@@ -7,10 +7,10 @@ import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
 import { createRegistryClient } from "../../src/io/registry-client.ts";
 import { type CommandResult, runCommand } from "../../src/io/command.ts";
-import { type BuiltImage, imageBlobs, writeImageArchive } from "../../src/packaging/image-build.ts";
+import { imageBlobs } from "../../src/packaging/image-build.ts";
 import { pushImage } from "../../src/packaging/image-push.ts";
 import { needClient } from "../support/clients.ts";
-import { buildSample, sampleEpoch, type SampleImage } from "../support/sample-image.ts";
+import { archiveBytes, buildSample, type SampleImage } from "../support/sample-image.ts";
 import { issuePair, makeDraft, type Pair, publish, type RunningServer, startServer } from "../server/running-server.ts";
 
 let folder: string;
@@ -54,17 +54,6 @@ async function sample(t: TestContext, name: string): Promise<SampleImage & { rea
   const own = join(folder, name);
   t.after(() => rm(own, { recursive: true, force: true }));
   return { ...(await buildSample(join(own, "layout"))), folder: own };
-}
-
-async function archiveBytes(image: { readonly layout: SampleImage["layout"]; readonly built: BuiltImage }): Promise<Buffer> {
-  const pieces: Uint8Array[] = [];
-  await writeImageArchive(image.layout, image.built, {
-    epochSeconds: sampleEpoch,
-    sink: (piece) => {
-      pieces.push(Buffer.from(piece));
-    },
-  });
-  return Buffer.concat(pieces);
 }
 
 test("C3, C12 an image archive in a release: skopeo lists, inspects and copies all its platforms with the customer's pair", async (t) => {

@@ -218,9 +218,16 @@ test("the generated documents are what Debian's tools read", async (t) => {
   if (!needClient(t, "dpkg-parsechangelog")) return;
   const folder = await temporaryFolder(t);
   const spec = sampleSpec();
-  await writeFile(join(folder, "changelog"), debChangelog(spec, ["Faster.", "Fixes a leak\nin the pool."]));
+  const older = { version: parseVersion("1.3.0-rc.1"), epochSeconds: spec.epochSeconds - 86_400, changes: [] };
+  const changes = ["Faster.", `Fixes a leak in the pool ${"of many words ".repeat(10)}`];
+  const changelog = debChangelog({ ...spec, changelog: [{ version: spec.version, epochSeconds: spec.epochSeconds, changes }, older] });
+  assert.ok(changelog.split("\n").every((line) => line.length < 80));
+  await writeFile(join(folder, "changelog"), changelog);
   const parsed = await run("dpkg-parsechangelog", "-l", join(folder, "changelog"));
   assert.match(parsed, /^Source: toy\nVersion: 1\.4\.0\nDistribution: stable\n/);
   assert.match(parsed, /Date: Tue, 14 Nov 2023 22:13:20 \+0000/);
-  assert.match(debCopyright(spec), /^License: Apache-2\.0$/m);
+  const all = await run("dpkg-parsechangelog", "-l", join(folder, "changelog"), "--all", "--format", "rfc822");
+  assert.deepEqual(all.match(/^Version: .*$/gm), ["Version: 1.4.0", "Version: 1.3.0~rc.1"]);
+  assert.match(debCopyright(spec, "the whole text"), /^License: Apache-2\.0\n On Debian systems the full text is in \/usr\/share\/common-licenses\/Apache-2\.0\.\n$/m);
+  assert.match(debCopyright({ ...spec, license: "Proprietary" }, "Ask us.\n\n  First.\n"), /^License: Proprietary\n Ask us\.\n \.\n   First\.\n$/m);
 });

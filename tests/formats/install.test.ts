@@ -15,7 +15,7 @@ const entriesOf = (version: string, conf: string): typeof sampleEntries =>
 const specOf = (version: string, conf = "port = 1\n"): ReturnType<typeof sampleSpec> =>
   sampleSpec({ version: parseVersion(version), scripts: loggingScripts, entries: entriesOf(version, conf) });
 
-test("C11 J3 dpkg installs, upgrades, removes and purges; scripts run with Debian's arguments and an edited conffile survives (regression 18, 19)", async (t) => {
+test("C11 J3 dpkg installs, upgrades, removes and purges; scripts run with Debian's arguments and an edited conffile survives (regression 15, 17, 18, 19)", async (t) => {
   if (!needRoot(t, "dpkg")) return;
   const root = await privateRoot(t);
   const folder = await temporaryFolder(t);
@@ -52,7 +52,25 @@ test("C11 J3 dpkg installs, upgrades, removes and purges; scripts run with Debia
   assert.equal(await root.exists("etc/toy/toy.conf"), false, "purge removes it");
 });
 
-test("C11 J3 rpm installs, upgrades and erases; scripts run with rpm's counts and an edited configuration survives (regression 18, 19, 24)", async (t) => {
+test("dpkg sets off a package's triggers: its own interest in a folder, and by name what it activates", async (t) => {
+  if (!needRoot(t, "dpkg")) return;
+  const root = await privateRoot(t);
+  const folder = await temporaryFolder(t);
+  const toy = sampleSpec({ entries: [], scripts: loggingScripts, triggers: { "interest-noawait": ["/usr/share/toy/plugins"], interest: ["toy-cache"] } });
+  const plugin = sampleSpec({ name: "plugin", entries: [file("/usr/share/toy/plugins/one", "1")] });
+  const caller = sampleSpec({ name: "caller", entries: [file("/usr/share/caller", "1")], triggers: { activate: ["toy-cache"] } });
+  await root.dpkg("-i", await debFile(folder, toy));
+  await root.takeLog();
+  await root.dpkg("-i", await debFile(folder, plugin));
+  assert.deepEqual(await root.takeLog(), ["postinstall triggered /usr/share/toy/plugins"]);
+  await root.dpkg("-i", await debFile(folder, caller));
+  assert.deepEqual(await root.takeLog(), ["postinstall triggered toy-cache"]);
+  for (const name of ["relative/path", "two words", "/trailing/", "-x", "/a//b", ""]) {
+    await assert.rejects(debFile(folder, { ...toy, triggers: { interest: [name] } }, { name: "refused.deb" }), { code: "recipe_invalid" }, name);
+  }
+});
+
+test("C11 J3 rpm installs, upgrades and erases; scripts run with rpm's counts and an edited configuration survives (regression 15, 17, 18, 19, 24)", async (t) => {
   if (!needRoot(t, "rpm")) return;
   const root = await privateRoot(t);
   const folder = await temporaryFolder(t);

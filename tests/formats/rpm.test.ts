@@ -85,7 +85,7 @@ test("the header range is that of createrepo: the bytes between lead with signat
   assert.equal(bytes.toString("hex", headerRange.end, headerRange.end + 3), "1f8b08", "then the gzip payload begins");
 });
 
-test("rpmbuild makes the same files, flags, modes, dependencies and scripts of the same content (golden)", async (t) => {
+test("rpmbuild makes the same files, flags, modes, dependencies and scripts of the same content (golden; regression 15, 24)", async (t) => {
   if (!needClient(t, "rpmbuild", "rpm")) return;
   const folder = await temporaryFolder(t);
   const spec = sampleSpec(full);

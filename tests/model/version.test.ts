@@ -8,6 +8,7 @@ import {
   apkVersion,
   compareVersions,
   debVersion,
+  fileVersion,
   isStable,
   lineOf,
   newestStable,
@@ -18,6 +19,7 @@ import {
   versionFromDescribe,
 } from "../../src/model/version.ts";
 import { needClient } from "../support/clients.ts";
+import { versionCases } from "./version-cases.ts";
 
 /** In ascending order. */
 const ordered = [
@@ -88,26 +90,13 @@ test("a git describe snapshot sorts after its tag and before the next patch", ()
   assert.equal(versionFromDescribe("v2.0.0-rc.1-3-gabc1234"), "2.0.0-rc.1.git.3.gabc1234");
 });
 
-test("each format has its own spelling, and an unknown word has no apk form", () => {
-  const table: readonly (readonly [string, string, string, string, string])[] = [
-    ["1.2.0", "1.2.0", "1.2.0", "1.2.0", "1.2.0"],
-    ["1.2.0-preview3", "1.2.0~preview3", "1.2.0~preview3", "1.2.0_pre3", "1.2.0-preview3"],
-    ["1.2.0-rc.1", "1.2.0~rc.1", "1.2.0~rc.1", "1.2.0_rc1", "1.2.0-rc.1"],
-    ["1.2.0-beta-x", "1.2.0~beta.x", "1.2.0~beta.x", "", "1.2.0-beta-x"],
-    ["1.2.1-git.5.gabc1234", "1.2.1~git.5.gabc1234", "1.2.1~git.5.gabc1234", "1.2.1_alpha5", "1.2.1-git.5.gabc1234"],
-    [
-      "2.0.0-rc.1.git.3.gabc1234",
-      "2.0.0~rc.1.git.3.gabc1234",
-      "2.0.0~rc.1.git.3.gabc1234",
-      "2.0.0_rc1_git3",
-      "2.0.0-rc.1.git.3.gabc1234",
-    ],
-    ["1.2.0+b1", "1.2.0", "1.2.0", "1.2.0", "1.2.0-b1"],
-  ];
-  for (const [text, deb, rpm, apk, oci] of table) {
+test("each format has its own spelling, and an unknown word has no apk form (regression 10, 21)", () => {
+  for (const { tag, version: text, deb, rpm, apk, oci, file } of versionCases) {
     const version = parseVersion(text);
-    assert.deepEqual([debVersion(version), rpmVersion(version), ociTag(version)], [deb, rpm, oci]);
-    if (apk === "") assert.throws(() => apkVersion(version), /has no apk form/);
+    assert.equal(versionFromDescribe(tag), version);
+    assert.deepEqual([debVersion(version), rpmVersion(version), ociTag(version), fileVersion(version)], [deb, rpm, oci, file]);
+    assert.doesNotMatch(file, /[~+]/, "regression 21");
+    if (apk === undefined) assert.throws(() => apkVersion(version), /has no apk form/);
     else assert.equal(apkVersion(version), apk);
   }
 });

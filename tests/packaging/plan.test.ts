@@ -85,7 +85,7 @@ test("archives are zip on windows and tar.gz elsewhere, unless their name says o
   assert.deepEqual(archives(zipped)[0], ["acme_v1.4.2_linux_x86_64.zip", "zip"]);
 });
 
-test("no artifact name holds ~ or +, in whatever version", () => {
+test("no artifact name holds ~ or +, in whatever version (regression 21)", () => {
   for (const version of ["1.2.0-preview3", "1.2.0-rc.1", "1.2.0+build.5", "1.2.1-git.5.gabc1234"]) {
     for (const name of namesOf(sampleRecipe, version)) assert.match(name, /^[A-Za-z0-9._-]+$/);
   }

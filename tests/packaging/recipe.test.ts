@@ -96,7 +96,7 @@ const mistakes: readonly (readonly [name: string, from: string | RegExp, to: str
     "two kinds of one entry",
     "{ link: acme }",
     "{ link: acme, directory: true }",
-    "slipway.yaml:20:25 packages.files /usr/bin/acme-link: needs exactly one of from, link and directory",
+    "slipway.yaml:20:25 packages.files /usr/bin/acme-link: needs exactly one of from, link, directory and ghost",
   ],
   [
     "an impossible dependency",

@@ -65,7 +65,7 @@ async function assertWhole(store: Store, acknowledged: readonly string[]): Promi
 }
 
 for (const database of ["SQLite", "PostgreSQL"] as const) {
-  test(`a publish killed at any moment leaves every published release whole and is completed by the next call (${database})`, async (t) => {
+  test(`a publish killed at any moment leaves every published release whole and is completed by the next call (regression 22, ${database})`, async (t) => {
     const databaseUrl = database === "PostgreSQL" ? await needPostgres(t) : undefined;
     if (database === "PostgreSQL" && databaseUrl === undefined) return;
     const dataDir = await mkdtemp(join(tmpdir(), "slipway-kill-"));

@@ -1,10 +1,15 @@
 /** The set-up files as text; real clients read them in apt-client.test.ts and yum-client.test.ts. */
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
+import { promisify } from "node:util";
 import { SlipwayError } from "../../src/model/errors.ts";
 import { parseVersion } from "../../src/model/version.ts";
 import { releaseIndex } from "../../src/repositories/release-index.ts";
-import { aptAuth, aptSources, curlLine, netrcLine, type SetupPlace, yumRepo } from "../../src/repositories/setup.ts";
+import { apkSetup, aptAuth, aptSources, curlLine, netrcLine, type SetupPlace, yumRepo } from "../../src/repositories/setup.ts";
 
 const place: SetupPlace = { baseUrl: "https://packages.coequal.example/", product: "coequal", channel: "stable" };
 const key = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQINBGkz\n=abcd\n-----END PGP PUBLIC KEY BLOCK-----\n";
@@ -45,6 +50,27 @@ test("the secret stands only where it was passed, and never in the command line"
   );
 });
 
+const apkKey = { keyFile: "slipway-0123456789abcdef.rsa.pub", publicText: "-----BEGIN PUBLIC KEY-----\nMIIC+/=\n-----END PUBLIC KEY-----\n" };
+
+test("apk's script sets key, repository and credentials, and run again with a new secret it replaces the old one alone", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "slipway-setup-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  await mkdir(join(folder, "etc/keys"), { recursive: true });
+  await writeFile(join(folder, ".netrc"), "machine other.example login a password b", { mode: 0o644 });
+  const run = async (secret: string): Promise<void> => {
+    const script = apkSetup(place, { ...pair, secret }, apkKey).replaceAll("/etc/apk", join(folder, "etc"));
+    await promisify(execFile)("/bin/sh", ["-eu", "-c", script], { env: { HOME: folder, PATH: process.env["PATH"] ?? "" } });
+  };
+  await run("old");
+  await run("new");
+  const netrc = "machine other.example login a password b\nmachine packages.coequal.example login SLW-1 password new\n";
+  assert.equal(await readFile(join(folder, ".netrc"), "utf8"), netrc);
+  assert.equal((await stat(join(folder, ".netrc"))).mode & 0o777, 0o600);
+  assert.equal(await readFile(join(folder, "etc/keys", apkKey.keyFile), "utf8"), apkKey.publicText);
+  const list = await readFile(join(folder, "etc/repositories.d/coequal-stable.list"), "utf8");
+  assert.equal(list, "https://packages.coequal.example/apk/coequal/stable\n");
+});
+
 test("an address or a word that would start another setting is refused", () => {
   const refused = (call: () => string): void => assert.throws(call, SlipwayError);
   for (const baseUrl of ["ftp://x", "https://user:secret@x", "https://x/?q=1", "https://x\nevil=1", "nothing"])
@@ -53,6 +79,8 @@ test("an address or a word that would start another setting is refused", () => {
   refused(() => aptAuth(place, { keyId: "a b", secret: "c" }));
   refused(() => curlLine(place, "a; rm -rf b"));
   refused(() => aptSources(place, "not a key"));
+  refused(() => apkSetup(place, pair, { ...apkKey, keyFile: "../x.rsa.pub" }));
+  refused(() => apkSetup(place, pair, { ...apkKey, publicText: "-----BEGIN PUBLIC KEY-----\nEND\nrm -rf /\n-----END PUBLIC KEY-----\n" }));
 });
 
 test("C3 the index says what each channel offers; latest follows the newest stable, whenever it was published", () => {

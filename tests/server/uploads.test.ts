@@ -194,7 +194,7 @@ test("a published version with other bytes is refused as immutable, in attach an
   assert.deepEqual([again.status, (again.body["error"] as { code: string }).code], [409, "immutable"]);
 });
 
-test("a draft that lacks a file of its sums is not published and stays invisible", async () => {
+test("a draft that lacks a file of its sums is not published and stays invisible (regression 22)", async () => {
   const files = await releaseFiles("coequal", "2.0.0");
   await running.admin("POST", "/products/coequal/releases", { version: "2.0.0", channel: "stable" });
   for (const file of files.filter(({ name }) => !name.endsWith(".rpm"))) {

@@ -30,6 +30,8 @@ export const debianPackages: readonly string[] = [
   "binutils", // ar, for debs
   "time", // peak memory in the benchmarks
   "curl",
+  "awscli", // the bucket API and ECR logins
+  "faketime", // clients with a wrong clock
 ];
 
 /** Installed besides for `npm test -- --slow`: too large for every run. */

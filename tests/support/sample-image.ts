@@ -8,7 +8,7 @@ import { fileBytes } from "../../src/io/spool.ts";
 import { parseTarget } from "../../src/model/target.ts";
 import { parseVersion } from "../../src/model/version.ts";
 import type { ImageBase } from "../../src/packaging/image-base.ts";
-import { type BuiltImage, buildImage } from "../../src/packaging/image-build.ts";
+import { type BuiltImage, buildImage, writeImageArchive } from "../../src/packaging/image-build.ts";
 import { systemEntries } from "../../src/packaging/image-files.ts";
 import { createImageLayout, type ImageLayout } from "../../src/packaging/image-layout.ts";
 import { type PlannedImage, planImage } from "../../src/packaging/image-plan.ts";
@@ -80,6 +80,18 @@ export async function buildSample(folder: string, change: Readonly<Record<string
     ...(base === undefined ? {} : { base }),
   });
   return { plan, layout, built };
+}
+
+/** The image as the archive that a release carries (`…-oci.tar`). */
+export async function archiveBytes(image: Pick<SampleImage, "layout" | "built">): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  await writeImageArchive(image.layout, image.built, {
+    epochSeconds: sampleEpoch,
+    sink: (piece) => {
+      pieces.push(Buffer.from(piece));
+    },
+  });
+  return Buffer.concat(pieces);
 }
 
 /** A bundle with the form of a CA's; nothing here reads the certificate itself. */

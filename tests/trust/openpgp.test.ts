@@ -146,7 +146,7 @@ test("a public key, two keys, and no key at all are key_invalid; no message repe
   assert.equal((await readPublicKeys(both)).length, 2);
 });
 
-test("an expired key and a key that certifies itself with SHA-1 are key_unfit for signing", async (t) => {
+test("an expired key and a key that certifies itself with SHA-1 are key_unfit for signing (regression 12)", async (t) => {
   if (!needClient(t, "gpg")) return;
   const folder = await gpgFolder(t);
   for (const [userId, algorithm, options, expiry] of [

@@ -1,6 +1,6 @@
 /** The hand-written signature packet of an rpm, judged by rpm on packages of our own writer. */
 import assert from "node:assert/strict";
-import { open, writeFile } from "node:fs/promises";
+import { open, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { enums, readSignature } from "openpgp";
@@ -9,7 +9,7 @@ import { generateOpenpgpKey, type OpenpgpSigningKey, readSigningKey } from "../.
 import { pinKeys, verifyDetached } from "../../src/trust/openpgp-verify.ts";
 import { signRpmHeader } from "../../src/trust/rpm-signature.ts";
 import { needClient } from "../support/clients.ts";
-import { gpgFolder } from "../support/gpg.ts";
+import { gpgFolder, gpgKey } from "../support/gpg.ts";
 import { printingPackage, writeTestRpm } from "../support/test-packages.ts";
 
 const created = new Date("2026-01-01T00:00:00Z");
@@ -33,7 +33,7 @@ function vendor(algorithm: string): { readonly key: OpenpgpSigningKey; readonly 
 }
 
 for (const algorithm of algorithms) {
-  test(`C13 rpmkeys -K with _pkgverify_level all accepts an rpm signed with ${algorithm}, and refuses it without the key or with a changed byte`, async (t) => {
+  test(`C13 rpmkeys -K with _pkgverify_level all accepts an rpm signed with ${algorithm}, and refuses it without the key or with a changed byte (regression 12)`, async (t) => {
     if (!needClient(t, "rpmkeys", "rpm")) return;
     const { key, publicKey } = vendor(algorithm);
     const folder = await gpgFolder(t);
@@ -72,6 +72,40 @@ for (const algorithm of algorithms) {
   });
 }
 
+for (const [customer, tag] of [
+  ["rsa3072", "RSAHEADER"],
+  ["ed25519", "DSAHEADER"],
+] as const) {
+  test(`C13 rpmsign --resign puts a customer's own ${customer} signature in our room, in place of ours or where there was none`, async (t) => {
+    if (!needClient(t, "rpmsign", "rpmkeys", "gpg")) return;
+    const { key } = vendor("rsa4096");
+    const folder = await gpgFolder(t);
+    const publicKey = await gpgKey(folder, { userId: "Customer <ops@customer.example>", algorithm: customer });
+    await folder.write("customer.asc", publicKey);
+    const database = join(folder.path, "db");
+    assert.equal((await folder.run(["rpmkeys", "--dbpath", database, "--import", "customer.asc"])).exitCode, 0);
+    const spec = printingPackage("acme", parseVersion("1.4.2"));
+    for (const [name, bytes] of [
+      ["signed.rpm", await writeTestRpm(spec, async (header) => signRpmHeader(header, key, released))],
+      ["unsigned.rpm", await writeTestRpm(spec)],
+    ] as const) {
+      await folder.write(name, bytes);
+      const defines = ["--define", "_gpg_name ops@customer.example", "--define", `_gpg_path ${join(folder.path, "home")}`];
+      const resigned = await folder.run(["rpmsign", ...defines, "--resign", name]);
+      assert.equal(resigned.exitCode, 0, resigned.stderr);
+      const after = await readFile(join(folder.path, name));
+      const [mainBefore, mainAfter] = [mainHeaderStart(bytes), mainHeaderStart(after)];
+      assert.equal(mainAfter, mainBefore, "the signature went into RESERVEDSPACE: nothing behind it moved");
+      assert.deepEqual(after.subarray(mainAfter), Buffer.from(bytes.subarray(mainBefore)), "main header and payload are untouched");
+      const checked = await folder.run(["rpmkeys", "--dbpath", database, "--define", "_pkgverify_level all", "-Kv", name]);
+      assert.equal(checked.exitCode, 0, checked.stdout + checked.stderr);
+      const other = tag === "RSAHEADER" ? "DSAHEADER" : "RSAHEADER";
+      const shown = await folder.run(["rpm", "--dbpath", database, "-qp", "--qf", `%{${tag}:pgpsig}|%{${other}:pgpsig}`, name]);
+      assert.match(shown.stdout, /^(RSA|EdDSA)\/SHA\d+, .*\|\(none\)$/);
+    }
+  });
+}
+
 test("gpgv accepts the packet as a detached signature over the header", async (t) => {
   if (!needClient(t, "gpg")) return;
   for (const algorithm of algorithms) {
@@ -95,6 +129,13 @@ test("a hundred headers signed with Ed25519 all verify: numbers with leading zer
     assert.equal((await verifyDetached({ data, signature: packet, keyring, now })).kind, "good", `header ${index}`);
   }
 });
+
+/** Where the main header begins: behind the lead (96 bytes) and the signature header, padded to eight. */
+function mainHeaderStart(rpm: Uint8Array): number {
+  const view = new DataView(rpm.buffer, rpm.byteOffset);
+  const size = 16 + view.getUint32(96 + 8) * 16 + view.getUint32(96 + 12);
+  return 96 + Math.ceil(size / 8) * 8;
+}
 
 /** Types of the hashed subpackets with their critical bit. */
 function hashedTypes(packet: Uint8Array): readonly number[] {

@@ -157,10 +157,10 @@ test("51 inplace: killed between the two renames, recovery finishes the files be
   const versions = await Promise.all(["bin/toy", "bin/toyctl"].map(async (path) => /1\.[45]\.\d/.exec(await readFile(join(site.root, path), "utf8"))?.[0]));
   assert.deepEqual(new Set(versions), new Set(["1.4.2", "1.5.0"]), "it is half old and half new");
   assert.equal(await site.running(), undefined, "and nothing runs");
-  assert.equal(await (await site.updater()).finishFiles(), true);
+  assert.equal(await (await site.updater()).beforeStart(), "finished");
   assert.equal(await site.live(), "1.5.0");
   assert.equal(await site.running(), undefined, "finishing the files starts nothing");
-  assert.equal(await (await site.updater()).finishFiles(), false);
+  assert.equal(await (await site.updater()).beforeStart(), "counted");
   const result = await runCommand(plainRun(site, "resume"), { timeoutMs: 30_000 });
   assert.equal(result.exitCode, 0, result.stderr);
   assert.equal(await site.running(), "1.5.0");
@@ -203,7 +203,7 @@ test("51 a service that asks before its start is not held up by the updater that
   const { site } = await field(t, { strategy: "inplace" });
   const lock = await acquireLock(site.updates, "install", { waitMs: 0 });
   const began = performance.now();
-  assert.equal(await (await site.updater()).finishFiles(), false);
+  assert.equal(await (await site.updater()).beforeStart(), "nothing");
   assert.ok(performance.now() - began < 2000);
   await lock.release();
 });

@@ -1,0 +1,45 @@
+/** `slipway upgrade guard install` and `slipway guard exec`: words and printing, no rules of their own. */
+import { resolve } from "node:path";
+import { SlipwayError } from "../model/errors.ts";
+import { applyGuard, planGuard } from "../updater/guard-install.ts";
+import { findInstallation, type Installation, loadInstallation } from "../updater/installation.ts";
+import { thisMachine } from "../updater/machine.ts";
+import { supervise } from "../updater/supervisor.ts";
+import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
+import { watchUpdater } from "./upgrade.ts";
+
+async function installationOf({ options, cwd }: Invocation): Promise<Installation> {
+  return loadInstallation(await findInstallation(textOption(options, "installation"), cwd));
+}
+
+/** bin/slipway of the copy that runs. */
+const thisSlipway = resolve(import.meta.dirname, "../../bin/slipway");
+
+export const runGuardInstall: CommandRun = async (invocation) => {
+  const { options, output, cwd } = invocation;
+  const [hasSystemd, hasShell] = [flagOption(options, "systemd"), flagOption(options, "shell")];
+  if (!hasSystemd && !hasShell) throw new SlipwayError("usage", "name --systemd, --shell or both");
+  const installation = await installationOf(invocation);
+  const plan = planGuard({
+    installation,
+    hasSystemd,
+    hasShell,
+    slipway: resolve(cwd, textOption(options, "slipway") ?? thisSlipway),
+    unitDir: resolve(cwd, textOption(options, "unitDir") ?? "/etc/systemd/system"),
+  });
+  const isDry = flagOption(options, "dryRun");
+  if (!isDry) await applyGuard(plan, installation);
+  output.result({ shellGuard: plan.shellGuard ?? null, files: plan.units?.files ?? [], isApplied: !isDry });
+  for (const { path, text } of plan.units?.files ?? []) output.line(isDry ? `# ${path}\n${text}` : `wrote ${path}`);
+  if (plan.shellGuard !== undefined) output.line(`${isDry ? "# would copy" : "copied"} the shell guard to ${plan.shellGuard}`);
+  return 0;
+};
+
+export const runGuardExec: CommandRun = async (invocation) => {
+  const { args, output, signal, env } = invocation;
+  const installation = await installationOf(invocation);
+  if (installation.service?.supervisor !== true) {
+    throw new SlipwayError("installation_invalid", "guard exec needs service: { supervisor: true }", { place: installation.place });
+  }
+  return supervise({ installation, machine: { ...thisMachine(watchUpdater(output)), env }, argv: args, signal });
+};

@@ -1,0 +1,77 @@
+/** Who signed a request of the AWS protocols: the pair behind the key id, once the signature is proved with one of its live secrets. */
+import type { FastifyReply, FastifyRequest } from "fastify";
+import type { CustomerPrincipal } from "../access/principal.ts";
+import {
+  checkSigningTime,
+  emptyPayload,
+  type PresentedSignature,
+  readQuery,
+  readSignature,
+  type SignedRequest,
+  signingSecret,
+  unsignedPayload,
+} from "../access/signature-v4.ts";
+import { unseal } from "../store/key-encryption-key.ts";
+import { recordFailure } from "./caller.ts";
+import type { ServerContext } from "./context.ts";
+import { s3Refusal } from "./s3-errors.ts";
+
+export type SignedCall = { readonly context: ServerContext; readonly request: FastifyRequest; readonly reply: FastifyReply };
+
+export type SignedCaller = {
+  readonly principal: CustomerPrincipal;
+  readonly signature: PresentedSignature;
+  /** The secret that signed: an ECR token carries the pair on. */
+  readonly secret: string;
+  readonly signed: SignedRequest;
+};
+
+/** Such requests are told by their signature, before their path: one host serves every protocol. `AWS …` is the signature before version 4. */
+export function isSigned(request: { readonly headers: { readonly authorization?: string | undefined }; readonly url?: string | undefined }): boolean {
+  const { authorization } = request.headers;
+  if (authorization !== undefined) return authorization.startsWith("AWS");
+  return request.url?.includes("X-Amz-Signature=") === true;
+}
+
+/** The request as it was signed. A front that terminates TLS must pass the Host on, or be a trusted proxy that names it. */
+export function signedRequest(request: FastifyRequest): SignedRequest {
+  const { url, method, headers, host } = request;
+  const question = url.indexOf("?");
+  return {
+    method,
+    path: question < 0 ? url : url.slice(0, question),
+    query: readQuery(question < 0 ? "" : url.slice(question + 1)),
+    headers: { ...headers, host },
+  };
+}
+
+/**
+ * Throws S3's refusals: malformed, too skewed, InvalidAccessKeyId (unknown, revoked or expired alike), SignatureDoesNotMatch; and
+ * `rate_limited` for a flood of wrong ones. `payloadHash` is the body's own where it was read; else what the sender says it is.
+ */
+export async function requireSigner(call: SignedCall, options: { readonly services: readonly string[]; readonly payloadHash?: string }): Promise<SignedCaller> {
+  const { context, request } = call;
+  const signed = signedRequest(request);
+  const signature = readSignature(signed);
+  const now = context.store.clock.now();
+  if (!options.services.includes(signature.service)) {
+    throw s3Refusal("AuthorizationHeaderMalformed", `Credential should be scoped to correct service: '${options.services.join("' or '")}'.`);
+  }
+  checkSigningTime(signature, now);
+  const found = await context.authenticator.findSealed({ keyId: signature.keyId, now });
+  const secrets = (found?.secrets ?? []).map(({ envelope, context: name }) => unseal(context.kek, envelope, name));
+  const secret = signingSecret({ request: signed, signature, payloadHash: options.payloadHash ?? claimedPayload(signed, signature), secrets });
+  if (found !== undefined && secret !== undefined) return { principal: found.principal, signature, secret, signed };
+  await recordFailure(context, { kind: "pair", keyId: signature.keyId, secret: "" }, { ...call, protocol: signature.service, status: 403 });
+  throw found === undefined
+    ? s3Refusal("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
+    : s3Refusal("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your key and signing method.");
+}
+
+function claimedPayload(signed: SignedRequest, signature: PresentedSignature): string {
+  const claimed = signed.headers["x-amz-content-sha256"];
+  if (typeof claimed === "string") return claimed;
+  if (signature.kind === "query") return unsignedPayload;
+  if (signature.service === "s3") throw s3Refusal("InvalidRequest", "Missing required header for this request: x-amz-content-sha256");
+  return emptyPayload;
+}

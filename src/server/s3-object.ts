@@ -1,0 +1,115 @@
+/** One object of a bucket: HEAD and GET with ranges and preconditions, its bytes sent from here (the AWS CLI follows no redirect), every pull audited. */
+import { actorOf } from "../access/principal.ts";
+import { digestHex } from "../model/digest.ts";
+import { SlipwayError } from "../model/errors.ts";
+import { type BucketFile, type BucketTree, viewPath } from "../releases/bucket-tree.ts";
+import { type DownloadTree, downloadTrees, type ResolvedGone } from "../releases/resolve.ts";
+import type { AuditEvent } from "../store/audit-events.ts";
+import { answerFor, type ConditionalHeaders, wholeSeconds } from "./conditional.ts";
+import type { SignedCall, SignedCaller } from "./s3-caller.ts";
+import { s3Refusal } from "./s3-errors.ts";
+import { type Delivery, sendBody } from "./send.ts";
+
+export type ObjectRequest = { readonly call: SignedCall; readonly caller: SignedCaller; readonly tree: BucketTree; readonly key: string };
+
+/** Throws NoSuchKey (410 for a version that is gone), PreconditionFailed, `range_invalid`. */
+export async function sendObject(wanted: ObjectRequest): Promise<void> {
+  const { call, caller, tree } = wanted;
+  const file = await findObject(wanted);
+  const { method } = call.request;
+  const conditions = file.isImmutable ? call.request.headers : exactDates(call.request.headers, file.modifiedAt);
+  const entityTag = `"${digestHex(file.digest)}"`;
+  const answer = answerFor(method, conditions, { entityTag, lastModified: file.modifiedAt, size: file.size });
+  if (answer.kind === "precondition-failed") throw s3Refusal("PreconditionFailed", "At least one of the pre-conditions you specified did not hold");
+  const record = (delivery: Delivery, result: "complete" | "aborted"): Promise<void> =>
+    call.context.audit.record({
+      ...pullEvent(wanted),
+      version: file.artifact?.version,
+      artifact: file.artifact?.name,
+      result,
+      status: delivery.status,
+      bytes: delivery.bytes,
+      detail: delivery.range,
+    });
+  await sendBody({
+    context: call.context,
+    reply: call.reply,
+    body: { ...file, headers: { "x-amz-request-id": call.request.id, ...(answer.kind === "whole" ? checksum(call, file) : {}) } },
+    conditions,
+    protocol: "s3",
+    beforeLast: async (delivery) => {
+      await record(delivery, "complete");
+      if (delivery.range === undefined) call.context.bucketLeases.delivered(readerOf(call, caller), tree.product, file);
+    },
+    onAborted: (delivery) => record(delivery, "aborted"),
+  });
+}
+
+/** One machine of one pair. */
+export function readerOf(call: SignedCall, caller: SignedCaller): string {
+  return `${caller.principal.keyId} ${call.request.ip}`;
+}
+
+async function findObject(wanted: ObjectRequest): Promise<BucketFile> {
+  const { call, caller, tree, key } = wanted;
+  const { context } = call;
+  const isLook = call.request.method === "HEAD";
+  const file = context.bucketLeases.find({ reader: readerOf(call, caller), tree, key, isLook });
+  if (file !== undefined) return file;
+  const [root, ...rest] = viewPath(key).split("/");
+  const known = downloadTrees.find((candidate): candidate is DownloadTree => candidate === root);
+  const found = known === undefined ? undefined : await context.resolver.resolve({ product: tree.product, tree: known, path: rest.join("/") });
+  // An index that an older snapshot lists under its own checksum: a sync that began before the last publication still asks for it.
+  if (found?.kind === "file" && found.isImmutable) return { ...found, key };
+  if (found?.kind === "gone") throw await goneError(wanted, found);
+  throw s3Refusal("NoSuchKey", "The specified key does not exist.");
+}
+
+/** Retired or withdrawn: who still asks for it is worth knowing, and the answer names what to take instead (C6). */
+async function goneError(wanted: ObjectRequest, gone: ResolvedGone): Promise<SlipwayError> {
+  const { version, state, replacement } = gone;
+  if (wanted.call.request.method === "GET") {
+    await wanted.call.context.audit.record({ ...pullEvent(wanted), version, result: "gone", status: 410, bytes: 0, detail: state });
+  }
+  const reason = state === "withdrawn" ? "was withdrawn by the vendor" : "is no longer kept";
+  return new SlipwayError("gone", `Gone - ${wanted.tree.product} ${version} ${reason}${replacement === undefined ? "" : `; use ${replacement} instead`}`);
+}
+
+function pullEvent({ call, caller, tree }: ObjectRequest): Omit<AuditEvent, "result"> {
+  const { principal } = caller;
+  const { url, ip, headers } = call.request;
+  return {
+    actor: actorOf(principal),
+    action: "download",
+    customer: principal.customerName,
+    keyId: principal.keyId,
+    product: tree.product,
+    path: url.split("?")[0], // a presigned query would be good for others
+    protocol: "s3",
+    address: ip,
+    client: headers["user-agent"],
+  };
+}
+
+/**
+ * The dates of files that change run backwards (bucket-tree.ts), so "since" cannot be a comparison: the very date that was given out is
+ * known, any other is another content.
+ */
+function exactDates(headers: ConditionalHeaders, modifiedAt: Date): ConditionalHeaders {
+  const isSame = (text: string | undefined): boolean => text !== undefined && Date.parse(text) === wholeSeconds(modifiedAt) * 1000;
+  return {
+    "if-none-match": headers["if-none-match"],
+    "if-range": headers["if-range"],
+    range: headers.range,
+    "if-modified-since": isSame(headers["if-modified-since"]) ? headers["if-modified-since"] : undefined,
+    // A date before all others fails whatever stands there.
+    "if-unmodified-since": headers["if-unmodified-since"] === undefined || isSame(headers["if-unmodified-since"]) ? undefined : new Date(0).toUTCString(),
+    "if-match": headers["if-match"],
+  };
+}
+
+/** Clients that ask for it check the whole body against it. */
+function checksum(call: SignedCall, file: BucketFile): Readonly<Record<string, string>> {
+  if (call.request.headers["x-amz-checksum-mode"] !== "ENABLED") return {};
+  return { "x-amz-checksum-sha256": Buffer.from(digestHex(file.digest), "hex").toString("base64"), "x-amz-checksum-type": "FULL_OBJECT" };
+}

@@ -1,0 +1,73 @@
+/** rpm, and dnf where it is there: Fedora, Red Hat, SUSE and their kin. */
+import { readRpm } from "../formats/rpm-read.ts";
+import { SlipwayError } from "../model/errors.ts";
+import { rpmVersion } from "../model/version.ts";
+import type { Machine } from "./machine.ts";
+import { askPackages, changePackages, lastWords, packageFailure, requirePackages } from "./package-command.ts";
+import type { PackageManager } from "./package-manager.ts";
+
+/** dnf 4 waits for another one without end unless told otherwise (dnf.conf(5), exit_on_lock). */
+const dnfOptions = ["-y", "-q", "--setopt=exit_on_lock=True"] as const;
+/** The operator may change configuration and times; nothing else of a package's files (rpm(8), verify options). */
+const verifyOptions = ["--nodeps", "--noscripts", "--noconfig", "--noghost", "--nomtime", "--nocaps"] as const;
+
+export function rpmManager(machine: Machine): PackageManager {
+  const hasDnf = async (): Promise<boolean> =>
+    askPackages(machine, ["dnf", "--version"]).then(
+      (result) => result.exitCode === 0,
+      () => false, // rpm alone
+    );
+
+  return {
+    kind: "rpm",
+    artifactKind: "rpm",
+    spell: rpmVersion,
+
+    owners: async (paths) => {
+      const owners = new Map<string, string>();
+      for (const path of paths) {
+        const result = await askPackages(machine, ["rpm", "-qf", "--queryformat", "%{NAME}\n", "--", path]);
+        const [name] = result.stdout.split("\n");
+        if (result.exitCode === 0 && name !== undefined && name !== "") owners.set(path, name);
+      }
+      return owners;
+    },
+
+    installed: async (name) => {
+      const result = await askPackages(machine, ["rpm", "-q", "--queryformat", "%{VERSION}\n", "--", name]);
+      if (result.exitCode !== 0) return undefined;
+      const versions = result.stdout.split("\n").filter((line) => line !== "");
+      const [version] = versions;
+      if (version === undefined) return undefined;
+      // A transaction that was cut leaves two versions in the database, or files that are not those of the one recorded.
+      const verified = await askPackages(machine, ["rpm", "-V", ...verifyOptions, "--", name]);
+      const isWhole = versions.length === 1 && verified.exitCode === 0;
+      return { version, isWhole, areFilesWhole: isWhole };
+    },
+
+    identify: async (source) => {
+      const { name, version } = await readRpm(source);
+      return { name, version };
+    },
+
+    rehearse: async (file) => {
+      const result = await changePackages(machine, ["rpm", "-U", "--test", "--nosignature", "--", file]);
+      // Under dnf, missing dependencies may come from its repositories.
+      if (result.exitCode !== 0 && !(await hasDnf())) throw new SlipwayError("conflict", `rpm would not install ${file}: ${lastWords(result)}`);
+    },
+
+    install: async (file, { isOlder }) => {
+      const direct = ["rpm", "-U", "--nosignature", ...(isOlder ? ["--oldpackage"] : []), "--replacepkgs", "--", file];
+      if (!(await hasDnf())) return requirePackages(machine, direct);
+      const argv = ["dnf", ...dnfOptions, "--nogpgcheck", isOlder ? "downgrade" : "install", file]; // we have compared its bytes with what was signed
+      const result = await changePackages(machine, argv);
+      if (result.exitCode === 0) return;
+      // Without a network dnf cannot read its repositories, which a package whose needs are met does not want.
+      machine.observe({ event: "warning", text: `dnf: ${lastWords(result)}; rpm tries it alone` });
+      const second = await changePackages(machine, direct);
+      if (second.exitCode !== 0) throw packageFailure(direct, second);
+    },
+
+    remove: (name) => requirePackages(machine, ["rpm", "-e", "--", name]),
+  };
+}
