@@ -57,7 +57,9 @@ export const run: CommandRun = async (invocation) => {
     },
     onKept: (names) => {
       progress.end();
-      output.note(`${names.length} finished ${names.length === 1 ? "artifact is" : "artifacts are"} kept: the next build of ${plan.version} goes on from there`);
+      output.note(
+        `${names.length} finished ${names.length === 1 ? "artifact is" : "artifacts are"} kept: the next build of ${plan.version} goes on from there`,
+      );
       output.event({ event: "kept", names });
     },
   });

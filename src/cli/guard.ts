@@ -1,4 +1,4 @@
-/** `slipway upgrade guard install` and `slipway guard exec`: words and printing, no rules of their own. */
+/** `slipway guard install` and `slipway guard exec`: words and printing, no rules of their own. */
 import { resolve } from "node:path";
 import { SlipwayError } from "../model/errors.ts";
 import { applyGuard, planGuard } from "../updater/guard-install.ts";

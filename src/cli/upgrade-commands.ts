@@ -50,7 +50,7 @@ export const upgradeCommands: readonly CommandRow[] = [
     name: "upgrade resume",
     summary: "Bring an interrupted upgrade to its end",
     description:
-      "After a crash or a power cut, by hand, at boot or from a timer (with --if-needed). With --before-start it is the guard, called right before the product starts (`slipway upgrade guard install` writes that into the unit): while no updater runs it finishes files that are half old and half new, counts the start, or puts the old version back when the tries are used up; the rest is left to the next resume.",
+      "After a crash or a power cut, by hand, at boot or from a timer (with --if-needed). With --before-start it is the guard, called right before the product starts (`slipway guard install` writes that into the unit): while no updater runs it finishes files that are half old and half new, counts the start, or puts the old version back when the tries are used up; the rest is left to the next resume.",
     options: [
       installationOption,
       { flags: "--if-needed", text: "exit 0 where there is nothing to resume" },
@@ -79,7 +79,7 @@ export const upgradeCommands: readonly CommandRow[] = [
     load: async () => ({ run: (await import("./upgrade.ts")).runStatus }),
   },
   {
-    name: "upgrade guard install",
+    name: "guard install",
     summary: "Let something outside of the new version count its starts and go back",
     description:
       "With --systemd: a drop-in that calls the guard before each start, and a unit that resumes at boot and when the service has failed for good. With --shell: the guard is a shell script that needs no Node (strategy versions). Repeat it after moving slipway.",
@@ -91,7 +91,7 @@ export const upgradeCommands: readonly CommandRow[] = [
       { flags: "--unit-dir <folder>", text: "where units go", default: "/etc/systemd/system" },
       { flags: "--dry-run", text: "print the files and stop" },
     ],
-    examples: ["slipway upgrade guard install --systemd", "slipway upgrade guard install --systemd --shell --dry-run"],
+    examples: ["slipway guard install --systemd", "slipway guard install --systemd --shell --dry-run"],
     load: async () => ({ run: (await import("./guard.ts")).runGuardInstall }),
   },
   {

@@ -68,7 +68,8 @@ export async function readMergedTags(
   const isShallow = await git(["rev-parse", "--is-shallow-repository"]);
   // An annotated tag's commit stands behind the star.
   const format = "--format=%(refname:strip=2) %(committerdate:unix) %(*committerdate:unix)";
-  const listed = isShallow === undefined ? undefined : await git(["for-each-ref", "--merged=HEAD", format, ...tagPatterns.map((pattern) => `refs/tags/${pattern}`)]);
+  const listed =
+    isShallow === undefined ? undefined : await git(["for-each-ref", "--merged=HEAD", format, ...tagPatterns.map((pattern) => `refs/tags/${pattern}`)]);
   if (listed === undefined) return undefined;
   const tags = listed.split("\n").flatMap((line) => {
     const [tag = "", ...times] = line.split(" ").filter((word) => word !== "");

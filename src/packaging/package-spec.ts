@@ -78,7 +78,7 @@ export async function packageSpec(planned: PlannedPackage, context: PackageConte
 
 /** Without the keys that the recipe does not have. */
 function givenTriggers(triggers: NonNullable<NonNullable<Recipe["packages"]>["triggers"]>): DebTriggers {
-  return Object.fromEntries(Object.entries(triggers).filter(([, names]) => names !== undefined)) as DebTriggers;
+  return Object.fromEntries(Object.entries(triggers).filter(([, names]) => names !== undefined));
 }
 
 /** What was found on the disk, as package and image writers take it. */

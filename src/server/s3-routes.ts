@@ -90,6 +90,7 @@ export async function registerBucketRoutes(app: FastifyInstance, context: Server
       method: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
       url: "*",
       constraints,
+      schema: { hide: true }, // the API is AWS's own, and documented there
       handler: async (request: FastifyRequest, reply: FastifyReply) => {
         const call = { context, request, reply };
         if (request.method === "POST" && request.headers["x-amz-target"] !== undefined) await answerLogin(call);

@@ -7,7 +7,7 @@ import { askPackages, changePackages, lastWords, requirePackages } from "./packa
 import type { PackageManager } from "./package-manager.ts";
 
 /** apk waits for the lock this long, in seconds (apk(8), --wait). */
-const waitOptions = ["--wait", "30"] as const;
+const waitOptions = ["--wait", "10"] as const;
 
 /** `name-1.5.0_rc1-r0`; a name may hold dashes, a version begins with a digit after one. */
 const installedPattern = /^(.+)-(\d[^-]*)-r\d+$/;

@@ -7,7 +7,7 @@ import { askPackages, changePackages, lastWords, packageFailure, requirePackages
 import type { PackageManager } from "./package-manager.ts";
 
 /** How long apt itself waits for another one (apt.conf(5), DPkg::Lock::Timeout; apt 1.9.11). */
-const lockWaitSeconds = 30;
+const lockWaitSeconds = 10;
 /** Without these, dpkg asks about a changed configuration file and dies half-configured when nobody answers (dpkg(1), measured). */
 const keepConfiguration = ["--force-confdef", "--force-confold"] as const;
 const aptOptions = [
@@ -27,6 +27,9 @@ const upstreamOf = (full: string): string => full.replace(/^\d+:/, "").replace(/
 /** States in which every file of one version is on disk (dpkg(1), "package states"). */
 const unpackedStates: ReadonlySet<string> = new Set(["unpacked", "half-configured", "triggers-awaited", "triggers-pending", "installed"]);
 const doneStates: ReadonlySet<string> = new Set(["triggers-awaited", "triggers-pending", "installed"]);
+
+/** Below what a command line can hold. */
+const pathsAtOnce = 200;
 
 export function dpkgManager(machine: Machine): PackageManager {
   const hasApt = async (): Promise<boolean> =>
@@ -55,11 +58,13 @@ export function dpkgManager(machine: Machine): PackageManager {
       // With a merged /usr, older packages know the path without it.
       const spellings = new Map(paths.flatMap((path) => [[path, path] as const, ...(path.startsWith("/usr/") ? [[path.slice(4), path] as const] : [])]));
       const patterns = [...spellings.keys()].map((path) => path.replaceAll(/[\\*?[\]]/g, "\\$&"));
-      const result = await askPackages(machine, ["dpkg-query", "--search", "--", ...patterns]); // exit 1 where one of them is not found
-      for (const line of result.stdout.split("\n")) {
-        const [, names, found] = /^(?!diversion by )(\S+(?:, \S+)*): (\/.*)$/.exec(line) ?? [];
-        const path = found === undefined ? undefined : spellings.get(found);
-        if (names !== undefined && path !== undefined) owners.set(path, (names.split(", ")[0] ?? "").split(":")[0] ?? "");
+      for (let start = 0; start < patterns.length; start += pathsAtOnce) {
+        const argv = ["dpkg-query", "--search", "--", ...patterns.slice(start, start + pathsAtOnce)]; // exit 1 where one of them is not found
+        for (const line of (await askPackages(machine, argv)).stdout.split("\n")) {
+          const [, names, found] = /^(?!diversion by )(\S+(?:, \S+)*): (\/.*)$/.exec(line) ?? [];
+          const path = found === undefined ? undefined : spellings.get(found);
+          if (names !== undefined && path !== undefined) owners.set(path, (names.split(", ")[0] ?? "").split(":")[0] ?? "");
+        }
       }
       return owners;
     },

@@ -28,9 +28,10 @@ export function planGuard(options: {
 
 /** Does what the plan says. It may be repeated; an older drop-in is replaced. */
 export async function applyGuard(plan: GuardPlan, installation: Installation): Promise<void> {
+  // The folder's being there makes the updater keep guard/trial.env.
+  const directory = await prepareStateDirectory(installation.stateDir);
+  await ensurePrivate(directory.guard);
   if (plan.shellGuard !== undefined) {
-    const directory = await prepareStateDirectory(installation.stateDir);
-    await ensurePrivate(directory.guard);
     await writeFileAtomic(plan.shellGuard, await readFile(new URL("./guard.sh", import.meta.url)), { mode: 0o755 });
   }
   if (plan.units === undefined) return;

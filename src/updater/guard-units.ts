@@ -1,5 +1,5 @@
-/** The systemd side of the guard: a drop-in that calls it before each start, and a unit that resumes at boot and after a final failure. */
-import { isAbsolute } from "node:path";
+/** The systemd side of the guard: a drop-in that calls it before each start, and a unit that resumes a trial at boot, after a start that no updater made, and after a final failure. */
+import { isAbsolute, join } from "node:path";
 import { SlipwayError } from "../model/errors.ts";
 import type { Installation } from "./installation.ts";
 import { stateDirectoryOf } from "./state-directory.ts";
@@ -14,8 +14,7 @@ export type GuardUnits = {
 
 /** A word of an Exec line: `%` and `$` would be expanded, quotes and white space split it (systemd.syntax(7), systemd.service(5)). */
 function word(text: string): string {
-  if ([...text].some((character) => character.charCodeAt(0) < 32))
-    throw new SlipwayError("installation_invalid", `${JSON.stringify(text)} cannot stand in a unit`);
+  if (text.split("").some((unit) => unit.charCodeAt(0) < 32)) throw new SlipwayError("installation_invalid", `${JSON.stringify(text)} cannot stand in a unit`);
   return `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("%", "%%").replaceAll("$", "$$$$")}"`;
 }
 
@@ -38,8 +37,9 @@ export function guardUnits(options: {
   const { tries, deadline_seconds: deadline, bake_seconds: bake } = installation.health;
   const call = (...words: readonly string[]): string => [slipway, "upgrade", "resume", ...words, "--installation", installation.place].map(word).join(" ");
   const before = shellGuard === undefined ? call("--before-start") : [shellGuard, stateDirectoryOf(installation.stateDir).path].map(word).join(" ");
+  const trialFile = join(stateDirectoryOf(installation.stateDir).guard, "trial.env");
   const seconds = Math.ceil((deadline + bake) * (tries + 1));
-  const dropIn = `# Written by slipway upgrade guard install; run it again instead of changing this.
+  const dropIn = `# Written by slipway guard install; run it again instead of changing this.
 [Unit]
 # All tries of a new version, one start of the old one, and one to spare; then the unit below takes over.
 StartLimitIntervalSec=${seconds}
@@ -48,11 +48,15 @@ OnFailure=${resumeUnit}
 
 [Service]
 ExecStartPre=+${before}
+# Somebody must watch a version that is on trial; where an updater does, this one steps back.
+ExecStartPost=-+systemctl start --no-block ${resumeUnit}
 `;
-  const resume = `# Written by slipway upgrade guard install; run it again instead of changing this.
+  const resume = `# Written by slipway guard install; run it again instead of changing this.
 [Unit]
 Description=Finish or undo an interrupted upgrade of ${installation.product}
 After=network.target ${service}
+# Only a switched or half-switched installation is for this unit; an interrupted download waits for the operator's timer.
+ConditionPathExists=${trialFile.replaceAll("%", "%%")}
 
 [Service]
 Type=oneshot

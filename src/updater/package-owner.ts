@@ -2,6 +2,7 @@
 import { SlipwayError } from "../model/errors.ts";
 import { apkManager } from "./apk-manager.ts";
 import { dpkgManager } from "./dpkg-manager.ts";
+import { lstatIfThere } from "./file-tree.ts";
 import type { Machine } from "./machine.ts";
 import { type PackageManager, type PackageManagerKind, packageManagerKinds } from "./package-manager.ts";
 import { rpmManager } from "./rpm-manager.ts";
@@ -26,11 +27,13 @@ export async function presentManagers(machine: Machine): Promise<readonly Packag
   return found;
 }
 
-/** Every path of `paths` that a package owns, with the package's name. */
-export async function ownersOf(machine: Machine, paths: readonly string[]): Promise<ReadonlyMap<string, string>> {
+/** Every path of `paths` that is there and that a package owns, with the package's name. */
+async function ownersOf(machine: Machine, paths: readonly string[]): Promise<ReadonlyMap<string, string>> {
   const owners = new Map<string, string>();
-  if (paths.length === 0) return owners;
-  for (const manager of await presentManagers(machine)) for (const [path, name] of await manager.owners(paths)) owners.set(path, name);
+  const present: string[] = [];
+  for (const path of paths) if ((await lstatIfThere(path)) !== undefined) present.push(path);
+  if (present.length === 0) return owners;
+  for (const manager of await presentManagers(machine)) for (const [path, name] of await manager.owners(present)) owners.set(path, name);
   return owners;
 }
 

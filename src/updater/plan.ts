@@ -138,17 +138,13 @@ function strategyWords(
   { strategy, packaged }: SettledInstallation,
   to: { version: string; files: number },
 ): { readonly place: string; readonly replace: string } {
-  switch (strategy) {
-    case "versions":
-      return { place: `unpack into versions/${to.version}`, replace: `lead current to versions/${to.version}` };
-    case "inplace":
-      return { place: `put ${to.files} new files beside the live ones`, replace: `rename ${to.files} files over the live ones` };
-    case "package":
-      return {
-        place: `let ${packaged?.kind ?? ""} rehearse the package`,
-        replace: `let ${packaged?.kind ?? ""} install the package; changed configuration stays`,
-      };
-  }
+  const manager = packaged?.kind ?? "";
+  const words = {
+    versions: { place: `unpack into versions/${to.version}`, replace: `lead current to versions/${to.version}` },
+    inplace: { place: `put ${to.files} new files beside the live ones`, replace: `rename ${to.files} files over the live ones` },
+    package: { place: `let ${manager} rehearse the package`, replace: `let ${manager} install the package; changed configuration stays` },
+  } as const;
+  return words[strategy];
 }
 
 /** What an upgrade would do, in the order in which it would do it. */

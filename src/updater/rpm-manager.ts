@@ -11,6 +11,9 @@ const dnfOptions = ["-y", "-q", "--setopt=exit_on_lock=True"] as const;
 /** The operator may change configuration and times; nothing else of a package's files (rpm(8), verify options). */
 const verifyOptions = ["--nodeps", "--noscripts", "--noconfig", "--noghost", "--nomtime", "--nocaps"] as const;
 
+/** Below what a command line can hold. */
+const pathsAtOnce = 200;
+
 export function rpmManager(machine: Machine): PackageManager {
   const hasDnf = async (): Promise<boolean> =>
     askPackages(machine, ["dnf", "--version"]).then(
@@ -25,10 +28,16 @@ export function rpmManager(machine: Machine): PackageManager {
 
     owners: async (paths) => {
       const owners = new Map<string, string>();
-      for (const path of paths) {
-        const result = await askPackages(machine, ["rpm", "-qf", "--queryformat", "%{NAME}\n", "--", path]);
-        const [name] = result.stdout.split("\n");
-        if (result.exitCode === 0 && name !== undefined && name !== "") owners.set(path, name);
+      for (let start = 0; start < paths.length; start += pathsAtOnce) {
+        const some = paths.slice(start, start + pathsAtOnce);
+        const all = await askPackages(machine, ["rpm", "-qf", "--queryformat", "%{NAME}\n", "--", ...some]);
+        if (all.stdout.split("\n").every((line) => line === "" || line.endsWith(" is not owned by any package"))) continue;
+        // Somebody owns something here; a path with several owners has several lines, so each is asked for alone.
+        for (const path of some) {
+          const result = await askPackages(machine, ["rpm", "-qf", "--queryformat", "%{NAME}\n", "--", path]);
+          const [name] = result.stdout.split("\n");
+          if (result.exitCode === 0 && name !== undefined && name !== "") owners.set(path, name);
+        }
       }
       return owners;
     },

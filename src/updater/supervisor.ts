@@ -11,6 +11,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { constants } from "node:os";
 import { z } from "zod";
 import { readStreamBounded } from "../io/bounded-read.ts";
+import { lockOwner } from "../io/lock.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { Installation } from "./installation.ts";
 import { readJournal } from "./journal.ts";
@@ -32,6 +33,7 @@ const requestSchema = z.object({ request: z.enum(supervisorRequests) });
 const requestLimitBytes = 4096;
 const firstPauseMs = 200;
 const longestPauseMs = 5_000;
+const watchIntervalMs = 2_000;
 /** sun_path holds 108 bytes with its end (unix(7)). */
 const socketPathLimit = 107;
 const passedOn = ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH"] as const;
@@ -126,14 +128,38 @@ export async function supervise({ installation, machine, argv, signal }: Supervi
   signal.addEventListener("abort", onAbort, { once: true });
   try {
     await inTurn(start);
-    if (await isTrialUnderWay()) void finishTrial(updater, machine, signal);
-    return (await ended).exitCode;
+    const watch = watchTrials({ directory, isTrialUnderWay, finish: () => finishTrial(updater, machine, signal) });
+    const { exitCode } = await ended;
+    clearInterval(watch);
+    return exitCode;
   } finally {
     signal.removeEventListener("abort", onAbort);
     for (const [name, pass] of passOn) process.off(name, pass);
     server.close();
     await rm(directory.supervisor, { force: true });
   }
+}
+
+/** A trial whose updater is gone (a reboot, a crash) is finished from here. */
+function watchTrials(options: {
+  readonly directory: StateDirectory;
+  readonly isTrialUnderWay: () => Promise<boolean>;
+  readonly finish: () => Promise<void>;
+}): NodeJS.Timeout {
+  const { directory, isTrialUnderWay, finish } = options;
+  let isBusy = false;
+  const look = async (): Promise<void> => {
+    if (isBusy) return;
+    isBusy = true;
+    try {
+      if ((await isTrialUnderWay()) && (await lockOwner(directory.path)) === undefined) await finish();
+    } finally {
+      isBusy = false;
+    }
+  };
+  const lookSafely = (): void => void look().catch(() => undefined); // what cannot be read now is looked at again in a moment
+  lookSafely();
+  return setInterval(lookSafely, watchIntervalMs);
 }
 
 /** A trial that was cut by a reboot is brought to its end from here; where another updater does it, nothing is to be done. */

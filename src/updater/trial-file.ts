@@ -6,7 +6,7 @@
  *     guard/rolled-back     the id of the transaction whose link it led back
  *
  * Derived: the journal decides. The file appears after the journal is armed and goes before the journal is final, so that a crash in between
- * never leaves a guard that rolls back what was committed. It exists only where the folder `guard` does (`slipway upgrade guard install`).
+ * never leaves a guard that rolls back what was committed. It exists only where the folder `guard` does (`slipway guard install`).
  */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";

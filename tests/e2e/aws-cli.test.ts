@@ -59,6 +59,7 @@ test("C11 aws s3 ls, cp, cp to standard output, a large file in parallel ranges,
     >;
     assert.equal(object["ContentLength"], sums.length);
     assert.match(await aws.must("aws s3api get-bucket-location --bucket coequal"), /us-east-2/);
+    assert.match(await aws.must("aws s3api list-objects --bucket coequal --prefix rpm/ --max-items 2"), /"Key": "rpm\/coequal\.gpg"/);
     await aws.must("aws s3 sync s3://coequal/deb mirror --delete");
     await writeFile(join(aws.folder, "mirror/stranger"), "not from the bucket");
     assert.equal(

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
 import { writeImageArchive } from "../../src/packaging/image-build.ts";
+import { awsClient, debianAws } from "../support/aws-client.ts";
 import { needClient } from "../support/clients.ts";
 import { engineRoot, runInEngineRoot } from "../support/engine-root.ts";
 import { buildSample, sampleEpoch } from "../support/sample-image.ts";
@@ -128,4 +129,20 @@ oras discover --plain-http --artifact-type application/vnd.example.sbom ${host}/
   );
   assert.equal(found.exitCode, 0, found.stderr);
   assert.match(found.stdout, /application\/vnd\.example\.sbom/);
+});
+
+test("C10 docker logs in with what aws ecr get-login-password prints, and pulls", async (t) => {
+  if (!canRun(t) || !needClient(t, "aws")) return;
+  const root = await engineRoot();
+  const pair = await issuePair(running, "northwind", "toolbox");
+  const aws = await awsClient(t, { program: await debianAws(), url: running.url, pair });
+  const password = await aws.must("aws ecr get-login-password --region us-east-2");
+  const { host } = new URL(running.url);
+  const script = `${startDocker}
+docker login --username AWS --password-stdin ${host} >&2
+docker pull ${host}/toolbox:1.0.0 >&2
+docker image inspect ${host}/toolbox:1.0.0 --format '{{index .RepoDigests 0}}'`;
+  const pulled = await runInEngineRoot(root, script, password);
+  assert.equal(pulled.exitCode, 0, pulled.stderr);
+  assert.ok(pulled.stdout.includes(digest), pulled.stdout);
 });

@@ -228,6 +228,9 @@ test("the generated documents are what Debian's tools read", async (t) => {
   assert.match(parsed, /Date: Tue, 14 Nov 2023 22:13:20 \+0000/);
   const all = await run("dpkg-parsechangelog", "-l", join(folder, "changelog"), "--all", "--format", "rfc822");
   assert.deepEqual(all.match(/^Version: .*$/gm), ["Version: 1.4.0", "Version: 1.3.0~rc.1"]);
-  assert.match(debCopyright(spec, "the whole text"), /^License: Apache-2\.0\n On Debian systems the full text is in \/usr\/share\/common-licenses\/Apache-2\.0\.\n$/m);
+  assert.match(
+    debCopyright(spec, "the whole text"),
+    /^License: Apache-2\.0\n On Debian systems the full text is in \/usr\/share\/common-licenses\/Apache-2\.0\.\n$/m,
+  );
   assert.match(debCopyright({ ...spec, license: "Proprietary" }, "Ask us.\n\n  First.\n"), /^License: Proprietary\n Ask us\.\n \.\n   First\.\n$/m);
 });

@@ -244,11 +244,11 @@ test("a product whose last snapshot was made before APK was served gets its inde
   const { db } = running.server.context.store;
   const { id: productId } = await db.selectFrom("products").select("id").where("name", "=", name).executeTakeFirstOrThrow();
   const { id, views } = await db.selectFrom("snapshots").select(["id", "views"]).where("product_id", "=", productId).executeTakeFirstOrThrow();
-  const { apk, ...before } = JSON.parse(views) as Record<string, unknown>;
+  const { apk, ...earlier } = JSON.parse(views) as Record<string, unknown>;
   assert.deepEqual(apk, {});
   await db
     .updateTable("snapshots")
-    .set({ views: JSON.stringify(before) })
+    .set({ views: JSON.stringify(earlier) })
     .where("id", "=", id)
     .execute();
   const spec = sampleSpec({ name, version: parseVersion("1.0.1"), entries: [file(`/usr/bin/${name}`, "x")] });

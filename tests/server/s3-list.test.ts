@@ -1,7 +1,7 @@
 /** Listing as S3 lists: pages, delimiters and tokens against a plain reading of the rules, and the forms of the answer. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { readQuery } from "../../src/access/signature-v4.ts";
 import { digestFromHex } from "../../src/model/digest.ts";
 import { SlipwayError } from "../../src/model/errors.ts";

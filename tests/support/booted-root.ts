@@ -1,11 +1,13 @@
 /**
- * A Debian 12 machine with a running systemd: a container booted from a shared base, with everything that is written kept in memory.
+ * A Debian 12 machine with a running systemd: a container booted from a shared base, with what is written kept in an overlay.
  *
- * systemd-nspawn lays an overlay on the base and dies with this process, so nothing is left behind: no mount, no folder, no process.
+ * The mounts belong to a name space of their own, and systemd-nspawn dies with this process, so nothing is left behind: no mount, no folder,
+ * no process. The overlay's folder lives as long as the machine, so that it can be reset and booted again.
  */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -19,6 +21,15 @@ export type BootedRoot = {
   readonly run: (script: string) => Promise<CommandResult>;
   /** The same, but must exit 0; the trimmed standard output. */
   readonly require: (script: string) => Promise<string>;
+  /** As a reset button: init is killed at once with everything under it, then the machine boots from what it had written. */
+  readonly reset: () => Promise<void>;
+};
+
+export type BootedOptions = {
+  /** Folders of this machine -> where they are inside, to be read. */
+  readonly readOnly?: Readonly<Record<string, string>>;
+  /** This machine's network, where servers of the test listen; by default one of its own. */
+  readonly hasHostNetwork?: boolean;
 };
 
 const included = ["systemd-sysv", "dbus", "passwd", "procps", "rpm"];
@@ -28,32 +39,60 @@ const commandLimitMs = 120_000;
 const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", LANG: "C.UTF-8", DEBIAN_FRONTEND: "noninteractive" };
 
 /** Boots, runs `fn`, powers off. `folder` of this machine is /packages inside, to be read. Skips loudly (fails with CI=true) without root or nspawn. */
-export async function withBootedRoot(t: TestContext, folder: string, fn: (root: BootedRoot) => Promise<void>): Promise<void> {
-  if (!needClient(t, "mmdebstrap", "systemd-nspawn", "nsenter", "setpriv")) return;
+export async function withBootedRoot(
+  t: TestContext,
+  folder: string,
+  fn: (root: BootedRoot) => Promise<void>,
+  { readOnly = {}, hasHostNetwork = false }: BootedOptions = {},
+): Promise<void> {
+  if (!needClient(t, "mmdebstrap", "systemd-nspawn", "nsenter", "setpriv", "unshare")) return;
   if (process.getuid?.() !== 0) {
     if (process.env["CI"] === "true") throw new Error("a booted container needs root");
     t.skip("a booted container needs root");
     return;
   }
-  const base = await bootableBase();
-  const options = ["--quiet", `--directory=${base}`, "--volatile=overlay", `--bind-ro=${folder}:/packages`, "--private-network"];
-  const nspawn = ["systemd-nspawn", ...options, "--register=no", "--keep-unit", "--console=pipe", "--boot"];
-  const container = spawn("setpriv", ["--pdeathsig", "KILL", ...nspawn], { stdio: ["ignore", "pipe", "pipe"], env });
-  let console = "";
-  for (const stream of [container.stdout, container.stderr]) stream.on("data", (piece: Buffer) => (console += piece.toString("utf8")));
-  const ended = once(container, "exit");
+  const disk = await mkdtemp(join(tmpdir(), "slipway-booted-"));
+  for (const name of ["upper", "work", "root"]) await mkdir(join(disk, name), { mode: 0o755 });
+  const binds = Object.entries({ [folder]: "/packages", ...readOnly }).map(([from, to]) => `--bind-ro=${from}:${to}`);
+  const options = [...binds, ...(hasHostNetwork ? [] : ["--private-network"])];
+  let machine = powerOn({ base: await bootableBase(), disk, options });
   try {
-    await fn(await enter(container.pid ?? 0, () => console));
+    let entrance = await enter(machine.process.pid ?? 0, machine.readConsole);
+    await fn({
+      run: (script) => entrance.run(script),
+      require: (script) => entrance.require(script),
+      reset: async () => {
+        process.kill(entrance.leader, "SIGKILL");
+        await machine.ended;
+        machine = powerOn({ base: await bootableBase(), disk, options });
+        entrance = await enter(machine.process.pid ?? 0, machine.readConsole);
+      },
+    });
   } finally {
-    container.kill("SIGTERM"); // nspawn asks for an orderly shutdown
-    const isOrderly = await Promise.race([ended.then(() => true), sleep(15_000, false, { ref: false })]);
-    if (!isOrderly) container.kill("SIGKILL"); // ends its processes and mounts with it
-    await ended;
+    machine.process.kill("SIGTERM"); // nspawn asks for an orderly shutdown
+    const isOrderly = await Promise.race([machine.ended.then(() => true), sleep(15_000, false, { ref: false })]);
+    if (!isOrderly) machine.process.kill("SIGKILL"); // ends its processes and mounts with it
+    await machine.ended;
+    await rm(disk, { recursive: true, force: true });
   }
 }
 
+type PoweredMachine = { readonly process: ChildProcess; readonly ended: Promise<unknown>; readonly readConsole: () => string };
+
+function powerOn({ base, disk, options }: { readonly base: string; readonly disk: string; readonly options: readonly string[] }): PoweredMachine {
+  const overlay = `lowerdir=${base},upperdir=${join(disk, "upper")},workdir=${join(disk, "work")}`;
+  const root = join(disk, "root");
+  const nspawn = ["systemd-nspawn", "--quiet", `--directory=${root}`, ...options, "--register=no", "--keep-unit", "--console=pipe", "--boot"];
+  // Each program replaces the one before it: the process that we started becomes nspawn itself.
+  const argv = ["--mount", "--propagation", "private", "sh", "-ec", 'mount -t overlay overlay -o "$0" "$1"; shift; exec "$@"', overlay, root, ...nspawn];
+  const container = spawn("setpriv", ["--pdeathsig", "KILL", "unshare", ...argv], { stdio: ["ignore", "pipe", "pipe"], env });
+  let console = "";
+  for (const stream of [container.stdout, container.stderr]) stream.on("data", (piece: Buffer) => (console += piece.toString("utf8")));
+  return { process: container, ended: once(container, "exit"), readConsole: () => console };
+}
+
 /** Waits until systemd says that everything is up. */
-async function enter(nspawn: number, readConsole: () => string): Promise<BootedRoot> {
+async function enter(nspawn: number, readConsole: () => string): Promise<Omit<BootedRoot, "reset"> & { readonly leader: number }> {
   const deadline = Date.now() + bootLimitMs;
   while (Date.now() < deadline) {
     const leader = await firstChild(nspawn);
@@ -62,7 +101,7 @@ async function enter(nspawn: number, readConsole: () => string): Promise<BootedR
       const run = (script: string): Promise<CommandResult> => runCommand([...argv, script], { env, timeoutMs: commandLimitMs });
       const state = await run("systemctl is-system-running");
       if (["running", "degraded"].includes(state.stdout.trim())) {
-        return { run, require: async (script) => (await requireCommand([...argv, script], { env, timeoutMs: commandLimitMs })).trim() };
+        return { leader: Number(leader), run, require: async (script) => (await requireCommand([...argv, script], { env, timeoutMs: commandLimitMs })).trim() };
       }
     }
     await sleep(200);

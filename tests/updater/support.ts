@@ -76,6 +76,8 @@ export type ReleaseOptions = {
   /** Instead of an archive made of `files`. */
   readonly archive?: Buffer;
   readonly kind?: "archive" | "binary";
+  /** Package files besides: name -> kind and bytes, for linux/amd64. */
+  readonly packages?: Readonly<Record<string, { readonly kind: "deb" | "rpm" | "apk"; readonly bytes: Uint8Array }>>;
   readonly changeManifest?: (manifest: Manifest) => unknown;
   readonly changeSums?: (sums: string) => string;
   readonly key?: MinisignSecretKey;
@@ -216,11 +218,21 @@ async function makeRelease(
               })),
             }),
       },
+      ...Object.entries(options.packages ?? {}).map(([fileName, one]) => ({
+        name: fileName,
+        kind: one.kind,
+        os: "linux" as const,
+        arch: "amd64" as const,
+        size: one.bytes.length,
+        sha256: hexOf(one.bytes),
+      })),
     ],
   };
   const manifestBytes = Buffer.from(JSON.stringify(options.changeManifest?.(manifest) ?? manifest));
+  const packages = Object.entries(options.packages ?? {});
   const plain = formatChecksums([
     [name, hexOf(bytes)],
+    ...packages.map(([fileName, one]): [string, string] => [fileName, hexOf(one.bytes)]),
     ["release.json", hexOf(manifestBytes)],
   ]);
   const sums = Buffer.from(options.changeSums?.(plain) ?? plain);
@@ -228,6 +240,7 @@ async function makeRelease(
     [name, bytes],
     ["release.json", manifestBytes],
     ["SHA256SUMS", sums],
+    ...packages.map(([fileName, one]): [string, Buffer] => [fileName, Buffer.from(one.bytes)]),
   ]);
   const signer = createReleaseSigner({ minisign: options.key, epochSeconds: options.sequence });
   for (const signed of await signSums({ sums, sumsName: "SHA256SUMS", product, version, sequence: options.sequence }, signer)) {
@@ -260,6 +273,7 @@ export type SiteOptions = {
   readonly trust?: string;
   readonly url?: string;
   readonly source?: string;
+  readonly service?: string;
 };
 
 /** A machine of a customer: installation file, state to back up, start and stop scripts. */
@@ -296,9 +310,7 @@ source:
 ${options.source ?? ""}
 trust: ${options.trust ?? `{ minisign: [${vendor.publicKey}] }`}
 backup: { paths: [data] }
-service:
-  stop: [rm, -f, ${folder}/run/version]
-  start: [${folder}/start.sh]
+${options.service ?? `service: { stop: [rm, -f, ${folder}/run/version], start: [${folder}/start.sh] }`}
 ${options.health ?? `health: { deadline_seconds: 0.2, interval_seconds: 0.02, consecutive: 1, bake_seconds: 0, tries: 3, checks: [{ command: { argv: [cat, ${folder}/run/version], version: "[0-9].*" } }] }`}
 ${options.extra ?? ""}
 `,

@@ -1,0 +1,131 @@
+/** `slipway guard exec`: a product that runs under the supervisor is upgraded, rolled back, and survives the death of the updater and of the supervisor. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { cleanEnvironment } from "../../src/io/command.ts";
+import { failure, type FileOf, makeSite, noSignal, readJson, type Site, startVendor, type Vendor } from "./support.ts";
+
+const entry = resolve(import.meta.dirname, "../../src/main.ts");
+const driver = join(import.meta.dirname, "kill-driver.ts");
+const supervised = "service: { supervisor: true, timeout_seconds: 10 }";
+
+/** A program that stays; the version file goes with it when it is asked to end. */
+function daemon(version: string, folder: string, kind: "good" | "crashes" = "good"): FileOf {
+  const body = `echo ${version} > ${folder}/run/version\ntrap 'rm -f ${folder}/run/version; exit 0' TERM\nwhile :; do sleep 0.1; done`;
+  return { "bin/toy": { content: `#!/bin/sh\n# ${version}\n${kind === "good" ? body : "exit 9"}\n`, mode: 0o755 } };
+}
+
+type Field = {
+  readonly site: Site;
+  readonly vendor: Vendor;
+  readonly guard: () => ChildProcess;
+  readonly until: (what: string, is: () => Promise<boolean>) => Promise<void>;
+};
+
+/** 1.4.2 lies there, and `guard()` runs it. */
+async function field(t: TestContext): Promise<Field> {
+  const vendor = await startVendor(t);
+  const health = (folder: string): string =>
+    `health: { deadline_seconds: 1, interval_seconds: 0.1, consecutive: 2, bake_seconds: 0.3, tries: 2, checks: [{ command: { argv: [cat, ${folder}/run/version], version: "[0-9].*" } }] }`;
+  const site = await makeSite(
+    vendor,
+    {
+      service: "service: { stop: ['true'], start: ['true'] }",
+      health: "health: { checks: [{ command: { argv: ['echo', '1.4.2'], version: '.*' } }], bake_seconds: 0, consecutive: 1 }",
+    },
+    t,
+  );
+  await vendor.release("1.4.2", { files: daemon("1.4.2", site.folder) });
+  await (await site.updater()).install({ signal: noSignal });
+  const text = await readFile(site.file, "utf8");
+  await writeFile(site.file, text.replace(/^service: .*$/m, supervised).replace(/^health: .*$/m, health(site.folder)));
+  const children: ChildProcess[] = [];
+  t.after(async () => {
+    for (const child of children) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      child.kill("SIGTERM");
+      await once(child, "exit");
+    }
+  });
+  const until: Field["until"] = async (what, is) => {
+    const deadline = Date.now() + 30_000;
+    while (!(await is())) {
+      if (Date.now() > deadline) assert.fail(`${what}: not within 30 s; the journal: ${await readFile(join(site.updates, "transaction.json"), "utf8")}`);
+      await sleep(50);
+    }
+  };
+  const guard = (): ChildProcess => {
+    const words = ["--disable-warning=ExperimentalWarning", entry, "guard", "exec", "--installation", site.file, "--", join(site.root, "current/bin/toy")];
+    const child = spawn(process.execPath, words, { stdio: ["ignore", "ignore", "ignore"], env: cleanEnvironment() });
+    children.push(child);
+    return child;
+  };
+  return { site, vendor, guard, until };
+}
+
+const phaseOf = async (site: Site): Promise<unknown> => (await readJson(join(site.updates, "transaction.json")))["phase"];
+
+test("K5 guard exec: the product is stopped and started for an upgrade, and a version that crashes is rolled back under it", async (t) => {
+  const { site, vendor, guard, until } = await field(t);
+  const child = guard();
+  await until("it runs", async () => (await site.running()) === "1.4.2");
+  await vendor.release("1.5.0", { files: daemon("1.5.0", site.folder) });
+  await (await site.updater()).install({ signal: noSignal });
+  assert.equal(await site.running(), "1.5.0");
+  await vendor.release("1.6.0", { files: daemon("1.6.0", site.folder, "crashes") });
+  await failure((await site.updater()).install({ signal: noSignal }), "health_failed", "rolled_back");
+  assert.equal(await site.running(), "1.5.0");
+  assert.equal(child.exitCode, null, "the supervisor stood through all of it");
+  child.kill("SIGTERM");
+  assert.deepEqual(await once(child, "exit"), [143, null]);
+  assert.equal(await site.running(), undefined, "the product was asked to end");
+});
+
+test("55 guard exec: the updater is killed in the trial of a version that crashes: the supervisor counts, goes back and proves the old version", async (t) => {
+  const { site, vendor, guard, until } = await field(t);
+  guard();
+  await until("it runs", async () => (await site.running()) === "1.4.2");
+  await vendor.release("1.5.0", { files: daemon("1.5.0", site.folder, "crashes") });
+  const updater = spawn(process.execPath, [driver, site.file, "install", "0"], { stdio: "ignore", env: cleanEnvironment() });
+  await until("the trial", async () => (await readJson(join(site.updates, "transaction.json")))["step"] === "trial");
+  updater.kill("SIGKILL");
+  await until("it is over", async () => (await phaseOf(site)) === "failed");
+  assert.equal((await readJson(join(site.updates, "transaction.json")))["rolledBack"], true);
+  assert.equal(await site.running(), "1.4.2");
+});
+
+for (const kind of ["good", "crashes"] as const) {
+  test(`58 guard exec: everything is killed in a trial of a version that ${kind === "good" ? "is good" : kind}, as a container is; the next start brings it to its end`, async (t) => {
+    const { site, vendor, guard, until } = await field(t);
+    const first = guard();
+    await until("it runs", async () => (await site.running()) === "1.4.2");
+    await vendor.release("1.5.0", { files: daemon("1.5.0", site.folder, kind) });
+    const updater = spawn(process.execPath, [driver, site.file, "install", "0"], { stdio: "ignore", env: cleanEnvironment() });
+    await until("the trial", async () => (await readJson(join(site.updates, "transaction.json")))["step"] === "trial");
+    for (const child of [updater, first]) child.kill("SIGKILL");
+    await once(first, "exit");
+    spawn("pkill", ["-KILL", "-f", join(site.root, "current/bin/toy")]); // the product is in the same container
+    await sleep(300);
+    await rm(join(site.folder, "run/version"), { force: true });
+    guard();
+    await until("it is over", async () => ["applied", "failed"].includes(String(await phaseOf(site))));
+    assert.equal(await site.running(), kind === "good" ? "1.5.0" : "1.4.2");
+  });
+}
+
+test("guard exec: outside of a trial the product's exit code is the supervisor's, and there is only one supervisor", async (t) => {
+  const { site, guard, until } = await field(t);
+  const child = guard();
+  await until("it runs", async () => (await site.running()) === "1.4.2");
+  const second = guard();
+  assert.deepEqual(await once(second, "exit"), [75, null]);
+  await writeFile(join(site.root, "versions/1.4.2/bin/toy"), "#!/bin/sh\nexit 17\n");
+  child.kill("SIGTERM");
+  await once(child, "exit");
+  const third = guard();
+  assert.deepEqual(await once(third, "exit"), [17, null]);
+});
