@@ -17,19 +17,28 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.
 
 const outcome: Outcome = { exitCode: 0 };
 const isJson = process.argv.includes("--json");
+
+function report(thrown: unknown): void {
+  const failure = thrown instanceof CommanderError ? usageError(thrown) : asSlipwayError(thrown);
+  if (failure === undefined) return;
+  outcome.exitCode = controller.signal.aborted ? 130 : failure.exitCode;
+  const output = createOutput(isJson);
+  output.result({ error: failure.toJSON() });
+  if (thrown instanceof CommanderError) return; // commander has printed it
+  output.note(`${output.colors.red("error:")} ${failure.place === undefined ? "" : `${failure.place} `}${failure.message}`);
+  output.note(`  ${output.colors.dim(failure.hint)}`);
+  if (failure.code === "internal" && process.env["SLIPWAY_DEBUG"] !== undefined) output.note(String((thrown as Error).stack));
+}
+
+// What escapes every await still ends with a message, a result line and its exit code; journals and drafts are made for being resumed.
+process.on("uncaughtException", (thrown) => {
+  report(thrown);
+  process.exit(outcome.exitCode);
+});
+
 try {
   await createProgram(packageFile.version, controller.signal, outcome).parseAsync(process.argv);
 } catch (thrown) {
-  const failure = thrown instanceof CommanderError ? usageError(thrown) : asSlipwayError(thrown);
-  if (failure !== undefined) {
-    outcome.exitCode = controller.signal.aborted ? 130 : failure.exitCode;
-    const output = createOutput(isJson);
-    output.result({ error: failure.toJSON() });
-    if (!(thrown instanceof CommanderError)) {
-      output.note(`${output.colors.red("error:")} ${failure.place === undefined ? "" : `${failure.place} `}${failure.message}`);
-      output.note(`  ${output.colors.dim(failure.hint)}`);
-      if (failure.code === "internal" && process.env["SLIPWAY_DEBUG"] !== undefined) output.note(String((thrown as Error).stack));
-    }
-  }
+  report(thrown);
 }
 process.exitCode = outcome.exitCode;

@@ -8,7 +8,7 @@ import { cleanEnvironment } from "./command.ts";
 type Sink = (piece: Uint8Array) => Promise<void> | void;
 
 /** Same shape as the formats' Compressor. */
-export type XzCompressor = { readonly write: (piece: Uint8Array) => Promise<void>; readonly end: () => Promise<void> };
+type XzCompressor = { readonly write: (piece: Uint8Array) => Promise<void>; readonly end: () => Promise<void> };
 
 /** What is written down of the program's complaint, in letters. */
 const complaintLimit = 1_000;

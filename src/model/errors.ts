@@ -162,6 +162,19 @@ export function asSlipwayError(thrown: unknown): SlipwayError {
     if (systemCode === "EACCES" || systemCode === "EPERM" || systemCode === "EROFS") {
       return new SlipwayError("permission_denied", thrown.message, { cause: thrown });
     }
+    if (systemCode === "EADDRINUSE") {
+      return new SlipwayError("conflict", `the address is taken: ${thrown.message}`, {
+        hint: "another program listens there; choose another address with --listen",
+        cause: thrown,
+      });
+    }
+    if (systemCode === "ECONNREFUSED" || systemCode === "ENOTFOUND" || systemCode === "ECONNRESET" || systemCode === "ETIMEDOUT") {
+      return new SlipwayError("network_unreachable", thrown.message, { cause: thrown });
+    }
+    // Node's fetch asserts inside its parser when a server ends the connection while the reader is slower than the network.
+    if (thrown.name === "AssertionError" && /undici/.test(thrown.stack ?? "")) {
+      return new SlipwayError("network_unreachable", "the other side closed the connection in the middle of an answer", { cause: thrown });
+    }
     return new SlipwayError("internal", thrown.message, { cause: thrown });
   }
   return new SlipwayError("internal", String(thrown));

@@ -1,11 +1,11 @@
 /** The lines of `packages.files`, `archives.files` and `images.files` for one target: what goes where, before the disk is looked at. */
 import type { ConfigPolicy } from "../formats/package.ts";
 import type { Target } from "../model/target.ts";
+import type { FileValue } from "./file-schema.ts";
 import { documentNames } from "./package-documents.ts";
 import type { Recipe } from "./recipe.ts";
 import { RecipeError } from "./recipe-error.ts";
 import { type RecipePath, spellPath } from "./recipe-problems.ts";
-import type { FileValue } from "./file-schema.ts";
 import { expandTemplate, type Template, type TemplateValues } from "./templates.ts";
 
 type RuleCommon = {

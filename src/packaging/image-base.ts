@@ -1,5 +1,6 @@
 /** The base of an image: an image layout on disk, or one pulled from a registry into a layout, checked by digest all the way down. */
-import { isSamePlatform, ociDocumentLimit, type OciPlatform } from "../formats/oci-descriptor.ts";
+import { isSamePlatform, type OciPlatform, ociDocumentLimit } from "../formats/oci-descriptor.ts";
+import type { OciLayoutSource } from "../formats/oci-layout.ts";
 import { type OciImage, type OciTaggedImage, platformManifests, readOciLayout, readTaggedImage } from "../formats/oci-layout.ts";
 import { ociManifestTypes, parseOciManifest } from "../formats/oci-manifest.ts";
 import { formatOciReference, type OciReference } from "../formats/oci-reference.ts";
@@ -7,7 +8,6 @@ import type { RegistryClient } from "../io/registry-client.ts";
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { type ImageLayout, openImageLayout } from "./image-layout.ts";
-import type { OciLayoutSource } from "../formats/oci-layout.ts";
 
 export type ImageBase = {
   /** As `org.opencontainers.image.base.name` says it; absent for a layout, which has no name that means anything elsewhere. */

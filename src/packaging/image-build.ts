@@ -1,9 +1,10 @@
 /** Carries out the plan of an image: one layer, configuration and manifest for each platform, one index over them, in a layout; and the layout as a tar. */
-import type { OciTaggedImage } from "../formats/oci-layout.ts";
+
 import { writeOciArchive } from "../formats/oci-archive.ts";
 import { type OciImageConfig, renderOciConfig } from "../formats/oci-config.ts";
 import { type OciDescriptor, ociPlatform } from "../formats/oci-descriptor.ts";
 import { type OciLayerEntry, writeOciLayer } from "../formats/oci-layer.ts";
+import type { OciTaggedImage } from "../formats/oci-layout.ts";
 import { blobPath, readTaggedImage } from "../formats/oci-layout.ts";
 import { asOciLayer, renderOciIndex, renderOciManifest } from "../formats/oci-manifest.ts";
 import type { ByteSink, ByteSource, PackageEntry } from "../formats/package.ts";

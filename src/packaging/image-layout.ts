@@ -3,13 +3,13 @@ import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { chmod, mkdir, open, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { Digest } from "../model/digest.ts";
 import type { OciDescriptor, OciDocument } from "../formats/oci-descriptor.ts";
 import { blobPath, layoutFileBytes, layoutFileName, layoutIndexName, type OciLayoutSource, renderLayoutIndex, verifiedBlob } from "../formats/oci-layout.ts";
 import type { ByteSink, ByteSource } from "../formats/package.ts";
 import { writeFileAtomic } from "../io/atomic-file.ts";
 import { readSizeBytes } from "../io/hash-file.ts";
 import { createSpool, fileBytes } from "../io/spool.ts";
+import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 
 export type ImageLayout = {

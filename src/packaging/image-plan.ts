@@ -1,5 +1,5 @@
 /** The plan of one image: its names, platforms and settings, from the recipe and a version alone, before anything is built. Pure. */
-import { releaseAnnotations, type OciRelease } from "../formats/oci-annotations.ts";
+import { type OciRelease, releaseAnnotations } from "../formats/oci-annotations.ts";
 import type { OciRuntime } from "../formats/oci-config.ts";
 import type { OciAnnotations } from "../formats/oci-descriptor.ts";
 import type { OciLayerCompression } from "../formats/oci-layer.ts";

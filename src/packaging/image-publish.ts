@@ -4,7 +4,7 @@
  * What is pushed is what the release's manifest names: the digest of the image index that the build wrote down stands there, under the
  * release's signature, and the bytes on disk must lead to it.
  */
-import { readOciLayout, type OciTaggedImage } from "../formats/oci-layout.ts";
+import { type OciTaggedImage, readOciLayout } from "../formats/oci-layout.ts";
 import { ociManifestTypes, parseOciManifest } from "../formats/oci-manifest.ts";
 import type { RegistryClient } from "../io/registry-client.ts";
 import type { Digest } from "../model/digest.ts";

@@ -1,7 +1,8 @@
 /** Pushes an image from a layout to a registry: blobs, then manifests, then tags, so that a tag never names an image that is not all there. */
+
+import type { OciDescriptor } from "../formats/oci-descriptor.ts";
 import { blobPath, type OciLayoutSource, type OciTaggedImage, readOciBlob } from "../formats/oci-layout.ts";
 import { ociManifestTypes } from "../formats/oci-manifest.ts";
-import type { OciDescriptor } from "../formats/oci-descriptor.ts";
 import type { RegistryClient } from "../io/registry-client.ts";
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";

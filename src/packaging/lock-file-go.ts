@@ -1,7 +1,7 @@
 /** go.mod (Go Modules Reference): every module that a build may need. What a program really has, its build information says. */
 import type { Component } from "../formats/bill-of-materials.ts";
 import { packageUrl } from "../formats/package-url.ts";
-import { type LockFile, lockFileError, type LockReading } from "./lock-file-text.ts";
+import { type LockFile, type LockReading, lockFileError } from "./lock-file-text.ts";
 
 type Module = { readonly path: string; readonly version: string };
 type Line = { readonly verb: string; readonly words: readonly string[]; readonly number: number };

@@ -9,11 +9,11 @@ import { SlipwayError } from "../model/errors.ts";
 import { readCargoLock } from "./lock-file-cargo.ts";
 import { readComposerLock } from "./lock-file-composer.ts";
 import { readGoMod } from "./lock-file-go.ts";
+import { isLockFileName, type LockFileName, lockFileEcosystems } from "./lock-file-names.ts";
 import { readPackageLock } from "./lock-file-npm.ts";
 import { readPnpmLock } from "./lock-file-pnpm.ts";
 import { readPipfileLock, readPoetryLock, readRequirements, readUvLock } from "./lock-file-python.ts";
 import { readGemfileLock } from "./lock-file-ruby.ts";
-import { isLockFileName, lockFileEcosystems, type LockFileName } from "./lock-file-names.ts";
 import type { LockFile, LockReading } from "./lock-file-text.ts";
 import { readYarnLock } from "./lock-file-yarn.ts";
 

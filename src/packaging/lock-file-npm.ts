@@ -2,7 +2,7 @@
 import { z } from "zod";
 import type { Component } from "../formats/bill-of-materials.ts";
 import { packageUrl, vcsUrl } from "../formats/package-url.ts";
-import { checksumsOfIntegrity, type LockFile, lockFileError, type LockReading, readLockJson } from "./lock-file-text.ts";
+import { checksumsOfIntegrity, type LockFile, type LockReading, lockFileError, readLockJson } from "./lock-file-text.ts";
 
 const word = z.string().min(1).max(1_000);
 const lockedPackage = z.object({

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import type { Component } from "../formats/bill-of-materials.ts";
 import { packageUrl, vcsUrl } from "../formats/package-url.ts";
-import { checksumsOfIntegrity, type LockFile, lockFileError, type LockReading, reachable, readLockYaml } from "./lock-file-text.ts";
+import { checksumsOfIntegrity, type LockFile, type LockReading, lockFileError, reachable, readLockYaml } from "./lock-file-text.ts";
 
 const references = z.record(z.string(), z.string()).default({});
 const direct = z.record(z.string(), z.object({ version: z.string() })).default({});

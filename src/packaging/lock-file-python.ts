@@ -2,7 +2,7 @@
 import { z } from "zod";
 import type { Component } from "../formats/bill-of-materials.ts";
 import { packageUrl, vcsUrl } from "../formats/package-url.ts";
-import { type LockFile, lockFileError, type LockReading, reachable, readLockJson, readLockToml } from "./lock-file-text.ts";
+import { type LockFile, type LockReading, lockFileError, reachable, readLockJson, readLockToml } from "./lock-file-text.ts";
 
 const word = z.string().min(1).max(1_000);
 

@@ -1,7 +1,7 @@
 /** Gemfile.lock of Bundler. It does not say the groups, so all of it is listed. */
 import type { Component } from "../formats/bill-of-materials.ts";
 import { packageUrl, vcsUrl } from "../formats/package-url.ts";
-import { type LockFile, lockFileError, type LockReading } from "./lock-file-text.ts";
+import { type LockFile, type LockReading, lockFileError } from "./lock-file-text.ts";
 
 const sections: ReadonlySet<string> = new Set([
   "GEM",

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Component } from "../formats/bill-of-materials.ts";
 import { packageUrl } from "../formats/package-url.ts";
 import { purlOf } from "./lock-file-npm.ts";
-import { checksumsOfIntegrity, type LockFile, lockFileError, type LockReading, readLockYaml } from "./lock-file-text.ts";
+import { checksumsOfIntegrity, type LockFile, type LockReading, lockFileError, readLockYaml } from "./lock-file-text.ts";
 
 const lockedPackage = z.object({
   version: z.string().min(1).max(1_000),

@@ -11,9 +11,9 @@
  */
 import type { CommonScriptName, PackageEntry, ScriptName } from "../formats/package.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { accountCommands, type ScriptFormat } from "./users-accounts.ts";
-import { apkServiceSteps, debServiceSteps, rpmServiceSteps, type ServiceFunction, serviceFunctions, type ServicePolicy } from "./service-steps.ts";
+import { apkServiceSteps, debServiceSteps, rpmServiceSteps, type ServiceFunction, type ServicePolicy, serviceFunctions } from "./service-steps.ts";
 import { shellWord } from "./shell-word.ts";
+import { accountCommands, type ScriptFormat } from "./users-accounts.ts";
 import type { Account } from "./users-schema.ts";
 
 /** A script of the vendor's; `source` and `place` are for messages and comments. */

@@ -46,7 +46,7 @@ async function notedChanges({ recipe, plan, folder }: ChangelogQuestion): Promis
 }
 
 /** The items of Markdown lists, each on one line; what is inside fences of code is none. */
-export function listItems(markdown: string): readonly string[] {
+function listItems(markdown: string): readonly string[] {
   const items: string[] = [];
   let isFenced = false;
   let isOpen = false;

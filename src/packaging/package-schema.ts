@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { isDebTriggerName } from "../formats/deb-control.ts";
 import { apkDependency, debDependency, parseDependency, rpmDependency } from "../formats/dependency.ts";
-import { debTriggerDirectives, type DebTriggerDirective, type Dependency, type DependencyKind, type PackageCompression } from "../formats/package.ts";
+import { type DebTriggerDirective, type Dependency, type DependencyKind, debTriggerDirectives, type PackageCompression } from "../formats/package.ts";
 import { parseProductName } from "../model/names.ts";
 import { packageFiles } from "./file-schema.ts";
 import { artifactName, type IssueParams, line, reading, refusalOf, sourceWords, template } from "./recipe-fields.ts";

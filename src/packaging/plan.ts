@@ -1,6 +1,7 @@
 /** The plan of a build: every artifact with its name and what it is made of, from the recipe and a version alone, before anything is built. */
-import { manifestName } from "../model/manifest.ts";
+
 import { SlipwayError } from "../model/errors.ts";
+import { manifestName } from "../model/manifest.ts";
 import { nearestWord, parseFileName } from "../model/names.ts";
 import { formatTarget, type Target } from "../model/target.ts";
 import { fileVersion, isSnapshot, tagOf, type Version } from "../model/version.ts";
@@ -8,11 +9,11 @@ import { requireApkForm } from "./apk-limits.ts";
 import { channelOf } from "./channel.ts";
 import { archiveRules, type CopyRule, type FileRule, insideFolder, packageRules, sourceName } from "./file-rules.ts";
 import { type PlannedImageArchive, planImages } from "./image-artifacts.ts";
+import { type PackageFormat, packageFormats } from "./package-schema.ts";
+import { provenanceNames } from "./provenance-names.ts";
 import type { Recipe } from "./recipe.ts";
 import { RecipeError } from "./recipe-error.ts";
 import type { RecipePath } from "./recipe-problems.ts";
-import { provenanceNames } from "./provenance-names.ts";
-import { type PackageFormat, packageFormats } from "./package-schema.ts";
 import { type SbomFormat, sbomName } from "./sbom-schema.ts";
 import { serviceInputs } from "./service-parts.ts";
 import { expandTemplate, parseTemplate, type Template, type TemplateValues, usesPlaceholder } from "./templates.ts";
@@ -34,7 +35,7 @@ export type PlannedArchive = PlannedCommon & {
   /** The units of the recipe's services go in too. */
   readonly hasUnits: boolean;
 };
-export const archiveContainers = ["tar.gz", "tar.zst", "tar.xz", "zip"] as const;
+const archiveContainers = ["tar.gz", "tar.zst", "tar.xz", "zip"] as const;
 export type ArchiveContainer = (typeof archiveContainers)[number];
 export type PlannedBinary = PlannedCommon & { readonly kind: "binary"; readonly target: Target; readonly binary: string };
 export type PlannedNotes = PlannedCommon & { readonly kind: "notes"; readonly source: string; readonly place: string };

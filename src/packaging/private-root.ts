@@ -9,7 +9,7 @@ import { chmod, copyFile, lstat, mkdir, mkdtemp, readdir, rm, symlink, writeFile
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { readFileBounded } from "../io/bounded-read.ts";
-import { cleanEnvironment, type CommandResult, type RunCommand } from "../io/command.ts";
+import { type CommandResult, cleanEnvironment, type RunCommand } from "../io/command.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { interpreterProgram, logPath, standInPrograms, unitStateFolder } from "./stand-in-programs.ts";
 

@@ -9,9 +9,9 @@ import { fileVersion, parseVersion, tagOf, type Version } from "../model/version
 import type { ReleaseSigner } from "../trust/release-signature.ts";
 import { type BuildOptions, buildRelease } from "./build.ts";
 import { type Plan, type PlannedCommand, planRelease } from "./plan.ts";
-import { compareReleases, type FileVerdict } from "./rebuild-comparison.ts";
 import type { ProvenanceClaims } from "./provenance.ts";
 import { provenanceNames } from "./provenance-names.ts";
+import { compareReleases, type FileVerdict } from "./rebuild-comparison.ts";
 import type { Recipe } from "./recipe.ts";
 import { readRecipeFile } from "./recipe-file.ts";
 

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { SlipwayError } from "../model/errors.ts";
 import { RecipeTextError } from "./recipe-error.ts";
-import { parseTemplate, type Placeholder } from "./templates.ts";
+import { type Placeholder, parseTemplate } from "./templates.ts";
 
 /** What a check adds to an issue, so that the message points at the right letters: a piece of the text, or the key instead of its value. */
 export type IssueParams = { readonly piece?: string | undefined; readonly isAtKey?: boolean };

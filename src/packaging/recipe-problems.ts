@@ -1,5 +1,5 @@
 /** Turns what YAML and zod say about a recipe into `file:line:column message`, with the nearest known word. */
-import { isCollection, isMap, isPair, isScalar, isSeq, type Document, type LineCounter, type YAMLMap } from "yaml";
+import { type Document, isCollection, isMap, isPair, isScalar, isSeq, type LineCounter, type YAMLMap } from "yaml";
 import type { z } from "zod";
 import { nearestWord } from "../model/names.ts";
 import type { RecipeProblem } from "./recipe-error.ts";

@@ -1,8 +1,8 @@
 /** Writes what a release says about its own making: an SBOM per artifact and format, and the provenance over everything written so far. */
 import { basename } from "node:path";
-import type { DependencyKind, Dependency } from "../formats/package.ts";
 import type { ProvenanceMaterial } from "../formats/in-toto.ts";
 import { parseOciReference } from "../formats/oci-reference.ts";
+import type { Dependency, DependencyKind } from "../formats/package.ts";
 import { packageUrl } from "../formats/package-url.ts";
 import type { RunCommand } from "../io/command.ts";
 import { readGitOrigin } from "../io/git.ts";

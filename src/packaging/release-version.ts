@@ -1,6 +1,7 @@
 /** Which version is being built, and the one time stamp that goes into its artifacts. */
-import { type GitFacts, readGitFacts, readTagSeconds } from "../io/git.ts";
+
 import type { RunCommand } from "../io/command.ts";
+import { type GitFacts, readGitFacts, readTagSeconds } from "../io/git.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { compareVersions, parseVersion, tagOf, tryParseVersion, type Version, versionFromDescribe } from "../model/version.ts";
 

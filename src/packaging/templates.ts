@@ -1,6 +1,7 @@
 /** The recipe's whole template language: `{name} {version} {tag} {os} {arch} {arch:gnu|deb|rpm|apk} {bin} {exe} {target} {out}`. */
-import { architectures, architectureWord, type ArchitectureWords, formatTarget, type Target } from "../model/target.ts";
+
 import { nearestWord } from "../model/names.ts";
+import { type ArchitectureWords, architectures, architectureWord, formatTarget, type Target } from "../model/target.ts";
 import { RecipeTextError } from "./recipe-error.ts";
 
 export const placeholders = ["name", "version", "tag", "os", "arch", "bin", "exe", "target", "out"] as const;

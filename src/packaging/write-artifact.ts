@@ -1,7 +1,7 @@
 /** Writes one planned artifact into the release's folder and describes it for the manifest. */
 import { join } from "node:path";
-import type { ArchivedFile, ArchiveEntry } from "../formats/archive.ts";
 import { writeApk } from "../formats/apk.ts";
+import type { ArchivedFile, ArchiveEntry } from "../formats/archive.ts";
 import { pour } from "../formats/byte-source.ts";
 import { writeDeb } from "../formats/deb.ts";
 import type { ByteSink, MakeXzCompressor, PackageEntry, PackageSpec } from "../formats/package.ts";

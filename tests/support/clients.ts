@@ -39,6 +39,7 @@ export const slowDebianPackages: readonly string[] = [
   "lintian", // the judges of `slipway lint`
   "rpmlint",
   "systemd-container", // systemd-nspawn: a booted machine for the packages' services
+  "golang-go", // cross-builds a product for every target
   "gcc", // a real program for them to look at
   "libc6-dev",
 ];

@@ -14,7 +14,7 @@ import { generateOpenpgpKey } from "../../src/trust/openpgp.ts";
 import type { Machine } from "../../src/updater/machine.ts";
 import { needClient } from "../support/clients.ts";
 import { crookedSignature } from "../support/crooked-signature.ts";
-import { archiveName, failure, makeSite, noSignal, readJson, send, type Site, type SiteOptions, startVendor, tarGz, toyFiles, type Vendor } from "./support.ts";
+import { archiveName, failure, makeSite, noSignal, readJson, type Site, type SiteOptions, send, startVendor, tarGz, toyFiles, type Vendor } from "./support.ts";
 
 const signal = noSignal;
 

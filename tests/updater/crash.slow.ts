@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { needClient } from "../support/clients.ts";
-import { listChanges, crashAndRecover, killAtCall, killAtChange, nameOf, scenarios, withVendors } from "./crash.ts";
+import { crashAndRecover, killAtCall, killAtChange, listChanges, nameOf, scenarios, withVendors } from "./crash.ts";
 import { startVendor } from "./support.ts";
 
 const atOnce = 2;

@@ -1,11 +1,11 @@
 /** The crash matrix in short: killed after every switch and every sixth other durable change, every strategy, good and bad release, and the operator's rollback. crash.slow.ts does them all. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { test } from "node:test";
 import { cleanEnvironment, requireCommand } from "../../src/io/command.ts";
 import { needClient } from "../support/clients.ts";
-import { listChanges, crashAndRecover, killAtChange, nameOf, plainRun, prepareScenario, scenarios, withVendors } from "./crash.ts";
+import { crashAndRecover, killAtChange, listChanges, nameOf, plainRun, prepareScenario, scenarios, withVendors } from "./crash.ts";
 import { startVendor } from "./support.ts";
 
 /** Every day takes another sixth of the points. */

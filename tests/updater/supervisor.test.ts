@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { cleanEnvironment } from "../../src/io/command.ts";
-import { failure, type FileOf, makeSite, noSignal, readJson, type Site, startVendor, type Vendor } from "./support.ts";
+import { type FileOf, failure, makeSite, noSignal, readJson, type Site, startVendor, type Vendor } from "./support.ts";
 
 const entry = resolve(import.meta.dirname, "../../src/main.ts");
 const driver = join(import.meta.dirname, "kill-driver.ts");
@@ -15,7 +15,7 @@ const supervised = "service: { supervisor: true, timeout_seconds: 10 }";
 
 /** A program that stays; the version file goes with it when it is asked to end. */
 function daemon(version: string, folder: string, kind: "good" | "crashes" = "good"): FileOf {
-  const body = `echo ${version} > ${folder}/run/version\ntrap 'rm -f ${folder}/run/version; exit 0' TERM\nwhile :; do sleep 0.1; done`;
+  const body = `echo ${version} > ${folder}/run/version\necho $$ > ${folder}/run/pid\ntrap 'rm -f ${folder}/run/version; exit 0' TERM\nwhile :; do sleep 0.1; done`;
   return { "bin/toy": { content: `#!/bin/sh\n# ${version}\n${kind === "good" ? body : "exit 9"}\n`, mode: 0o755 } };
 }
 
@@ -67,6 +67,17 @@ async function field(t: TestContext): Promise<Field> {
   return { site, vendor, guard, until };
 }
 
+/** The last product that said its process id, where it still runs. */
+async function killProduct(site: Site): Promise<void> {
+  const pid = Number(await readFile(join(site.folder, "run/pid"), "utf8"));
+  const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+  if (command.includes(site.root)) process.kill(pid, "SIGKILL");
+}
+
+const isOnTrial = async (site: Site): Promise<boolean> => {
+  const { phase, step } = await readJson(join(site.updates, "transaction.json"));
+  return phase === "applying" && step === "trial";
+};
 const phaseOf = async (site: Site): Promise<unknown> => (await readJson(join(site.updates, "transaction.json")))["phase"];
 
 test("K5 guard exec: the product is stopped and started for an upgrade, and a version that crashes is rolled back under it", async (t) => {
@@ -91,7 +102,7 @@ test("55 guard exec: the updater is killed in the trial of a version that crashe
   await until("it runs", async () => (await site.running()) === "1.4.2");
   await vendor.release("1.5.0", { files: daemon("1.5.0", site.folder, "crashes") });
   const updater = spawn(process.execPath, [driver, site.file, "install", "0"], { stdio: "ignore", env: cleanEnvironment() });
-  await until("the trial", async () => (await readJson(join(site.updates, "transaction.json")))["step"] === "trial");
+  await until("the trial", () => isOnTrial(site));
   updater.kill("SIGKILL");
   await until("it is over", async () => (await phaseOf(site)) === "failed");
   assert.equal((await readJson(join(site.updates, "transaction.json")))["rolledBack"], true);
@@ -105,11 +116,10 @@ for (const kind of ["good", "crashes"] as const) {
     await until("it runs", async () => (await site.running()) === "1.4.2");
     await vendor.release("1.5.0", { files: daemon("1.5.0", site.folder, kind) });
     const updater = spawn(process.execPath, [driver, site.file, "install", "0"], { stdio: "ignore", env: cleanEnvironment() });
-    await until("the trial", async () => (await readJson(join(site.updates, "transaction.json")))["step"] === "trial");
+    await until("the trial", () => isOnTrial(site));
     for (const child of [updater, first]) child.kill("SIGKILL");
     await once(first, "exit");
-    spawn("pkill", ["-KILL", "-f", join(site.root, "current/bin/toy")]); // the product is in the same container
-    await sleep(300);
+    await killProduct(site); // it is in the same container
     await rm(join(site.folder, "run/version"), { force: true });
     guard();
     await until("it is over", async () => ["applied", "failed"].includes(String(await phaseOf(site))));
