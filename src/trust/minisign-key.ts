@@ -46,7 +46,8 @@ export function parseMinisignPublicKey(text: string): MinisignPublicKey {
 /** Byte for byte what `minisign -G` writes. */
 export function formatMinisignPublicKey(key: MinisignPublicKey): string {
   const bytes = Buffer.concat([Buffer.from("Ed"), keyIdBytes(key.keyId), key.publicKey]);
-  return `${commentPrefix}minisign public key ${key.keyId}\n${bytes.toString("base64")}\n`;
+  // minisign prints the number without leading zeros.
+  return `${commentPrefix}minisign public key ${key.keyId.replace(/^0+(?=.)/, "")}\n${bytes.toString("base64")}\n`;
 }
 
 /** True where the text is a secret key that wants a passphrase; throws `key_invalid` where it is no secret key at all. */

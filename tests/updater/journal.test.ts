@@ -258,7 +258,7 @@ test("48 55 a version whose start kills the updater uses up its three tries over
 test("84 a start command that hangs is killed at its time limit, and the upgrade rolled back", async (t) => {
   const { site, vendor } = await field(t);
   const text = await readFile(site.file, "utf8");
-  await writeFile(site.file, text.replace("service:", "service:\n  timeout_seconds: 1").replace("tries: 3", "tries: 1"));
+  await writeFile(site.file, text.replace("service: {", "service: { timeout_seconds: 1,").replace("tries: 3", "tries: 1"));
   const files = toyFiles("1.5.0");
   await vendor.release("1.5.0", { files: { ...files, "bin/toy": { content: "#!/bin/sh\nVERSION=1.5.0\nyes flood\n", mode: 0o755 } } });
   const error = await failure((await site.updater()).install({ signal }), "health_failed", "rolled_back");

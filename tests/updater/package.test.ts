@@ -30,7 +30,7 @@ async function withField(t: TestContext, fn: (field: Field) => Promise<void>, li
 const status = async (machine: PackagedMachine): Promise<string> =>
   (await machine.shell("dpkg-query -W -f '${db:Status-Abbrev}${Version}' toy; dpkg --audit")).stdout.trim();
 const configuration = async (machine: PackagedMachine): Promise<string> => (await machine.shell("tail -1 /etc/toy/toy.conf")).stdout.trim();
-const errorOf = (last: Record<string, unknown>): { readonly code?: string; readonly detail?: string } => (last["error"] ?? {}) as { code?: string };
+const errorOf = (last: Record<string, unknown>): { readonly code?: string; readonly detail?: string } => last["error"] ?? {};
 
 test("76 package: auto finds the owner, apt installs the verified deb, the operator's configuration stays, and rollback puts the previous package back", async (t) => {
   await withField(t, async ({ machine, vendor }) => {
