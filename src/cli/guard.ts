@@ -41,5 +41,7 @@ export const runGuardExec: CommandRun = async (invocation) => {
   if (installation.service?.supervisor !== true) {
     throw new SlipwayError("installation_invalid", "guard exec needs service: { supervisor: true }", { place: installation.place });
   }
-  return supervise({ installation, machine: { ...thisMachine(watchUpdater(output)), env }, argv: args, signal });
+  const exitCode = await supervise({ installation, machine: { ...thisMachine(watchUpdater(output)), env }, argv: args, signal });
+  // A trial that is being finished in this process stops where it is, as in a power cut: the next start goes on.
+  process.exit(exitCode);
 };

@@ -8,6 +8,7 @@ import { createOutput } from "./output.ts";
 export type Outcome = { exitCode: number };
 
 const groupSummaries: Readonly<Record<string, string>> = {
+  guard: "What stands outside of a new version and goes back when it fails",
   keys: "Release keys: make, list, export",
   release: "Releases on the server: look, publish, withdraw, retain",
   customer: "Customers: who may read",

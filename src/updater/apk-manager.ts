@@ -15,6 +15,7 @@ const installedPattern = /^(.+)-(\d[^-]*)-r\d+$/;
 export function apkManager(machine: Machine): PackageManager {
   // We have compared the file's bytes with what was signed; the vendor's apk key need not be on this machine.
   const add = (...words: readonly string[]): readonly string[] => ["apk", "add", ...waitOptions, "--no-progress", "--allow-untrusted", ...words];
+  const remove = (name: string): Promise<void> => requirePackages(machine, ["apk", "del", ...waitOptions, "--no-progress", name]);
   return {
     kind: "apk",
     artifactKind: "apk",
@@ -37,7 +38,7 @@ export function apkManager(machine: Machine): PackageManager {
       if (result.exitCode !== 0 || found !== name || version === undefined) return undefined;
       // apk writes its database last: a run that was cut leaves files that differ from it (apk-audit(8)).
       const audit = await askPackages(machine, ["apk", "audit", "--system", "--packages"]);
-      const isWhole = audit.exitCode === 0 && !audit.stdout.split("\n").includes(name);
+      const isWhole = audit.exitCode === 0 && !audit.stdout.split("\n").some((line) => installedPattern.exec(line)?.[1] === name);
       return { version, isWhole, areFilesWhole: isWhole };
     },
 
@@ -51,7 +52,12 @@ export function apkManager(machine: Machine): PackageManager {
       if (result.exitCode !== 0) throw new SlipwayError("conflict", `apk would not install ${file}: ${lastWords(result)}`);
     },
 
-    install: (file) => requirePackages(machine, add(file)),
-    remove: (name) => requirePackages(machine, ["apk", "del", ...waitOptions, "--no-progress", name]),
+    remove,
+
+    install: async (file, { name, isRepair }) => {
+      // apk finds nothing to do for a version that its database has, whatever the files are; changed configuration survives the removal.
+      if (isRepair) await remove(name);
+      await requirePackages(machine, add(file));
+    },
   };
 }

@@ -14,6 +14,15 @@ export type InstalledPackage = {
   readonly areFilesWhole: boolean;
 };
 
+export type InstallOptions = {
+  /** Of the package in the file. */
+  readonly name: string;
+  /** Than what is there. */
+  readonly isOlder: boolean;
+  /** A run was cut: what is there is not whole. */
+  readonly isRepair: boolean;
+};
+
 export type PackageManager = {
   readonly kind: PackageManagerKind;
   readonly artifactKind: "deb" | "rpm" | "apk";
@@ -30,7 +39,7 @@ export type PackageManager = {
    * Installs a verified local file, asking nobody; a configuration file that the operator changed stays. What an interrupted run left is
    * finished first. Throws `lock_held` where another one is at work, `command_failed` with the manager's last words.
    */
-  readonly install: (file: string, options: { readonly isOlder: boolean }) => Promise<void>;
+  readonly install: (file: string, options: InstallOptions) => Promise<void>;
   /** Takes the package away; its configuration stays where the manager keeps such. */
   readonly remove: (name: string) => Promise<void>;
 };

@@ -60,6 +60,11 @@ export function packageStrategy({ installation, machine, directory }: StrategyCo
     }
   };
 
+  const install = async (file: string, isOlder: boolean): Promise<void> => {
+    const present = await manager.installed(name);
+    await manager.install(file, { name, isOlder, isRepair: present !== undefined && !present.isWhole });
+  };
+
   const isKept = async (version: string, files: FileTable): Promise<boolean> => {
     const file = fileOf(files);
     return file !== undefined && (await seeFile(keptPath(version, files)))?.sha256 === files[file]?.sha256;
@@ -170,7 +175,7 @@ export function packageStrategy({ installation, machine, directory }: StrategyCo
       if ((await reality(transaction)) === "new") return;
       if (!(await isKept(to.version, to.files ?? {})))
         throw new SlipwayError("conflict", "the new package file is gone or changed", { place: folderOf(to.version) });
-      await manager.install(keptPath(to.version, to.files ?? {}), { isOlder: false });
+      await install(keptPath(to.version, to.files ?? {}), false);
       if ((await reality(transaction)) !== "new") throw new SlipwayError("command_failed", `${kind} did not install ${name} ${spell(to.version)}`);
       machine.observe({ event: "step", step: "switch", text: `${name} is ${spell(to.version)}` });
     },
@@ -191,7 +196,7 @@ export function packageStrategy({ installation, machine, directory }: StrategyCo
           hint: `put the package file of ${version} there by hand, then run \`slipway upgrade resume\``,
         });
       }
-      await patiently(() => manager.install(keptPath(version, from.files), { isOlder: true }));
+      await patiently(() => install(keptPath(version, from.files), true));
       if ((await reality(transaction)) !== "old") throw new SlipwayError("rollback_failed", `${kind} did not put ${name} ${spell(version)} back`);
       machine.observe({ event: "step", step: "switch", text: `${name} is ${spell(version)} again` });
     },

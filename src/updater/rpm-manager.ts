@@ -65,9 +65,10 @@ export function rpmManager(machine: Machine): PackageManager {
       if (result.exitCode !== 0 && !(await hasDnf())) throw new SlipwayError("conflict", `rpm would not install ${file}: ${lastWords(result)}`);
     },
 
-    install: async (file, { isOlder }) => {
-      const direct = ["rpm", "-U", "--nosignature", ...(isOlder ? ["--oldpackage"] : []), "--replacepkgs", "--", file];
-      if (!(await hasDnf())) return requirePackages(machine, direct);
+    install: async (file, { isOlder, isRepair }) => {
+      const direct = ["rpm", "-U", "--nosignature", ...(isOlder || isRepair ? ["--oldpackage"] : []), "--replacepkgs", "--", file];
+      // Where a run was cut, the database may hold both versions, and dnf would find nothing to do; rpm writes the files again and takes the other out.
+      if (isRepair || !(await hasDnf())) return requirePackages(machine, direct);
       const argv = ["dnf", ...dnfOptions, "--nogpgcheck", isOlder ? "downgrade" : "install", file]; // we have compared its bytes with what was signed
       const result = await changePackages(machine, argv);
       if (result.exitCode === 0) return;

@@ -43,7 +43,7 @@ type Ending = { readonly exitCode: number };
 /** Runs until the product ends outside of a trial, or until the signal; returns the product's exit code, 128 + n where signal n ended it. Throws `lock_held` where another supervisor runs. */
 export async function supervise({ installation, machine, argv, signal }: Supervision): Promise<number> {
   const directory = await prepareStateDirectory(installation.stateDir);
-  const updater = createUpdater(installation, machine);
+  const updater = createUpdater(installation, frozenAfter(signal, machine));
   const stopLimitMs = (installation.service?.timeout_seconds ?? 60) * 1000;
   let child: ChildProcess | undefined;
   let childEnd: Promise<void> = Promise.resolve();
@@ -58,7 +58,7 @@ export async function supervise({ installation, machine, argv, signal }: Supervi
   };
 
   const start = async (): Promise<void> => {
-    if (child !== undefined) return;
+    if (child !== undefined || signal.aborted) return;
     isWanted = true;
     await updater.beforeStart();
     const [program = "", ...args] = argv;
@@ -116,6 +116,7 @@ export async function supervise({ installation, machine, argv, signal }: Supervi
   };
 
   const answer = async (request: SupervisorRequest): Promise<unknown> => {
+    if (signal.aborted) return never;
     if (request === "start") await inTurn(start);
     else if (request === "stop") await inTurn(stop);
     return { ok: true, isRunning: child !== undefined, restarts };
@@ -138,6 +139,31 @@ export async function supervise({ installation, machine, argv, signal }: Supervi
     server.close();
     await rm(directory.supervisor, { force: true });
   }
+}
+
+const never = new Promise<never>(() => undefined);
+
+/**
+ * The machine for a trial that is finished in this process: once the supervisor is told to end, nothing that is asked of it comes back. A product
+ * that was stopped with its container is no unhealthy one, so no verdict may follow; the next start goes on where this one stood.
+ */
+function frozenAfter(signal: AbortSignal, machine: Machine): Machine {
+  const freeze = async <T>(work: () => Promise<T>): Promise<T> => {
+    if (signal.aborted) return never;
+    try {
+      const result = await work();
+      return signal.aborted ? await never : result;
+    } catch (error) {
+      if (signal.aborted) return never;
+      throw error;
+    }
+  };
+  return {
+    ...machine,
+    sleep: (ms, stop) => freeze(() => machine.sleep(ms, stop)),
+    fetch: (...call) => freeze(() => machine.fetch(...call)),
+    runCommand: (...call) => freeze(() => machine.runCommand(...call)),
+  };
 }
 
 /** A trial whose updater is gone (a reboot, a crash) is finished from here. */

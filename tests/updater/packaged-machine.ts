@@ -4,12 +4,18 @@
  * Each call gets its own mount and process name spaces: the checkout is there to be read as /slipway, and when the call's shell ends, every
  * process in it ends, as in a power cut.
  */
-import { writeFile } from "node:fs/promises";
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { type CommandResult, runCommand } from "../../src/io/command.ts";
+import type { TestContext } from "node:test";
+import { type CommandResult, requireCommand, runCommand } from "../../src/io/command.ts";
 import { parseVersion } from "../../src/model/version.ts";
+import { debianMirror, withAptRoot } from "../support/apt-root.ts";
+import { cachedFolder } from "../support/cached-folder.ts";
+import { needClient } from "../support/clients.ts";
 import { type TestPackage, writeTestDeb, writeTestRpm } from "../support/test-packages.ts";
-import { pair, type Vendor } from "./support.ts";
+import { pair, startVendor, type Vendor } from "./support.ts";
 
 const checkout = resolve(import.meta.dirname, "../..");
 const enter = `mount --bind "$0" "$0"; mkdir -p "$0/slipway"; mount --bind -o ro "$1" "$0/slipway"; mount -t proc proc "$0/proc"; chroot "$0" sh -c "$2"; exit $?`;
@@ -93,4 +99,86 @@ export async function releasePackages(vendor: Vendor, version: string, kind: "go
       [`toy-${version}-1.x86_64.rpm`]: { kind: "rpm", bytes: await writeTestRpm(one) },
     },
   });
+}
+
+export type PackagedField = { readonly machine: PackagedMachine; readonly vendor: Vendor; readonly root: string };
+
+/** The operator installed 1.4.2 by hand with dpkg and changed its configuration; 1.5.0 is on offer. */
+export async function withDpkgField(t: TestContext, fn: (field: PackagedField) => Promise<void>, lines?: string): Promise<void> {
+  if (!needClient(t, "unshare")) return;
+  await withAptRoot(t, async ({ path: root }) => {
+    const vendor = await startVendor(t);
+    await releasePackages(vendor, "1.4.2");
+    const machine = await packagedMachine(root, vendor, lines);
+    await writeFile(join(root, "old.deb"), await writeTestDeb(toyPackage("1.4.2")));
+    const installed = await machine.shell("dpkg -i /old.deb && echo 'port = 9999' >> /etc/toy/toy.conf && /usr/bin/toy");
+    assert.equal(installed.exitCode, 0, installed.stderr);
+    await fn({ machine, vendor, root });
+  });
+}
+
+export const dpkgStatus = async (machine: PackagedMachine): Promise<string> =>
+  (await machine.shell("dpkg-query -W -f '${db:Status-Abbrev}${Version}' toy; dpkg --audit")).stdout.trim();
+export const configuration = async (machine: PackagedMachine): Promise<string> => (await machine.shell("tail -1 /etc/toy/toy.conf")).stdout.trim();
+export const errorOf = (last: Record<string, unknown>): { readonly code?: string } => last["error"] ?? {};
+
+/** Everything is killed while dpkg runs a script of the new package, and again while it runs the old one's on the way back. */
+export async function cutAndResume(t: TestContext, script: "preinst" | "postinst"): Promise<void> {
+  await withDpkgField(t, async ({ machine, vendor }) => {
+    await releasePackages(vendor, "1.5.0");
+    await machine.shell(`echo ${script}-1.5.0 > /cut`);
+    assert.equal((await machine.upgrade("install")).code, 137);
+    assert.match(await dpkgStatus(machine), script === "preinst" ? /^.H/ : /^iF/, "dpkg was cut in its middle");
+    const guard = await machine.upgrade("resume --before-start");
+    if (script === "preinst") assert.deepEqual([guard.code, errorOf(guard.last).code], [75, "unavailable"], "half unpacked files are not started");
+    else assert.equal(guard.code, 0, guard.text);
+    const forward = await machine.upgrade("resume");
+    assert.equal(forward.code, 0, forward.text);
+    assert.deepEqual([await machine.running(), await dpkgStatus(machine), await configuration(machine)], ["1.5.0", "ii 1.5.0", "port = 9999"]);
+
+    await machine.shell(`echo ${script}-1.4.2 > /cut`);
+    assert.equal((await machine.upgrade("rollback")).code, 137);
+    const back = await machine.upgrade("resume");
+    assert.equal(back.code, 40, back.text);
+    assert.deepEqual([await machine.running(), await dpkgStatus(machine), await configuration(machine)], ["1.4.2", "ii 1.4.2", "port = 9999"]);
+    assert.equal((await machine.upgrade("resume --if-needed")).code, 0);
+  });
+}
+
+/** A Debian root with rpm and dnf, whose rpm database knows of a shell. */
+async function rpmBase(): Promise<string> {
+  const mirror = await debianMirror();
+  const argv = ["mmdebstrap", "--mode=root", "--variant=apt", '--aptopt=Acquire::Check-Valid-Until "false"', "--include=rpm,dnf", "bookworm"];
+  return cachedFolder([...argv, mirror].join("\n"), async (folder) => {
+    await requireCommand([...argv, folder, mirror], { timeoutMs: 230_000 });
+  });
+}
+
+/** The operator installed 1.4.2 with rpm and changed its configuration. */
+export async function withRpmField(t: TestContext, fn: (field: PackagedField) => Promise<void>): Promise<void> {
+  if (!needClient(t, "unshare", "mmdebstrap")) return;
+  if (process.getuid?.() !== 0) {
+    if (process.env["CI"] === "true") throw new Error("a private root for rpm needs root");
+    t.skip("a private root for rpm needs root");
+    return;
+  }
+  const folder = await mkdtemp(join(tmpdir(), "slipway-rpm-machine-"));
+  try {
+    const root = join(folder, "root");
+    await requireCommand(["cp", "-a", await rpmBase(), root], { timeoutMs: 120_000 });
+    const vendor = await startVendor(t);
+    await releasePackages(vendor, "1.4.2");
+    const machine = await packagedMachine(root, vendor);
+    const shellPackage = { name: "toybase", version: parseVersion("1.0.0"), files: [], links: [{ path: "/bin/sh", target: "dash" }] };
+    await writeFile(join(root, "base.rpm"), await writeTestRpm(shellPackage));
+    await writeFile(join(root, "old.rpm"), await writeTestRpm(toyPackage("1.4.2")));
+    // Debian's rpm wants to be told that it is meant; elsewhere it needs no such word.
+    await writeFile(join(root, "usr/local/bin/rpm"), '#!/bin/sh\nexec /usr/bin/rpm --force-debian "$@"\n', { mode: 0o755 });
+    const rpm = "rpm --force-debian --nosignature -i";
+    const installed = await machine.shell(`${rpm} --justdb /base.rpm && ${rpm} /old.rpm && echo 'port = 9999' >> /etc/toy/toy.conf && /usr/bin/toy`);
+    assert.equal(installed.exitCode, 0, installed.stderr);
+    await fn({ machine, vendor, root });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }

@@ -30,7 +30,7 @@ type Field = {
 async function field(t: TestContext): Promise<Field> {
   const vendor = await startVendor(t);
   const health = (folder: string): string =>
-    `health: { deadline_seconds: 1, interval_seconds: 0.1, consecutive: 2, bake_seconds: 0.3, tries: 2, checks: [{ command: { argv: [cat, ${folder}/run/version], version: "[0-9].*" } }] }`;
+    `health: { deadline_seconds: 3, interval_seconds: 0.1, consecutive: 2, bake_seconds: 0.3, tries: 2, checks: [{ command: { argv: [cat, ${folder}/run/version], version: "[0-9].*" } }] }`;
   const site = await makeSite(
     vendor,
     {
@@ -105,7 +105,8 @@ test("55 guard exec: the updater is killed in the trial of a version that crashe
   await until("the trial", () => isOnTrial(site));
   updater.kill("SIGKILL");
   await until("it is over", async () => (await phaseOf(site)) === "failed");
-  assert.equal((await readJson(join(site.updates, "transaction.json")))["rolledBack"], true);
+  const { rolledBack, lastError } = await readJson(join(site.updates, "transaction.json"));
+  assert.equal(rolledBack, true, JSON.stringify(lastError));
   assert.equal(await site.running(), "1.4.2");
 });
 

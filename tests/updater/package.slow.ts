@@ -1,0 +1,86 @@
+/** Strategy `package`, the slower half: bad packages, a cut in postinst, locks that others hold; and dnf with rpm. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { needClient } from "../support/clients.ts";
+import { writeTestDeb } from "../support/test-packages.ts";
+import { configuration, cutAndResume, dpkgStatus, errorOf, releasePackages, toyPackage, withDpkgField, withRpmField } from "./packaged-machine.ts";
+
+test("55 package: a version that crashes and one whose postinst fails are rolled back to the previous package", async (t) => {
+  await withDpkgField(t, async ({ machine, vendor }) => {
+    for (const [version, kind] of [
+      ["1.5.0", "crashes"],
+      ["1.6.0", "fails"],
+    ] as const) {
+      await releasePackages(vendor, version, kind);
+      const bad = await machine.upgrade("install");
+      assert.deepEqual([bad.code, errorOf(bad.last).code], [40, "health_failed"], bad.text);
+      assert.deepEqual([await machine.running(), await dpkgStatus(machine), await configuration(machine)], ["1.4.2", "ii 1.4.2", "port = 9999"]);
+    }
+    await releasePackages(vendor, "1.7.0");
+    assert.equal((await machine.upgrade("install")).code, 0);
+    assert.equal(await machine.running(), "1.7.0");
+  });
+});
+
+test("48 76 package: everything is killed while dpkg configures; resume finishes, forward and back", (t) => cutAndResume(t, "postinst"));
+
+test("76 package: a lock that another package manager holds is exit 75, and nothing was stopped; an interrupted dpkg is configured first", async (t) => {
+  if (!needClient(t, "python3")) return;
+  await withDpkgField(t, async ({ machine, vendor, root }) => {
+    await releasePackages(vendor, "1.5.0");
+    const hold = "import fcntl,sys,time\nf=open(sys.argv[1],'w')\nfcntl.lockf(f,fcntl.LOCK_EX)\nprint('held',flush=True)\ntime.sleep(600)";
+    const holder = spawn("python3", ["-c", hold, join(root, "var/lib/dpkg/lock-frontend")], { stdio: ["ignore", "pipe", "inherit"] });
+    try {
+      await once(holder.stdout, "data");
+      const refused = await machine.upgrade("install");
+      assert.deepEqual([refused.code, errorOf(refused.last).code], [75, "lock_held"], refused.text);
+      assert.equal(await machine.running(), "1.4.2");
+      assert.doesNotMatch(refused.text, /"step":"stop"/, "the service was left alone");
+    } finally {
+      holder.kill("SIGKILL");
+      await once(holder, "exit");
+    }
+    // Somebody else's package, left half-configured by a power cut.
+    const other = { ...toyPackage("2.0.0"), name: "other", files: [{ path: "/usr/bin/other", mode: 0o755, bytes: Buffer.from("#!/bin/sh\n") }] };
+    await writeFile(join(root, "other.deb"), await writeTestDeb(other));
+    await machine.shell("echo postinst-2.0.0 > /cut; dpkg -i /other.deb");
+    assert.match((await machine.shell("dpkg --audit")).stdout, /other/);
+    const done = await machine.upgrade("install");
+    assert.equal(done.code, 0, done.text);
+    assert.deepEqual([await machine.running(), await dpkgStatus(machine)], ["1.5.0", "ii 1.5.0"]);
+  });
+});
+
+test("48 76 package: dnf and rpm: upgrade, the operator's configuration stays, cut in the middle forward and back", async (t) => {
+  await withRpmField(t, async ({ machine, vendor }) => {
+    const rpmStatus = async (): Promise<string> => (await machine.shell("rpm -q toy; rpm -V toy || true")).stdout.trim();
+    const changed = (version: string): string => `toy-${version}-1.x86_64\nS.5....T.  c /etc/toy/toy.conf`;
+    await releasePackages(vendor, "1.5.0");
+    const plan = await machine.upgrade("plan");
+    assert.equal((plan.last["plan"] as { strategyReason: string }).strategyReason, "/usr/bin/toy belongs to the package toy (rpm)");
+    await machine.shell("echo preinst-1.5.0 > /cut");
+    assert.equal((await machine.upgrade("install")).code, 137);
+    const forward = await machine.upgrade("resume");
+    assert.equal(forward.code, 0, forward.text);
+    assert.deepEqual([await machine.running(), await rpmStatus(), await configuration(machine)], ["1.5.0", changed("1.5.0"), "port = 9999"]);
+    await releasePackages(vendor, "1.6.0");
+    await machine.shell("echo postinst-1.6.0 > /cut");
+    assert.equal((await machine.upgrade("install")).code, 137);
+    const second = await machine.upgrade("resume");
+    assert.equal(second.code, 0, second.text);
+    assert.deepEqual([await machine.running(), await rpmStatus()], ["1.6.0", changed("1.6.0")]);
+    await machine.shell("echo postinst-1.5.0 > /cut");
+    assert.equal((await machine.upgrade("rollback")).code, 137);
+    const back = await machine.upgrade("resume");
+    assert.equal(back.code, 40, back.text);
+    assert.deepEqual([await machine.running(), await rpmStatus(), await configuration(machine)], ["1.5.0", changed("1.5.0"), "port = 9999"]);
+    await releasePackages(vendor, "1.7.0", "crashes");
+    const bad = await machine.upgrade("install");
+    assert.deepEqual([bad.code, errorOf(bad.last).code], [40, "health_failed"], bad.text);
+    assert.deepEqual([await machine.running(), await rpmStatus()], ["1.5.0", changed("1.5.0")]);
+  });
+});
