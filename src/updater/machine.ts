@@ -3,6 +3,7 @@ import { setTimeout as sleepFor } from "node:timers/promises";
 import { type Clock, systemClock } from "../io/clock.ts";
 import { type RunCommand, runCommand } from "../io/command.ts";
 import type { Fetch } from "../io/download.ts";
+import { plainFetch } from "../io/plain-fetch.ts";
 
 /** What happens, as it happens. `step` comes after each durable change, so that an observer sees the order of 3.4. */
 export type UpdateEvent =
@@ -30,7 +31,7 @@ export function thisMachine(observe: (event: UpdateEvent) => void): Machine {
   return {
     clock: systemClock,
     sleep: (ms, signal) => sleepFor(ms, undefined, signal === undefined ? {} : { signal }),
-    fetch: globalThis.fetch,
+    fetch: plainFetch,
     runCommand,
     random: Math.random,
     env: process.env,
