@@ -1,7 +1,9 @@
 /** `slipway serve`: starts the server, says where it is and where the first admin token lies, and stops it at a signal. */
 import { once } from "node:events";
+import { isIPv4 } from "node:net";
 import { loadSettings } from "../config/load.ts";
 import { systemClock } from "../io/clock.ts";
+import type { AdminTokenFile } from "../server/first-start.ts";
 import { createLog } from "../server/log.ts";
 import { createServer } from "../server/server.ts";
 import { type CommandRun, textOption } from "./command.ts";
@@ -17,11 +19,18 @@ export const run: CommandRun = async ({ options, env, output, signal, version })
     if (!isLoopback(settings.listen.host) && !settings.publicUrl.startsWith("https:")) {
       log.warn({ event: "plain_http", text: "access pairs travel unencrypted: put TLS in front and set public-url to its https address" });
     }
-    output.result({ event: "started", version, address, api: `${address}/api/v1`, dataDir: settings.dataDir, adminTokenFile: server.adminTokenFile ?? null });
+    output.result({
+      event: "started",
+      version,
+      address,
+      api: `${address}/api/v1`,
+      dataDir: settings.dataDir,
+      adminTokenFile: server.adminTokenFile?.path ?? null,
+    });
     output.line(`slipway ${version} serves at ${address}`);
     output.line(`  API            ${address}/api/v1 (${address}/api/v1/openapi.json)`);
     output.line(`  data           ${settings.dataDir} (${dialect})`);
-    if (server.adminTokenFile !== undefined) output.line(`  admin token    ${server.adminTokenFile}, made just now; use it with --token-file`);
+    if (server.adminTokenFile !== undefined) output.line(`  admin token    ${tokenText(server.adminTokenFile)}`);
     if (!signal.aborted) await once(signal, "abort");
     log.info({ event: "stopping" });
   } finally {
@@ -31,6 +40,10 @@ export const run: CommandRun = async ({ options, env, output, signal, version })
   return 0;
 };
 
+function tokenText({ path, isNew }: AdminTokenFile): string {
+  return isNew ? `${path}, made just now; use it with --token-file` : `${path}; keep it elsewhere and delete the file`;
+}
+
 function isLoopback(host: string): boolean {
-  return host === "::1" || host === "localhost" || host.startsWith("127.");
+  return host === "::1" || host === "localhost" || (isIPv4(host) && host.startsWith("127."));
 }

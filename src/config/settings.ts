@@ -46,6 +46,7 @@ export const settingTable = {
   },
   keyEncryptionKeyFile: { read: path, default: "", value: "file", text: "file that holds the key-encryption-key" },
   uploadLimit: { read: size, default: "10GiB", value: "size", text: "largest artifact that is accepted" },
+  diskReserve: { read: size, default: "64MiB", value: "size", text: "free space that uploads leave, so that the database beside them goes on" },
   uploadTimeout: { read: duration, default: "1h", value: "duration", text: "longest time one upload request may take" },
   idleTimeout: { read: duration, default: "60s", value: "duration", text: "a connection that moves no byte for so long is closed" },
   stopTimeout: { read: duration, default: "30s", value: "duration", text: "time that running downloads get to end when the server stops" },

@@ -159,6 +159,7 @@ export function asSlipwayError(thrown: unknown): SlipwayError {
   if (thrown instanceof Error) {
     const systemCode = (thrown as NodeJS.ErrnoException).code;
     if (systemCode === "ENOSPC" || systemCode === "EDQUOT") return new SlipwayError("disk_full", `no space left: ${thrown.message}`, { cause: thrown });
+    if (isDatabaseFull(thrown)) return new SlipwayError("disk_full", `no space left for the database: ${thrown.message}`, { cause: thrown });
     if (systemCode === "EACCES" || systemCode === "EPERM" || systemCode === "EROFS") {
       return new SlipwayError("permission_denied", thrown.message, { cause: thrown });
     }
@@ -178,4 +179,10 @@ export function asSlipwayError(thrown: unknown): SlipwayError {
     return new SlipwayError("internal", thrown.message, { cause: thrown });
   }
   return new SlipwayError("internal", String(thrown));
+}
+
+/** SQLite's result code 13 (SQLITE_FULL), PostgreSQL's 53100 (disk_full). */
+function isDatabaseFull(error: Error): boolean {
+  const { code, errcode } = error as Error & { readonly code?: unknown; readonly errcode?: unknown };
+  return code === "53100" || (code === "ERR_SQLITE_ERROR" && errcode === 13);
 }

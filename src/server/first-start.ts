@@ -9,20 +9,22 @@ export const adminTokenFileName = "admin-token";
 /** Is there while the token is made: a server killed between record and file would otherwise lock everybody out. */
 const pendingFileName = "admin-token.pending";
 
+export type AdminTokenFile = { readonly path: string /** True where this start made it. */; readonly isNew: boolean };
+
 /**
- * The path of `<data-dir>/admin-token` (0600) where this start made it, else undefined. The file may be deleted once its content is kept
+ * `<data-dir>/admin-token` (0600), or undefined where its owner has deleted it. The file may be deleted once its content is kept
  * elsewhere; it is never written again.
  */
-export async function ensureAdminToken(store: Store): Promise<string | undefined> {
+export async function ensureAdminToken(store: Store): Promise<AdminTokenFile | undefined> {
   const pending = join(store.dataDir, pendingFileName);
-  if ((await hasAdminToken(store)) && !(await isThere(pending))) return undefined;
+  const path = join(store.dataDir, adminTokenFileName);
+  if ((await hasAdminToken(store)) && !(await isThere(pending))) return (await isThere(path)) ? { path, isNew: false } : undefined;
   await writeFileAtomic(pending, "");
   const { token } = await createAdminToken(store, { name: "first", actor: { kind: "server" } });
-  const path = join(store.dataDir, adminTokenFileName);
   await writeFileAtomic(path, `${token}\n`, { mode: 0o600 });
   await rm(pending);
   await syncDirectory(store.dataDir);
-  return path;
+  return { path, isNew: true };
 }
 
 async function isThere(path: string): Promise<boolean> {

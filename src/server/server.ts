@@ -18,7 +18,7 @@ import { buildApp } from "./app.ts";
 import { createBufferBudget } from "./buffer-budget.ts";
 import { createByteCache } from "./byte-cache.ts";
 import type { ServerContext } from "./context.ts";
-import { ensureAdminToken } from "./first-start.ts";
+import { type AdminTokenFile, ensureAdminToken } from "./first-start.ts";
 import type { Log } from "./log.ts";
 import { createLoginThrottle } from "./login-throttle.ts";
 import { createMetrics } from "./metrics.ts";
@@ -39,8 +39,8 @@ export type Server = {
   readonly app: FastifyInstance;
   /** Starts to listen; resolves with the address, `http://127.0.0.1:8420`. */
   readonly listen: () => Promise<string>;
-  /** The file that holds the first admin token, where this start made it. */
-  readonly adminTokenFile: string | undefined;
+  /** The file that holds the first admin token, while it is there. */
+  readonly adminTokenFile: AdminTokenFile | undefined;
   /** Takes nothing new, lets running downloads end within the stop time-out, flushes the audit trail, closes the store. May be called twice. */
   readonly stop: () => Promise<void>;
 };
@@ -54,6 +54,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     dataDir: settings.dataDir,
     clock,
     blobSizeLimit: settings.uploadLimit,
+    diskReserve: settings.diskReserve,
     ...(settings.databaseUrl === "" ? {} : { databaseUrl: settings.databaseUrl }),
   });
   try {

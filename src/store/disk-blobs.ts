@@ -101,7 +101,10 @@ export async function openDiskBlobs(options: DiskBlobsOptions): Promise<BlobStor
   async function requireRoom(bytes: number): Promise<void> {
     const free = await statfs(folder);
     const room = free.bavail * free.bsize - reserveBytes;
-    if (bytes > room) throw new SlipwayError("disk_full", `${bytes} bytes are announced and ${Math.max(0, room)} are free on the server`);
+    if (bytes > room) {
+      const text = `${bytes} bytes are announced and ${Math.max(0, room)} are free on the server beside its reserve of ${reserveBytes}`;
+      throw new SlipwayError("disk_full", text, { hint: "free space on the server, or set its disk-reserve lower, then run the same command again" });
+    }
   }
 
   async function dropPart(digest: Digest): Promise<void> {

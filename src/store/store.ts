@@ -19,6 +19,8 @@ export type StoreOptions = {
   readonly clock: Clock;
   /** Largest blob in bytes. */
   readonly blobSizeLimit?: number;
+  /** Free bytes that uploads leave on the disk. */
+  readonly diskReserve?: number;
 };
 
 export type Store = {
@@ -46,6 +48,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     const blobs = await openDiskBlobs({
       folder: join(options.dataDir, "blobs"),
       ...(options.blobSizeLimit === undefined ? {} : { sizeLimit: options.blobSizeLimit }),
+      ...(options.diskReserve === undefined ? {} : { reserveBytes: options.diskReserve }),
     });
     const auditWriter = dialect === "sqlite" ? sqliteAuditWriter(file) : postgresAuditWriter(db);
     return {
