@@ -3,6 +3,7 @@ import { CommanderError } from "commander";
 import packageFile from "../package.json" with { type: "json" };
 import { createOutput } from "./cli/output.ts";
 import { createProgram, type Outcome, usageError } from "./cli/program.ts";
+import { builtInVersion } from "./io/built-in.ts";
 import { asSlipwayError } from "./model/errors.ts";
 
 const controller = new AbortController();
@@ -36,9 +37,14 @@ process.on("uncaughtException", (thrown) => {
   process.exit(outcome.exitCode);
 });
 
-try {
-  await createProgram(packageFile.version, controller.signal, outcome).parseAsync(process.argv);
-} catch (thrown) {
-  report(thrown);
+async function main(): Promise<void> {
+  try {
+    await createProgram(builtInVersion ?? packageFile.version, controller.signal, outcome).parseAsync(process.argv);
+  } catch (thrown) {
+    report(thrown);
+  }
+  process.exitCode = outcome.exitCode;
 }
-process.exitCode = outcome.exitCode;
+
+// No top-level await: the executables keep their compiled code as CommonJS.
+void main();

@@ -13,6 +13,8 @@ import { type KeyEncryptionKey, seal } from "../store/key-encryption-key.ts";
 import type { Database } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 import { requireCustomer } from "./customers.ts";
+import { ensureGrant } from "./grants.ts";
+import { parseNetworks } from "./networks.ts";
 
 export type AccessPair = { readonly id: string; readonly secret: string };
 
@@ -20,6 +22,8 @@ export type AccessKey = {
   readonly id: string;
   readonly customer: string;
   readonly products: readonly string[];
+  /** Networks that it may be used from; undefined: anywhere. */
+  readonly allowedFrom: readonly string[] | undefined;
   readonly createdAt: Date;
   readonly expiresAt: Date | undefined;
   readonly revokedAt: Date | undefined;
@@ -63,8 +67,8 @@ function secretRow(input: { readonly id: string; readonly generation: number; re
 }
 
 /**
- * Issues a pair that may read `product`. The secret is in the result and nowhere else in clear.
- * Throws `not_found` for an unknown customer or product.
+ * Issues a pair that opens `product`; a customer without a grant of it gets one without limits. The secret is in the result and nowhere
+ * else in clear. Throws `not_found` for an unknown customer or product, `usage` for a network that is none.
  */
 export async function issueAccessKey(
   store: Store,
@@ -72,10 +76,13 @@ export async function issueAccessKey(
     readonly customer: string;
     readonly product: string;
     readonly expiresAt?: Date | undefined;
+    /** Networks that it may be used from; anywhere by default. */
+    readonly allowedFrom?: readonly string[] | undefined;
     readonly kek: KeyEncryptionKey;
     readonly actor: AuditActor;
   },
 ): Promise<AccessPair> {
+  const allowedFrom = input.allowedFrom === undefined ? undefined : parseNetworks(input.allowedFrom);
   const customer = await requireCustomer(store, input.customer);
   const product = await store.db.selectFrom("products").select(["id", "name"]).where("name", "=", input.product).executeTakeFirst();
   if (product === undefined) throw new SlipwayError("not_found", `there is no product "${input.product.slice(0, 80)}"`);
@@ -84,13 +91,21 @@ export async function issueAccessKey(
   await store.db.transaction().execute(async (transaction) => {
     await transaction
       .insertInto("access_keys")
-      .values({ id: pair.id, customer_id: customer.id, created_at: now.getTime(), expires_at: input.expiresAt?.getTime() ?? null, revoked_at: null })
+      .values({
+        id: pair.id,
+        customer_id: customer.id,
+        created_at: now.getTime(),
+        expires_at: input.expiresAt?.getTime() ?? null,
+        revoked_at: null,
+        allowed_from: allowedFrom?.join(",") ?? null,
+      })
       .execute();
     await transaction
       .insertInto("access_key_secrets")
       .values(secretRow({ ...pair, generation: 1, kek: input.kek, now }))
       .execute();
-    await transaction.insertInto("grants").values({ access_key_id: pair.id, product_id: product.id, created_at: now.getTime() }).execute();
+    await transaction.insertInto("access_key_products").values({ access_key_id: pair.id, product_id: product.id, created_at: now.getTime() }).execute();
+    await ensureGrant(transaction, { customerId: customer.id, productId: product.id, now });
     await appendAuditEvent(transaction, store, {
       actor: input.actor,
       action: "key.issue",
@@ -120,12 +135,19 @@ async function requireLiveKey(store: Store, transaction: Transaction<Database>, 
 }
 
 /**
- * Adds a second secret to the key; the one before lives on for `overlapMs`, any older one ends now: never more than two are live.
- * Throws `not_found`, and `conflict` for a revoked or expired key or where another rotation happens at this moment.
+ * Adds a second secret to the key; the one before lives on for `overlapMs`: never more than two are live. A rotation while two live would
+ * end the oldest before its promised time, so it needs `isForced`.
+ * Throws `not_found`, and `conflict` for a revoked or expired key, within an overlap, or where another rotation happens at this moment.
  */
 export async function rotateAccessKey(
   store: Store,
-  input: { readonly id: string; readonly overlapMs?: number | undefined; readonly kek: KeyEncryptionKey; readonly actor: AuditActor },
+  input: {
+    readonly id: string;
+    readonly overlapMs?: number | undefined;
+    readonly isForced?: boolean | undefined;
+    readonly kek: KeyEncryptionKey;
+    readonly actor: AuditActor;
+  },
 ): Promise<AccessPair & { readonly previousRetiresAt: Date }> {
   const now = store.clock.now();
   const previousRetiresAt = new Date(now.getTime() + (input.overlapMs ?? defaultOverlapMs));
@@ -138,6 +160,7 @@ export async function rotateAccessKey(
         .select((expression) => expression.fn.max("generation").as("newest"))
         .where("access_key_id", "=", input.id)
         .executeTakeFirstOrThrow();
+      if (input.isForced !== true) await requireNoOverlap(transaction, { id: input.id, newest, now });
       const older = transaction.updateTable("access_key_secrets").where("access_key_id", "=", input.id);
       await older
         .set({ retires_at: now.getTime() })
@@ -158,6 +181,49 @@ export async function rotateAccessKey(
   }
   store.changes.emit("credential", input.id);
   return { id: input.id, secret, previousRetiresAt };
+}
+
+/** Throws `conflict` while the secret before the newest lives: its holders were told until when. */
+async function requireNoOverlap(
+  transaction: Transaction<Database>,
+  key: { readonly id: string; readonly newest: number; readonly now: Date },
+): Promise<void> {
+  const living = await transaction
+    .selectFrom("access_key_secrets")
+    .select("retires_at")
+    .where("access_key_id", "=", key.id)
+    .where("generation", "<", key.newest)
+    .where("retires_at", ">", key.now.getTime())
+    .executeTakeFirst();
+  if (living === undefined) return;
+  throw new SlipwayError("conflict", `the access key ${key.id} was rotated before, and its old secret works until ${new Date(living.retires_at ?? 0).toISOString()}`, {
+    hint: "wait until then, or end that secret now by rotating with --force",
+  });
+}
+
+/** Says from where the key may be used; undefined: anywhere. In force within a second. Throws `not_found`, `conflict`, `usage`. */
+export async function restrictAccessKey(
+  store: Store,
+  input: { readonly id: string; readonly allowedFrom: readonly string[] | undefined; readonly actor: AuditActor },
+): Promise<void> {
+  const networks = input.allowedFrom === undefined ? undefined : parseNetworks(input.allowedFrom);
+  await store.db.transaction().execute(async (transaction) => {
+    const { customer } = await requireLiveKey(store, transaction, input.id);
+    await transaction
+      .updateTable("access_keys")
+      .set({ allowed_from: networks?.join(",") ?? null })
+      .where("id", "=", input.id)
+      .execute();
+    await appendAuditEvent(transaction, store, {
+      actor: input.actor,
+      action: "key.restrict",
+      result: "complete",
+      customer,
+      keyId: input.id,
+      detail: networks === undefined ? "from anywhere" : `from ${networks.join(", ")}`,
+    });
+  });
+  store.changes.emit("credential", input.id);
 }
 
 /**
@@ -213,17 +279,18 @@ export async function listAccessKeys(store: Store, customerName: string): Promis
     .where("access_key_id", "in", ids)
     .orderBy("generation", "desc")
     .execute();
-  const grants = await store.db
-    .selectFrom("grants")
-    .innerJoin("products", "products.id", "grants.product_id")
-    .select(["grants.access_key_id", "products.name"])
-    .where("grants.access_key_id", "in", ids)
+  const opened = await store.db
+    .selectFrom("access_key_products")
+    .innerJoin("products", "products.id", "access_key_products.product_id")
+    .select(["access_key_products.access_key_id", "products.name"])
+    .where("access_key_products.access_key_id", "in", ids)
     .orderBy("products.name")
     .execute();
   return keys.map((key) => ({
     id: key.id,
     customer: customer.name,
-    products: grants.filter((grant) => grant.access_key_id === key.id).map((grant) => grant.name),
+    products: opened.filter((one) => one.access_key_id === key.id).map((one) => one.name),
+    allowedFrom: key.allowed_from?.split(","),
     createdAt: new Date(key.created_at),
     expiresAt: key.expires_at === null ? undefined : new Date(key.expires_at),
     revokedAt: key.revoked_at === null ? undefined : new Date(key.revoked_at),

@@ -5,15 +5,26 @@
  * (group commit); one event alone does not wait for company.
  */
 import { type AuditAction, type AuditActor, type AuditEvent, auditRow, type AuditResult } from "../store/audit-events.ts";
-import type { AuditEventTable } from "../store/schema.ts";
+import type { AuditEventTable } from "../store/audit-tables.ts";
 import type { Store } from "../store/store.ts";
 
-export type RecordedEvent = AuditEvent & { readonly id: string; readonly at: Date };
+export type RecordedEvent = AuditEvent & {
+  readonly id: string;
+  readonly at: Date;
+  /** The event's link in the chain; undefined for what customers did (pulls, failed logins). */
+  readonly link?: { readonly seq: number; readonly hash: string };
+};
 
 export type AuditQuery = {
   readonly product?: string | undefined;
   readonly customer?: string | undefined;
   readonly action?: AuditAction | undefined;
+  /** From this instant on. */
+  readonly since?: Date | undefined;
+  /** Before this instant. */
+  readonly until?: Date | undefined;
+  /** Newest first by default. */
+  readonly order?: "newest" | "oldest" | undefined;
   /** 1 to 1000; 100 by default. */
   readonly limit?: number | undefined;
   /** Cursor: the id of the last event of the page before. */
@@ -27,7 +38,6 @@ export type AuditTrail = {
   record(event: AuditEvent): Promise<void>;
   /** How many events wait for the disk now. */
   readonly pending: () => number;
-  /** Newest first. */
   list(query: AuditQuery): Promise<AuditPage>;
   /** Waits for everything that was given to `record`; the trail takes nothing afterwards. */
   close(): Promise<void>;
@@ -74,15 +84,20 @@ export function openAuditTrail(store: Store): AuditTrail {
 
   async function list(query: AuditQuery): Promise<AuditPage> {
     const limit = Math.min(Math.max(1, query.limit ?? defaultPage), pageLimit);
+    const isOldestFirst = query.order === "oldest";
     let select = store.db
       .selectFrom("audit_events")
-      .selectAll()
-      .orderBy("id", "desc")
+      .leftJoin("audit_chain", "audit_chain.event_id", "audit_events.id")
+      .selectAll("audit_events")
+      .select(["audit_chain.seq", "audit_chain.hash"])
+      .orderBy("audit_events.id", isOldestFirst ? "asc" : "desc")
       .limit(limit + 1);
     if (query.product !== undefined) select = select.where("product", "=", query.product);
     if (query.customer !== undefined) select = select.where("customer", "=", query.customer);
     if (query.action !== undefined) select = select.where("action", "=", query.action);
-    if (query.after !== undefined) select = select.where("id", "<", query.after);
+    if (query.since !== undefined) select = select.where("at", ">=", query.since.getTime());
+    if (query.until !== undefined) select = select.where("at", "<", query.until.getTime());
+    if (query.after !== undefined) select = select.where("audit_events.id", isOldestFirst ? ">" : "<", query.after);
     const rows = await select.execute();
     const events = rows.slice(0, limit).map(eventOf);
     return { events, next: rows.length > limit ? events.at(-1)?.id : undefined };
@@ -99,10 +114,11 @@ export function openAuditTrail(store: Store): AuditTrail {
   };
 }
 
-function eventOf(row: AuditEventTable): RecordedEvent {
+function eventOf(row: AuditEventTable & { readonly seq: number | null; readonly hash: string | null }): RecordedEvent {
   return {
     id: row.id,
     at: new Date(row.at),
+    ...(row.seq === null || row.hash === null ? {} : { link: { seq: row.seq, hash: row.hash } }),
     actor: {
       kind: row.actor_kind as AuditActor["kind"],
       ...(row.actor_id === null ? {} : { id: row.actor_id }),

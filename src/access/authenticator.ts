@@ -4,28 +4,34 @@
  * Revocation and rotation take effect at once in this process (store.changes) and within a second elsewhere (cacheLifeMs, C9).
  */
 import { timingSafeEqual } from "node:crypto";
+import { SlipwayError } from "../model/errors.ts";
 import { cacheLifeMs } from "../store/changes.ts";
 import type { Store } from "../store/store.ts";
 import { secretContext, secretDigest } from "./access-keys.ts";
 import { adminTokenPrefix } from "./admin-tokens.ts";
+import { grantsOfKey } from "./grants.ts";
+import { type Networks, openNetworks } from "./networks.ts";
 import type { AdminPrincipal, CustomerPrincipal, Principal } from "./principal.ts";
 
 export type Authenticator = {
   /**
    * The customer behind an access pair, or undefined where it is unknown, wrong, expired or revoked: the caller cannot tell which.
+   * Throws `forbidden` for a good pair from an address that it may not be used from.
    * `header` is the text that the pair came in: `recall` knows it for the rest of the second.
    */
   authenticate(input: {
     readonly keyId: string;
     readonly secret: string;
     readonly now: Date;
+    /** Where the request comes from: a key may be bound to networks. */
+    readonly address: string;
     readonly header?: string | undefined;
   }): Promise<CustomerPrincipal | undefined>;
   /**
    * The customer whose pair was accepted in this very header less than a second ago, without decoding and hashing it again. Found by a
    * seeded hash over the whole text: a guess that begins right takes no longer than another.
    */
-  recall(header: string, now: Date): CustomerPrincipal | undefined;
+  recall(header: string, now: Date, address: string): CustomerPrincipal | undefined;
   /**
    * The customer who has this key id, with the envelopes of the secrets that live now: for signatures (signature-v4.ts), which are checked
    * with the secret itself. Undefined where the key is unknown, expired or revoked. An id alone proves nothing.
@@ -33,11 +39,14 @@ export type Authenticator = {
   findSealed(input: {
     readonly keyId: string;
     readonly now: Date;
-  }): Promise<{ readonly principal: CustomerPrincipal; readonly secrets: readonly SealedSecret[] } | undefined>;
+  }): Promise<SealedKey | undefined>;
   /** The administrator behind a Bearer token. */
   authenticateToken(input: { readonly token: string; readonly now: Date }): Promise<AdminPrincipal | undefined>;
   close(): void;
 };
+
+/** What a signature is checked with. Once it is proved, `networks` says whether it may come from there (requireAllowed). */
+export type SealedKey = { readonly principal: CustomerPrincipal; readonly secrets: readonly SealedSecret[]; readonly networks: Networks | undefined };
 
 /** `unseal(kek, envelope, context)` gives the secret. */
 export type SealedSecret = { readonly envelope: string; readonly context: string };
@@ -48,6 +57,8 @@ type Credential<P extends Principal> = {
   readonly loadedAt: number;
   /** Ends of the whole credential: expiry or revocation, whichever is first. */
   readonly endsAt: number;
+  /** Where it may be used; undefined: anywhere. */
+  readonly networks?: Networks | undefined;
   readonly secrets: readonly { readonly sha256: Buffer; readonly retiresAt: number; readonly sealed?: SealedSecret }[];
 };
 
@@ -96,7 +107,7 @@ async function loadAccessKey(store: Store, id: string): Promise<Credential<Custo
   const key = await store.db
     .selectFrom("access_keys")
     .innerJoin("customers", "customers.id", "access_keys.customer_id")
-    .select(["access_keys.expires_at", "access_keys.revoked_at", "customers.id", "customers.name"])
+    .select(["access_keys.expires_at", "access_keys.revoked_at", "access_keys.allowed_from", "customers.id", "customers.name"])
     .where("access_keys.id", "=", id)
     .executeTakeFirst();
   if (key === undefined) return undefined;
@@ -105,16 +116,12 @@ async function loadAccessKey(store: Store, id: string): Promise<Credential<Custo
     .select(["generation", "sha256", "sealed", "retires_at"])
     .where("access_key_id", "=", id)
     .execute();
-  const grants = await store.db
-    .selectFrom("grants")
-    .innerJoin("products", "products.id", "grants.product_id")
-    .select("products.name")
-    .where("grants.access_key_id", "=", id)
-    .execute();
+  const grants = await grantsOfKey(store, id);
   return {
-    principal: { kind: "customer", keyId: id, customerId: key.id, customerName: key.name, products: new Set(grants.map((grant) => grant.name)) },
+    principal: { kind: "customer", keyId: id, customerId: key.id, customerName: key.name, products: new Set(grants.keys()), grants },
     loadedAt,
     endsAt: Math.min(key.expires_at ?? never, key.revoked_at ?? never),
+    networks: key.allowed_from === null ? undefined : openNetworks(key.allowed_from.split(",")),
     secrets: secrets.map((secret) => ({
       sha256: Buffer.from(secret.sha256, "hex"),
       retiresAt: secret.retires_at ?? never,
@@ -149,8 +156,17 @@ function acceptedUntil(credential: Credential<Principal>, digest: Buffer, now: D
   return until > now.getTime() ? until : undefined;
 }
 
+/** Throws `forbidden`: whoever proved that the pair is his may know why it does not work from there. */
+export function requireAllowed(credential: { readonly principal: Principal; readonly networks?: Networks | undefined }, address: string): void {
+  if (credential.networks === undefined || credential.networks.has(address)) return;
+  const { principal } = credential;
+  const name = principal.kind === "customer" ? principal.keyId : principal.name;
+  throw new SlipwayError("forbidden", `the access key ${name} may not be used from ${address}`, { hint: "ask the vendor to allow this network" });
+}
+
 type Accepted = {
   readonly principal: CustomerPrincipal;
+  readonly networks: Networks | undefined;
   /** Monotonic: when the database must be asked again. */
   readonly freshUntil: number;
   /** Milliseconds since 1970: when the credential ends by itself. */
@@ -171,28 +187,30 @@ export function createAuthenticator(store: Store): Authenticator {
   };
   store.changes.on("credential", onChange);
   return {
-    authenticate: async ({ keyId, secret, now, header }) => {
+    authenticate: async ({ keyId, secret, now, address, header }) => {
       if (!keyIdPattern.test(keyId) || secret.length > secretLimit) return undefined;
       const changesBefore = changeCount;
       const credential = await accessKeys.get(keyId);
       const endsAt = credential === undefined ? undefined : acceptedUntil(credential, secretDigest(secret), now);
       if (credential === undefined || endsAt === undefined) return undefined;
+      requireAllowed(credential, address);
       // What was read before a revocation may answer the request that asked for it, but must not be remembered after it.
       if (header !== undefined && changesBefore === changeCount) {
         if (accepted.size >= cacheSize) accepted.clear();
-        accepted.set(header, { principal: credential.principal, freshUntil: credential.loadedAt + cacheLifeMs, endsAt });
+        accepted.set(header, { principal: credential.principal, networks: credential.networks, freshUntil: credential.loadedAt + cacheLifeMs, endsAt });
       }
       return credential.principal;
     },
-    recall: (header, now) => {
+    recall: (header, now, address) => {
       const known = accepted.get(header);
-      return known !== undefined && known.freshUntil > performance.now() && known.endsAt > now.getTime() ? known.principal : undefined;
+      if (known === undefined || known.freshUntil <= performance.now() || known.endsAt <= now.getTime()) return undefined;
+      return known.networks === undefined || known.networks.has(address) ? known.principal : undefined;
     },
     findSealed: async ({ keyId, now }) => {
       const credential = keyIdPattern.test(keyId) ? await accessKeys.get(keyId) : undefined;
       if (credential === undefined || credential.endsAt <= now.getTime()) return undefined;
       const live = credential.secrets.filter((secret) => secret.retiresAt > now.getTime());
-      return { principal: credential.principal, secrets: live.flatMap(({ sealed }) => (sealed === undefined ? [] : [sealed])) };
+      return { principal: credential.principal, secrets: live.flatMap(({ sealed }) => (sealed === undefined ? [] : [sealed])), networks: credential.networks };
     },
     authenticateToken: async ({ token, now }) => {
       if (!token.startsWith(adminTokenPrefix) || token.length > secretLimit) return undefined;

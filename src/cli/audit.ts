@@ -78,16 +78,22 @@ async function since(api: ApiClient, invocation: Invocation, last: string): Prom
 const header = ["TIME", "WHO", "ACTION", "WHAT", "RESULT", "BYTES", "FROM"] as const;
 
 function cells(event: WireAuditEvent): readonly string[] {
-  const what = event.artifact ?? (event.version === null ? event.path : null);
   return [
     event.at,
-    event.customer ?? event.actor.name ?? event.actor.kind,
+    // An administrator's act on a customer's key is the administrator's.
+    event.actor.kind === "customer" ? (event.customer ?? event.actor.kind) : (event.actor.name ?? event.actor.kind),
     event.action,
-    [event.product, event.version, what].filter((word) => word !== null).join(" "),
+    subjectOf(event),
     event.status === null ? event.result : `${event.result} ${event.status}`,
     event.bytes === null ? "" : formatBytes(event.bytes),
     event.address ?? "",
   ];
+}
+
+function subjectOf(event: WireAuditEvent): string {
+  const file = event.artifact ?? (event.version === null ? event.path : null);
+  const subject = event.actor.kind === "customer" ? [] : [event.customer, event.keyId];
+  return [...subject, event.product, event.version, file].filter((word) => word !== null).join(" ");
 }
 
 function printTable(output: Output, events: readonly WireAuditEvent[]): void {

@@ -6,7 +6,7 @@ const planOptions: readonly OptionRow[] = [
   { flags: "--recipe <file>", text: "the recipe; by default slipway.yaml in this folder" },
   { flags: "--version <version>", text: "instead of the tag at HEAD" },
   { flags: "--target <targets>", text: "only these targets, as linux/amd64,linux/arm64" },
-  { flags: "--only <kinds>", text: "only these kinds: deb, rpm, archive, binary, image" },
+  { flags: "--only <kinds>", text: "only these kinds: deb, rpm, apk, archive, binary, image" },
   { flags: "--unsigned", text: "make no signatures, for a preview without the release keys" },
 ];
 
@@ -27,7 +27,8 @@ export const buildCommands: readonly CommandRow[] = [
   {
     name: "plan",
     summary: "Show every artifact with its name before anything is built",
-    description: "Writes nothing. A recipe with a mistake ends with exit code 2 and the line and column of each.",
+    description:
+      "Writes nothing. Looks for every source and release key; a recipe with a mistake ends with exit code 2 and a missing source with 3, each with its line. What build.run makes is not looked for.",
     options: planOptions,
     examples: ["slipway plan", "slipway plan --version 1.4.2 --only deb,rpm", "slipway plan --target linux/arm64 --json"],
     load: () => import("./plan.ts"),
@@ -41,6 +42,7 @@ export const buildCommands: readonly CommandRow[] = [
       ...planOptions,
       { flags: "--out <directory>", text: "where <version>/ appears; by default dist beside the recipe" },
       { flags: "--dry-run", text: "print the plan and build nothing" },
+      { flags: "--replace", text: "replace a complete release in dist/<version>/ by a part of it, or a signed one by an unsigned one" },
       { flags: "--passphrase-file <file>", text: "its first line is the passphrase of the release keys" },
       { flags: "--builder <uri>", text: "who builds, for the provenance, as the address of a CI workflow; by default nobody in particular" },
     ],

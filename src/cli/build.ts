@@ -7,27 +7,30 @@ import { readPassphrase } from "../io/passphrase.ts";
 import { connectRegistry } from "../io/registry-login.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { formatTarget } from "../model/target.ts";
-import { isSnapshot } from "../model/version.ts";
 import { type BuildResult, buildRelease } from "../packaging/build.ts";
-import type { Plan } from "../packaging/plan.ts";
-import type { Recipe } from "../packaging/recipe.ts";
+import { hasIdentityToken } from "../packaging/identity-token.ts";
+import { plannedKeyReferences } from "../packaging/planned-keys.ts";
 import { loadReleaseSigner } from "../packaging/release-signer.ts";
-import { type ReleaseSigner, signatureSuffixes } from "../trust/release-signature.ts";
-import { type CommandRun, flagOption, type Invocation, listOption, textOption } from "./command.ts";
+import { refuseLoss } from "../packaging/release-loss.ts";
+import type { ReleaseSigner } from "../trust/release-signature.ts";
+import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
 import { formatBytes, type Output } from "./output.ts";
-import { printPlan, readPlan } from "./plan.ts";
+import { signKeyless } from "./sign-keyless.ts";
+import { absentKeyError, isPreview, type PlannedRelease, printPlan, readPlan } from "./plan.ts";
 
 export const run: CommandRun = async (invocation) => {
   const { options, output, cwd, signal } = invocation;
-  const { recipe, folder, plan } = await readPlan(invocation);
+  const planned = await readPlan(invocation);
+  const { recipe, folder, plan } = planned;
   if (flagOption(options, "dryRun")) {
     printPlan(plan, output);
     return 0;
   }
-  const signer = await loadSigner(invocation, { recipe, plan, folder });
   const builderId = readBuilderId(textOption(options, "builder"));
   const out = textOption(options, "out");
   const outFolder = out === undefined ? join(folder, "dist") : resolve(cwd, out);
+  if (!flagOption(options, "replace")) await refuseLoss(outFolder, planned);
+  const signer = await loadSigner(invocation, planned);
   const lines = lineWriter(output);
   const described = plan.records.filter(({ kind }) => kind === "sbom" || kind === "provenance");
   const progress = output.progress(`building ${plan.product} ${plan.version}`, plan.artifacts.length + described.length);
@@ -65,40 +68,37 @@ export const run: CommandRun = async (invocation) => {
   });
   lines.end();
   progress.end();
+  const { sigstore } = recipe.sign;
+  const isKeyless = sigstore !== undefined && plan.records.some(({ kind }) => kind === "bundle");
+  if (isKeyless && !hasIdentityToken(invocation.env) && isPreview(invocation, plan)) {
+    output.note(`${output.colors.yellow("warning:")} no identity token of a CI run is here, so this preview has no keyless signatures`);
+  } else if (isKeyless) {
+    const bundles = await signKeyless(invocation, { folder: result.folder, sumsName: recipe.checksums, sigstore });
+    report({ ...result, files: [...result.files, ...bundles] }, invocation, signer);
+    return 0;
+  }
   report(result, invocation, signer);
   return 0;
 };
 
-async function loadSigner(
-  invocation: Invocation,
-  build: { readonly recipe: Recipe; readonly plan: Plan; readonly folder: string },
-): Promise<ReleaseSigner | undefined> {
-  const { recipe, plan, folder } = build;
-  const { env, options } = invocation;
-  const isApkSigned = plan.artifacts.some((artifact) => artifact.kind === "apk") && !flagOption(options, "unsigned");
-  const isSigned = plan.records.some((record) => record.kind in signatureSuffixes);
-  const { apk, ...others } = recipe.sign;
-  const references = { ...(isSigned ? others : {}), ...(isApkSigned && apk !== undefined ? { apk } : {}) };
-  if (Object.keys(references).length === 0) return undefined;
-  const source = { env, file: textOption(options, "passphraseFile"), terminal: { input: process.stdin, output: process.stderr } };
-  try {
-    return await loadReleaseSigner(references, {
-      env,
-      folder,
-      now: systemClock.now(),
-      epochSeconds: plan.epochSeconds,
-      passphrase: (question) => readPassphrase(source, question),
-    });
-  } catch (error) {
-    if (!(error instanceof SlipwayError) || error.code !== "key_missing" || !isPreview(invocation, plan)) throw error;
-    invocation.output.note(`${invocation.output.colors.yellow("warning:")} ${error.message}, so this preview is not signed`);
+async function loadSigner(invocation: Invocation, { recipe, plan, folder, absentKeys }: PlannedRelease): Promise<ReleaseSigner | undefined> {
+  const { env, options, output } = invocation;
+  const [absent] = absentKeys;
+  if (absent !== undefined) {
+    if (!isPreview(invocation, plan)) throw absentKeyError(absent);
+    output.note(`${output.colors.yellow("warning:")} ${absent.message}, so this preview is not signed`);
     return undefined;
   }
-}
-
-/** A part of a release, or a state between two tags: nobody can take it for the release, so it may go without a signature. */
-function isPreview({ options }: Invocation, plan: Plan): boolean {
-  return listOption(options, "only") !== undefined || listOption(options, "target") !== undefined || isSnapshot(plan.version);
+  const references = plannedKeyReferences(recipe, plan, flagOption(options, "unsigned"));
+  if (Object.keys(references).length === 0) return undefined;
+  const source = { env, file: textOption(options, "passphraseFile"), terminal: { input: process.stdin, output: process.stderr } };
+  return loadReleaseSigner(references, {
+    env,
+    folder,
+    now: systemClock.now(),
+    epochSeconds: plan.epochSeconds,
+    passphrase: (question) => readPassphrase(source, question),
+  });
 }
 
 function readBuilderId(text: string | undefined): string | undefined {

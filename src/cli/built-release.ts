@@ -9,7 +9,7 @@ import { type Manifest, manifestName, manifestSchema, manifestSizeLimit } from "
 import { nearestWord } from "../model/names.ts";
 import { loadRecipe, type Recipe, recipeName, recipeSizeLimit } from "../packaging/recipe.ts";
 import { type Checksums, parseChecksums, sumsSizeLimit } from "../trust/checksums.ts";
-import { signatureSuffixes } from "../trust/release-signature.ts";
+import { isSignatureFile } from "../trust/release-signature.ts";
 import { type Invocation, textOption } from "./command.ts";
 
 export type LocalFile = { readonly name: string; readonly path: string; readonly digest: Digest; readonly size: number };
@@ -81,9 +81,7 @@ export async function readBuiltRelease(folder: string, sumsName: string): Promis
   if (!sums.has(manifestName)) throw new SlipwayError("sums_invalid", `${sumsName} does not list ${manifestName}`, { place: join(folder, sumsName) });
   const manifest = await readBuiltManifest(folder);
   const present = (await readdir(folder)).sort();
-  const signatures = Object.values(signatureSuffixes)
-    .map((suffix) => `${sumsName}${suffix}`)
-    .filter((name) => present.includes(name));
+  const signatures = present.filter((name) => isSignatureFile(name, { name: sumsName, has: (listed) => sums.has(listed) }));
   const names = [...sums.keys(), sumsName, ...signatures];
   const files: LocalFile[] = [];
   for (const name of names) files.push(await readLocalFile(folder, name, sums));

@@ -1,6 +1,6 @@
 /** The check before publishing: every file of the draft comes back over HTTP and must be what was signed, for the vendor's eyes and not the server's. */
 import { createHash } from "node:crypto";
-import type { z } from "zod";
+import { z } from "zod";
 import { systemClock } from "../io/clock.ts";
 import { type Digest, digestFromHex, digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
@@ -10,13 +10,20 @@ import type { artifactSchema, WireRelease } from "../server/wire.ts";
 import { releaseKeysSchema } from "../server/wire.ts";
 import { digestOf, parseChecksums, sumsSizeLimit } from "../trust/checksums.ts";
 import { createTrustPolicy, signatureKinds } from "../trust/keyring.ts";
-import { signatureSuffixes } from "../trust/release-signature.ts";
+import { isSignatureFile, signatureSuffixes } from "../trust/release-signature.ts";
 import { type GoodSignature, verifyRelease } from "../trust/verify-release.ts";
 import { type ApiClient, withRetries } from "./api-client.ts";
 import type { Invocation } from "./command.ts";
 import type { Progress } from "./output.ts";
 
-export type CheckedDraft = { readonly sumsDigest: Digest; readonly files: number; readonly bytes: number; readonly signatures: readonly GoodSignature[] };
+export type CheckedDraft = {
+  /** The manifest's. */
+  readonly sequence: number;
+  readonly sumsDigest: Digest;
+  readonly files: number;
+  readonly bytes: number;
+  readonly signatures: readonly GoodSignature[];
+};
 
 /** Signatures have some kilobytes; nothing that is kept whole in memory here may be larger than sums or manifest. */
 const keptLimit = Math.max(sumsSizeLimit, manifestSizeLimit);
@@ -43,11 +50,13 @@ export async function checkByDownload(
   const kept = new Set([sumsName, manifestName, ...signatureNames]);
   const files = await downloadAll(api, invocation, { release, kept });
   const sums = bytesOf(files, sumsName);
-  compare(files, parseChecksums(sums, sumsName), new Set([sumsName, ...signatureNames]));
+  const listed = parseChecksums(sums, sumsName);
+  const isSignature = (name: string): boolean => isSignatureFile(name, { name: sumsName, has: (other) => listed.has(other) });
+  compare(files, listed, (name) => name === sumsName || isSignature(name));
   const signatures = await checkSignatures(api, { release, files, sumsName });
   if (signatures.length === 0) invocation.output.note(`${release.product} has no release keys on the server: no signature was checked`);
   const bytes = release.artifacts.reduce((sum, artifact) => sum + artifact.size, 0);
-  return { sumsDigest: digestOf(sums), files: files.size, bytes, signatures };
+  return { sequence: sequenceOf(bytesOf(files, manifestName)), sumsDigest: digestOf(sums), files: files.size, bytes, signatures };
 }
 
 async function downloadAll(
@@ -108,15 +117,21 @@ function bytesOf(files: ReadonlyMap<string, Downloaded>, name: string): Buffer {
   return bytes;
 }
 
+function sequenceOf(manifest: Uint8Array): number {
+  const parsed = z.object({ sequence: z.int().nonnegative() }).safeParse(JSON.parse(Buffer.from(manifest).toString("utf8")));
+  if (!parsed.success) throw new SlipwayError("release_incomplete", `${manifestName} of the draft has no sequence`, { cause: parsed.error });
+  return parsed.data.sequence;
+}
+
 /** Both ways: what the sums list is there with those bytes, and nothing is there that they do not list. */
-function compare(files: ReadonlyMap<string, Downloaded>, sums: ReadonlyMap<string, string>, exempt: ReadonlySet<string>): void {
+function compare(files: ReadonlyMap<string, Downloaded>, sums: ReadonlyMap<string, string>, isExempt: (name: string) => boolean): void {
   for (const [name, hex] of sums) {
     const file = files.get(name);
     if (file === undefined) throw new SlipwayError("release_incomplete", `the sums list ${name}, which the draft lacks`);
     if (digestHex(file.digest) !== hex) throw new SlipwayError("sums_invalid", `${name} came back with SHA-256 ${digestHex(file.digest)}; the sums say ${hex}`);
   }
   for (const name of files.keys()) {
-    if (!sums.has(name) && !exempt.has(name)) throw new SlipwayError("release_incomplete", `the draft has ${name}, which the sums do not list`);
+    if (!sums.has(name) && !isExempt(name)) throw new SlipwayError("release_incomplete", `the draft has ${name}, which the sums do not list`);
   }
 }
 

@@ -1,5 +1,6 @@
 /** Rows of the command table. Customers, their access pairs and what they did. */
 import type { CommandRow } from "./command.ts";
+import { grantCommands } from "./grant-commands.ts";
 import { serverOptions } from "./shared-options.ts";
 
 export const customerCommands: readonly CommandRow[] = [
@@ -18,6 +19,7 @@ export const customerCommands: readonly CommandRow[] = [
     examples: ["slipway customer list"],
     load: async () => ({ run: (await import("./customer.ts")).runList }),
   },
+  ...grantCommands,
   {
     name: "key issue",
     summary: "Issue an access pair and print it once, with the customer's set-up",
@@ -26,6 +28,7 @@ export const customerCommands: readonly CommandRow[] = [
       { flags: "--product <name>", text: "the product that it may read", isRequired: true },
       { flags: "--channel <name>", text: "the channel in the set-up text; stable by default" },
       { flags: "--expires <days>", text: "the pair ends after so many days" },
+      { flags: "--from <networks>", text: "only from these, comma-separated, as 203.0.113.0/24,2001:db8::/32" },
       ...serverOptions,
     ],
     examples: ["slipway key issue acme --product coequal"],
@@ -43,9 +46,26 @@ export const customerCommands: readonly CommandRow[] = [
     name: "key rotate",
     summary: "Give a key a second secret; the old one works on for a while",
     arguments: [{ name: "key", text: "key id" }],
-    options: [{ flags: "--overlap <hours>", text: "how long the old secret lives on; 72 by default" }, ...serverOptions],
+    options: [
+      { flags: "--overlap <hours>", text: "how long the old secret lives on; 72 by default" },
+      { flags: "--force", text: "also while the secret before still lives: it then ends now" },
+      ...serverOptions,
+    ],
     examples: ["slipway key rotate SLKABCDEFGHIJKLMNOPQRST --overlap 24"],
     load: async () => ({ run: (await import("./key.ts")).runRotate }),
+  },
+  {
+    name: "key restrict",
+    summary: "Say from which networks a key may be used; in force within a second",
+    description: "Behind a proxy the server must know it (trusted-proxies), else every caller has the proxy's address.",
+    arguments: [{ name: "key", text: "key id" }],
+    options: [
+      { flags: "--from <networks>", text: "comma-separated, as 203.0.113.0/24,2001:db8::/32" },
+      { flags: "--anywhere", text: "lift the restriction" },
+      ...serverOptions,
+    ],
+    examples: ["slipway key restrict SLKABCDEFGHIJKLMNOPQRST --from 203.0.113.0/24"],
+    load: async () => ({ run: (await import("./key.ts")).runRestrict }),
   },
   {
     name: "key revoke",
@@ -54,19 +74,5 @@ export const customerCommands: readonly CommandRow[] = [
     options: [{ flags: "--reason <text>", text: "for the audit trail" }, ...serverOptions],
     examples: ["slipway key revoke SLKABCDEFGHIJKLMNOPQRST"],
     load: async () => ({ run: (await import("./key.ts")).runRevoke }),
-  },
-  {
-    name: "audit",
-    summary: "Print the audit trail: who did and downloaded what, when, with which result",
-    options: [
-      { flags: "--product <name>", text: "only of this product" },
-      { flags: "--customer <name>", text: "only of this customer" },
-      { flags: "--action <action>", text: "only these, as download, login-failed, release.publish" },
-      { flags: "--limit <count>", text: "the newest so many; 100 by default" },
-      { flags: "--follow", text: "go on printing new events until Ctrl-C" },
-      ...serverOptions,
-    ],
-    examples: ["slipway audit --product coequal --limit 20", "slipway audit --follow --json"],
-    load: () => import("./audit.ts"),
   },
 ];

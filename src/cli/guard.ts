@@ -1,19 +1,17 @@
 /** `slipway guard install` and `slipway guard exec`: words and printing, no rules of their own. */
 import { resolve } from "node:path";
+import { ownProgram } from "../io/built-in.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { applyGuard, planGuard } from "../updater/guard-install.ts";
 import { findInstallation, type Installation, loadInstallation } from "../updater/installation.ts";
 import { thisMachine } from "../updater/machine.ts";
 import { supervise } from "../updater/supervisor.ts";
 import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
-import { watchUpdater } from "./upgrade.ts";
+import { watchUpdater } from "./open-updater.ts";
 
 async function installationOf({ options, cwd }: Invocation): Promise<Installation> {
   return loadInstallation(await findInstallation(textOption(options, "installation"), cwd));
 }
-
-/** bin/slipway of the copy that runs. */
-const thisSlipway = resolve(import.meta.dirname, "../../bin/slipway");
 
 export const runGuardInstall: CommandRun = async (invocation) => {
   const { options, output, cwd } = invocation;
@@ -24,7 +22,7 @@ export const runGuardInstall: CommandRun = async (invocation) => {
     installation,
     hasSystemd,
     hasShell,
-    slipway: resolve(cwd, textOption(options, "slipway") ?? thisSlipway),
+    slipway: resolve(cwd, textOption(options, "slipway") ?? ownProgram()),
     unitDir: resolve(cwd, textOption(options, "unitDir") ?? "/etc/systemd/system"),
   });
   const isDry = flagOption(options, "dryRun");

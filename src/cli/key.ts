@@ -1,10 +1,11 @@
-/** `slipway key issue|list|rotate|revoke`: access pairs; a secret is printed once, with what the customer has to do with it. */
+/** `slipway key issue|list|rotate|restrict|revoke`: access pairs; a secret is printed once, with what the customer has to do with it. */
 import { z } from "zod";
 import { SlipwayError } from "../model/errors.ts";
-import { type ApkSetupKey, apkSetup, aptAuth, awsSetup, netrcLine, type SetupPair, type SetupPlace, yumRepo } from "../repositories/setup.ts";
+import type { SetupPlace } from "../repositories/setup.ts";
+import { setupBlocks } from "../repositories/setup-clients.ts";
 import { accessKeySchema, accessPairSchema } from "../server/wire.ts";
 import { type ApiClient, openApi } from "./api-client.ts";
-import { type CommandRun, textOption } from "./command.ts";
+import { type CommandRun, flagOption, listOption, textOption } from "./command.ts";
 import type { Output } from "./output.ts";
 
 export const runIssue: CommandRun = async (invocation) => {
@@ -12,16 +13,18 @@ export const runIssue: CommandRun = async (invocation) => {
   const customer = args[0] ?? "";
   const product = textOption(options, "product") ?? "";
   const days = textOption(options, "expires");
+  const allowedFrom = listOption(options, "from");
   const api = await openApi(invocation);
   const pair = await api.call({
     method: "POST",
     path: ["customers", customer, "keys"],
-    body: { product, ...(days === undefined ? {} : { expiresAt: inDays(days).toISOString() }) },
+    body: { product, ...(days === undefined ? {} : { expiresAt: inDays(days).toISOString() }), ...(allowedFrom === undefined ? {} : { allowedFrom }) },
     schema: accessPairSchema,
     isRepeatable: false,
   });
   const place: SetupPlace = { baseUrl: pair.address, product, channel: textOption(options, "channel") ?? "stable" };
-  const setup = setupTexts(place, { keyId: pair.id, secret: pair.secret }, pair.apkKey);
+  const input = { place, pair: { keyId: pair.id, secret: pair.secret }, apkKey: pair.apkKey, armoredKey: undefined, version: undefined };
+  const setup = Object.fromEntries(setupBlocks(input).map(({ title, text }) => [title, text]));
   output.result({ customer, product, ...pair, setup });
   printPair(output, { title: `access pair of ${customer} for ${product}, shown this once:`, ...pair });
   output.line();
@@ -42,13 +45,29 @@ export const runRotate: CommandRun = async (invocation) => {
   const pair = await api.call({
     method: "POST",
     path: ["keys", args[0] ?? "", "rotate"],
-    body: overlapHours === undefined ? {} : { overlapHours },
+    body: { ...(overlapHours === undefined ? {} : { overlapHours }), ...(flagOption(options, "force") ? { force: true } : {}) },
     schema: accessPairSchema,
     isRepeatable: false,
   });
   output.result(pair);
   printPair(output, { title: "new secret, shown this once:", ...pair });
   if (pair.previousRetiresAt !== undefined) output.line(`the secret before works until ${pair.previousRetiresAt}`);
+  return 0;
+};
+
+export const runRestrict: CommandRun = async (invocation) => {
+  const { args, options, output } = invocation;
+  const networks = listOption(options, "from");
+  if ((networks === undefined) === !flagOption(options, "anywhere")) throw new SlipwayError("usage", "expected one of --from NETWORKS and --anywhere");
+  const api = await openApi(invocation);
+  const key = await api.call({
+    method: "PUT",
+    path: ["keys", args[0] ?? "", "allowed-from"],
+    body: { networks: networks ?? null },
+    schema: z.object({ id: z.string(), allowedFrom: z.array(z.string()).nullable() }),
+  });
+  output.result(key);
+  output.line(`${key.id} may be used from ${key.allowedFrom?.join(", ") ?? "anywhere"}`);
   return 0;
 };
 
@@ -97,24 +116,6 @@ function printPair(output: Output, pair: { readonly title: string; readonly id: 
   output.line(pair.title);
   output.line(`  key id  ${pair.id}`);
   output.line(`  secret  ${pair.secret}`);
-}
-
-/** Text to hand over. The secret stands only in files that the customer writes with mode 0600, never in a command's arguments. */
-function setupTexts(place: SetupPlace, pair: SetupPair, apkKey: ApkSetupKey): Readonly<Record<string, string>> {
-  const { baseUrl, product, channel } = place;
-  const intoFile = (path: string, content: string): string => `sudo install -m 600 /dev/stdin ${path} <<'END'\n${content}END\n`;
-  const query = channel === "stable" ? "" : `?channel=${channel}`;
-  return {
-    "apt (Debian, Ubuntu): curl asks for the secret":
-      intoFile(`/etc/apt/auth.conf.d/${product}.conf`, aptAuth(place, pair)) +
-      `curl -fsS -u ${pair.keyId} '${baseUrl}/setup/${product}/${product}.sources${query}' | sudo tee /etc/apt/sources.list.d/${product}.sources >/dev/null\n` +
-      `sudo apt-get update && sudo apt-get install ${product}\n`,
-    "dnf (Fedora, RHEL and kin)": `${intoFile(`/etc/yum.repos.d/${product}.repo`, yumRepo(place, pair))}sudo dnf install ${product}\n`,
-    "apk (Alpine), in root's shell": `${apkSetup(place, pair, apkKey)}apk add -U ${product}\n`,
-    "aws (S3 and ECR commands; AWS CLI 2.13 and later also take AWS_ENDPOINT_URL)": awsSetup(place, pair),
-    "curl, wget and scripts: a line for ~/.netrc (mode 0600)": `${netrcLine(place, pair)}curl --fail --remote-name --netrc ${baseUrl}/releases/${product}/latest/SHA256SUMS\n`,
-    "slipway upgrade: in the installation file, with the secret in a file of its own (mode 0600)": `source:\n  url: ${baseUrl}\n  key_id: ${pair.keyId}\n  secret: file:/etc/${product}/slipway-secret\n`,
-  };
 }
 
 function inDays(text: string): Date {

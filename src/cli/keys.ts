@@ -1,32 +1,51 @@
 /** `slipway keys new|list|export`: release keys in the key folder; private halves are written, never shown. */
 import { resolve } from "node:path";
 import { writeFileAtomic } from "../io/atomic-file.ts";
-import { type KeyEntry, type KeyType, keyFolderPath, keyTypes, listKeys, readKey, requireFreeName, storeKey } from "../io/key-folder.ts";
-import { readNewPassphrase } from "../io/passphrase.ts";
+import { systemClock } from "../io/clock.ts";
+import { type KeyEntry, keyFolderPath, keyTypes, listKeys, readKey } from "../io/key-folder.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { parseWord } from "../model/names.ts";
-import { formatApkSecretKey, generateApkKey, readApkPublicKey } from "../trust/apk-signature.ts";
-import { formatMinisignPublicKey, formatMinisignSecretKey, generateMinisignKey, parseMinisignPublicKey } from "../trust/minisign-key.ts";
-import { describeKey, exportPublicKeys, generateOpenpgpKey, openpgpAlgorithms, readPublicKeys } from "../trust/openpgp.ts";
-import { type CommandRun, type Invocation, textOption } from "./command.ts";
+import { formatKeySetFile, type KeySetFile, type KeySetFileKey, keySetFileName } from "../packaging/key-set-file.ts";
+import { readApkPublicKey } from "../trust/apk-signature.ts";
+import { parseMinisignPublicKey } from "../trust/minisign-key.ts";
+import { readTufPublicKey } from "../trust/tuf-key.ts";
+import { describeKey, exportPublicKeys, keyExpiry, readPublicKeys } from "../trust/openpgp.ts";
+import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
+import { makeKey, publicKeyOf } from "./make-key.ts";
+import { newStandby, readKeySetFile } from "./rotate.ts";
 
 export const runNew: CommandRun = async (invocation) => {
   const { args, options, output, env } = invocation;
   const folder = keyFolderPath(env);
   const entry: KeyEntry = { name: parseWord("key", args[0] ?? "release"), type: keyTypes.find((known) => known === textOption(options, "type")) ?? "openpgp" };
-  await requireFreeName(folder, entry);
-  const passphrase = await newPassphrase(invocation);
-  output.note(
-    entry.type === "minisign" && passphrase !== undefined ? "making the key; protecting it takes 1 GiB of memory for some seconds" : "making the key",
-  );
-  const made = await makers[entry.type](invocation, entry.name, passphrase);
-  await storeKey(folder, entry, made.parts);
-  output.result({ name: entry.name, type: entry.type, id: made.id, protected: passphrase !== undefined, folder });
+  const made = await makeKey(invocation, entry);
+  output.result({ name: entry.name, type: entry.type, id: made.id, protected: made.isProtected, folder });
   output.line(`${entry.type} key ${entry.name}: ${made.id}`);
-  output.line(`private half in ${folder}${passphrase === undefined ? ", not protected by a passphrase" : ""}; keep a copy offline`);
+  output.line(`private half in ${folder}${made.isProtected ? "" : ", not protected by a passphrase"}; keep a copy offline`);
   output.line(`public half: slipway keys export ${entry.name}${entry.type === "openpgp" ? "" : ` --format ${entry.type}`}`);
+  if (flagOption(options, "standby")) await beginKeySet(invocation, entry);
   return 0;
 };
+
+/** A key and one to follow it, from day one: after a theft it is too late to introduce a successor (trust facts 4.4 step 0). */
+async function beginKeySet(invocation: Invocation, entry: KeyEntry): Promise<void> {
+  const { output, cwd, options, env } = invocation;
+  const { type: kind, name } = entry;
+  if (kind !== "minisign" && kind !== "openpgp") throw new SlipwayError("usage", "--standby is for minisign and OpenPGP keys");
+  const path = resolve(cwd, textOption(options, "keys") ?? keySetFileName);
+  const present = await readKeySetFile(invocation).catch((error: unknown) => {
+    if (error instanceof SlipwayError && error.code === "source_missing") return undefined;
+    throw error;
+  });
+  if (present?.file.keys.some((key) => key.kind === kind) === true) {
+    throw new SlipwayError("key_exists", `${path} names a ${kind} key already`, { hint: "`slipway keys rotate` makes one follow another" });
+  }
+  const active: KeySetFileKey = { ...(await publicKeyOf(keyFolderPath(env), { name, type: kind })), name, kind, role: "active" };
+  const standby = await newStandby(invocation, name, kind);
+  const file: KeySetFile = { schema: 1, epoch: (present?.file.epoch ?? 0) + 1, keys: [...(present?.file.keys ?? []), active, standby] };
+  await writeFileAtomic(path, formatKeySetFile(file), { mode: 0o644 });
+  output.line(`key set of epoch ${file.epoch} in ${path}: commit it, and name it in the recipe (sign: keys: ${keySetFileName})`);
+}
 
 export const runList: CommandRun = async ({ output, env }) => {
   const folder = keyFolderPath(env);
@@ -35,8 +54,8 @@ export const runList: CommandRun = async ({ output, env }) => {
   if (keys.length === 0) output.line(`no keys in ${folder}`);
   else
     output.table(
-      ["NAME", "TYPE", "ID", "ALGORITHM", "USER ID"],
-      keys.map((key) => [key.name, key.type, key.id, key.algorithm, key.userId ?? ""]),
+      ["NAME", "TYPE", "ID", "ALGORITHM", "EXPIRES", "USER ID"],
+      keys.map((key) => [key.name, key.type, key.id, key.algorithm, expiryText(key.expiresAt), key.userId ?? ""]),
     );
   return 0;
 };
@@ -45,7 +64,7 @@ export const runExport: CommandRun = async ({ args, options, output, env, cwd })
   const folder = keyFolderPath(env);
   const name = parseWord("key", args[0] ?? "");
   const format = textOption(options, "format") ?? (await defaultFormat(folder, name));
-  const entry: KeyEntry = { name, type: format === "minisign" || format === "apk" ? format : "openpgp" };
+  const entry: KeyEntry = { name, type: format === "minisign" || format === "apk" || format === "tuf" ? format : "openpgp" };
   const stored = await readKey(folder, entry, "pub");
   const bytes = format === "gpg" ? await exportPublicKeys([stored], "gpg") : stored;
   // apk finds a key by its file name, so the name is part of what is exported.
@@ -63,63 +82,37 @@ export const runExport: CommandRun = async ({ args, options, output, env, cwd })
   return 0;
 };
 
-async function newPassphrase({ options, env }: Invocation): Promise<string | undefined> {
-  // Commander turns --no-passphrase into passphrase: false.
-  if (options["passphrase"] === false) return undefined;
-  const terminal = { input: process.stdin, output: process.stderr };
-  const passphrase = await readNewPassphrase({ env, file: textOption(options, "passphraseFile"), terminal }, "Passphrase of the new key: ");
-  if (passphrase !== undefined) return passphrase;
-  throw new SlipwayError("key_locked", "a new key needs a passphrase, and there is no terminal to ask at", {
-    hint: "set SLIPWAY_KEY_PASSPHRASE, name a file with --passphrase-file, or say --no-passphrase",
-  });
-}
-
-type MadeKey = { readonly id: string; readonly parts: { readonly key: string; readonly pub: string; readonly rev?: string } };
-
-type MakeKey = (invocation: Invocation, name: string, passphrase: string | undefined) => Promise<MadeKey>;
-
-const makers: Readonly<Record<KeyType, MakeKey>> = {
-  openpgp: makeOpenpgp,
-  minisign: (_, __, passphrase) => makeMinisign(passphrase),
-  apk: (_, __, passphrase) => makeApk(passphrase),
+type KeyDescription = {
+  readonly name: string;
+  readonly type: string;
+  readonly id: string;
+  readonly algorithm: string;
+  readonly userId?: string;
+  /** OpenPGP keys that end. */
+  readonly expiresAt?: Date;
 };
 
-async function makeApk(passphrase: string | undefined): Promise<MadeKey> {
-  const key = await generateApkKey();
-  return { id: key.keyFile, parts: { key: formatApkSecretKey(key, passphrase), pub: key.publicText } };
+function expiryText(expiresAt: Date | undefined): string {
+  if (expiresAt === undefined) return "never";
+  const days = Math.floor((expiresAt.getTime() - systemClock.now().getTime()) / 86_400_000);
+  return days < 0 ? "EXPIRED" : `in ${days} days`;
 }
-
-async function makeMinisign(passphrase: string | undefined): Promise<MadeKey> {
-  const key = generateMinisignKey();
-  const secret = await formatMinisignSecretKey(key, passphrase === undefined ? undefined : { passphrase });
-  return { id: key.keyId, parts: { key: secret, pub: formatMinisignPublicKey(key) } };
-}
-
-async function makeOpenpgp({ options }: Invocation, name: string, passphrase: string | undefined): Promise<MadeKey> {
-  const key = await generateOpenpgpKey({
-    userId: textOption(options, "userId") ?? `Slipway release key ${name}`,
-    algorithm: openpgpAlgorithms.find((known) => known === textOption(options, "algorithm")) ?? "rsa4096",
-    now: new Date(),
-    ...(passphrase === undefined ? {} : { passphrase }),
-  });
-  return { id: key.fingerprint, parts: { key: key.secretKey, pub: key.publicKey, rev: key.revocationCertificate } };
-}
-
-type KeyDescription = { readonly name: string; readonly type: string; readonly id: string; readonly algorithm: string; readonly userId?: string };
 
 async function describeEntry(folder: string, entry: KeyEntry): Promise<KeyDescription> {
   const stored = await readKey(folder, entry, "pub");
   if (entry.type === "minisign") return { ...entry, id: parseMinisignPublicKey(stored.toString("utf8")).keyId, algorithm: "ed25519" };
+  if (entry.type === "tuf") return { ...entry, id: readTufPublicKey(stored.toString("utf8")).keyId, algorithm: "ed25519" };
   if (entry.type === "apk") {
     const { keyFile, publicKey } = readApkPublicKey(stored.toString("utf8"));
     return { ...entry, id: keyFile, algorithm: `rsa${publicKey.asymmetricKeyDetails?.modulusLength ?? ""}` };
   }
-  const [key] = (await readPublicKeys(stored)).map(describeKey);
-  if (key === undefined) throw new SlipwayError("key_invalid", `the public half of ${entry.name} is empty`);
-  return { ...entry, id: key.fingerprint, algorithm: key.algorithm, userId: key.userIds.join(", ") };
+  const [found] = await readPublicKeys(stored);
+  if (found === undefined) throw new SlipwayError("key_invalid", `the public half of ${entry.name} is empty`);
+  const [key, expiresAt] = [describeKey(found), await keyExpiry(found)];
+  return { ...entry, id: key.fingerprint, algorithm: key.algorithm, userId: key.userIds.join(", "), ...(expiresAt === undefined ? {} : { expiresAt }) };
 }
 
-async function defaultFormat(folder: string, name: string): Promise<"asc" | "minisign" | "apk"> {
+async function defaultFormat(folder: string, name: string): Promise<"asc" | "minisign" | "apk" | "tuf"> {
   const [type, ...others] = (await listKeys(folder)).filter((entry) => entry.name === name).map((entry) => entry.type);
   return type === undefined || type === "openpgp" || others.length > 0 ? "asc" : type;
 }

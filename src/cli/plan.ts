@@ -1,39 +1,113 @@
-/** `slipway plan`: every artifact with its name and what goes into it, before anything is built. */
+/** `slipway plan`: every artifact with its name and what goes into it, before anything is built; and what is missing for it. */
+import { systemClock } from "../io/clock.ts";
 import { runCommand } from "../io/command.ts";
+import { SlipwayError } from "../model/errors.ts";
 import { formatTarget, parseTarget } from "../model/target.ts";
-import { artifactTargets, parseBuildableKinds, type Plan, planRelease } from "../packaging/plan.ts";
+import { isSnapshot, parseVersion } from "../model/version.ts";
+import { artifactTargets, parseBuildableKinds, type Plan, type PlanRequest, planRelease } from "../packaging/plan.ts";
+import { type AbsentKey, findAbsentKeys } from "../packaging/planned-keys.ts";
+import { RecipeError } from "../packaging/recipe-error.ts";
 import { type RecipeFile, readRecipeFile } from "../packaging/recipe-file.ts";
-import { readReleaseVersion } from "../packaging/release-version.ts";
+import { type ReleaseVersion, readReleaseVersion } from "../packaging/release-version.ts";
+import { absentBinaries, checkSources } from "../packaging/source-check.ts";
 import { type CommandRun, flagOption, type Invocation, listOption, textOption } from "./command.ts";
 import type { Output } from "./output.ts";
 
+/** Stands in where no version can be found, so that mistakes of the recipe are said before that. */
+const standInVersion = parseVersion("0.0.0");
+const shownAbsent = 6;
+
 export const run: CommandRun = async (invocation) => {
-  const { plan } = await readPlan(invocation);
-  printPlan(plan, invocation.output);
+  const planned = await readPlan(invocation);
+  const { plan, recipe, absentKeys } = planned;
+  const absent = await absentBinaries(planned);
+  const { output } = invocation;
+  printPlan(plan, output);
+  if (recipe.build.run !== undefined) output.note("the binaries are not looked for: build.run makes them");
+  if (absent.length > 0) {
+    const rest = absent.length - shownAbsent;
+    output.note(`not built yet, and needed by \`slipway build\`: ${absent.slice(0, shownAbsent).join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`);
+  }
+  for (const { place, message } of absentKeys) output.note(`${place} ${message}; \`slipway build\` will need it`);
   return 0;
 };
 
-/** The recipe and the plan that the options ask for: the same for `plan`, `build --dry-run` and `build`. */
-export async function readPlan({ options, cwd, env }: Invocation): Promise<RecipeFile & { readonly plan: Plan }> {
-  const { recipe, folder } = await readRecipeFile(cwd, textOption(options, "recipe"));
-  const wanted = textOption(options, "version");
+export type PlannedRelease = RecipeFile & {
+  readonly plan: Plan;
+  /** What the whole recipe would make: the plan itself where no option leaves something out. */
+  readonly fullPlan: Plan;
+  /** Keys that are named and not here. */
+  readonly absentKeys: readonly AbsentKey[];
+};
+
+/**
+ * The recipe and the plan that the options ask for: the same for `plan`, `build --dry-run` and `build`. Whatever can be wrong before a build is
+ * found here, the recipe's mistakes before questions to git: throws what loadRecipe, planRelease and checkSources throw, and `key_missing`,
+ * `key_unfit` and `key_invalid` with the line under `sign`.
+ */
+export async function readPlan(invocation: Invocation): Promise<PlannedRelease> {
+  const { options, cwd, env } = invocation;
+  const file = await readRecipeFile(cwd, textOption(options, "recipe"));
   const only = listOption(options, "only");
   const targets = listOption(options, "target");
-  const sourceDateEpoch = env["SOURCE_DATE_EPOCH"];
-  const release = await readReleaseVersion({
-    run: runCommand,
-    folder,
-    ...(wanted === undefined ? {} : { wanted }),
-    ...(sourceDateEpoch === undefined || sourceDateEpoch === "" ? {} : { sourceDateEpoch }),
-  });
-  const plan = planRelease({
-    recipe,
-    ...release,
-    isUnsigned: flagOption(options, "unsigned"),
+  const isUnsigned = flagOption(options, "unsigned");
+  const choice = {
     ...(only === undefined ? {} : { only: parseBuildableKinds(only) }),
     ...(targets === undefined ? {} : { targets: targets.map(parseTarget) }),
+  };
+  const release = await readVersion(invocation, file, { ...choice, isUnsigned });
+  const request: PlanRequest = { recipe: file.recipe, ...release, isUnsigned };
+  const plan = planRelease({ ...request, ...choice });
+  await checkSources({ ...file, plan });
+  const absentKeys = await findAbsentKeys({ ...file, plan, isUnsigned, env, now: systemClock.now() });
+  const unknown = isPreview(invocation, plan) ? undefined : absentKeys.find((key) => key.isUnknown);
+  if (unknown !== undefined) throw absentKeyError(unknown);
+  return { ...file, plan, fullPlan: only === undefined && targets === undefined ? plan : planRelease(request), absentKeys };
+}
+
+/** A part of a release, or a state between two tags: nobody can take it for the release, so it may go without a signature. */
+export function isPreview({ options }: Pick<Invocation, "options">, plan: Plan): boolean {
+  return listOption(options, "only") !== undefined || listOption(options, "target") !== undefined || isSnapshot(plan.version);
+}
+
+export function absentKeyError({ place, message }: AbsentKey): SlipwayError {
+  return new SlipwayError("key_missing", message, {
+    place,
+    hint: "`slipway keys list` shows what is there, `slipway keys new` makes one; --unsigned builds without signatures",
   });
-  return { recipe, folder, plan };
+}
+
+/** Without a version or a commit there is nothing to build; what is wrong with the recipe itself is said first all the same. */
+async function readVersion(
+  { options, env }: Invocation,
+  { recipe, folder }: RecipeFile,
+  choice: Pick<PlanRequest, "only" | "targets" | "isUnsigned">,
+): Promise<ReleaseVersion> {
+  const wanted = textOption(options, "version");
+  const sourceDateEpoch = env["SOURCE_DATE_EPOCH"];
+  try {
+    return await readReleaseVersion({
+      run: runCommand,
+      folder,
+      ...(wanted === undefined ? {} : { wanted }),
+      ...(sourceDateEpoch === undefined || sourceDateEpoch === "" ? {} : { sourceDateEpoch }),
+    });
+  } catch (error) {
+    if (!(error instanceof SlipwayError)) throw error;
+    await checkRecipe(recipe, folder, choice);
+    throw error;
+  }
+}
+
+async function checkRecipe(recipe: RecipeFile["recipe"], folder: string, choice: Pick<PlanRequest, "only" | "targets" | "isUnsigned">): Promise<void> {
+  try {
+    const plan = planRelease({ recipe, version: standInVersion, epochSeconds: 0, ...choice });
+    // The notes of a made-up version are nobody's mistake, nor is its channel.
+    await checkSources({ recipe, folder, plan: { ...plan, artifacts: plan.artifacts.filter(({ kind }) => kind !== "notes") } });
+  } catch (error) {
+    if (error instanceof RecipeError && error.place === recipe.placeOf(["channels"])) return;
+    throw error;
+  }
 }
 
 const shownInputs = 4;

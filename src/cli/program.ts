@@ -8,13 +8,17 @@ import { createOutput } from "./output.ts";
 export type Outcome = { exitCode: number };
 
 const groupSummaries: Readonly<Record<string, string>> = {
+  backup: "Backups of an installation's state",
+  drill: "Rehearse on a copy what must work when it matters",
   guard: "What stands outside of a new version and goes back when it fails",
   keys: "Release keys: make, list, export",
   release: "Releases on the server: look, publish, withdraw, retain",
   customer: "Customers: who may read",
   image: "Images of a release: push to a registry",
+  mirror: "A customer's copy of what the vendor publishes: sync, carry over an air gap, serve",
   key: "Access pairs: issue, rotate, revoke",
   product: "Products on the server",
+  trust: "Whom an installation trusts",
   verify: "Check signatures and checksums from the outside",
   upgrade: "Upgrade an installation, and go back",
 };
@@ -34,7 +38,11 @@ export function createProgram(version: string, signal: AbortSignal, outcome: Out
       const words = row.name.split(" ");
       const leaf = words.at(-1) ?? row.name;
       const parent = words.length === 1 ? program : parentFor(program, parents, { word: words[0] ?? "", group });
-      const command = parent.command(leaf).helpGroup(`${words.length === 1 ? group : "Commands"}:`);
+      // `slipway verify` has commands of its own and can be called itself.
+      const isParent = words.length === 1 && commands.some(({ name }) => name.startsWith(`${row.name} `));
+      const command = isParent ? parentFor(program, parents, { word: leaf, group }) : parent.command(leaf).helpGroup(`${words.length === 1 ? group : "Commands"}:`);
+      // Its name may also begin others: `audit` and `audit export`.
+      if (words.length === 1) parents.set(leaf, command.enablePositionalOptions());
       describe(command, row);
       command.action(async (...values: unknown[]) => {
         const options = command.optsWithGlobals() as OptionValues;

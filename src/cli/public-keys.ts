@@ -4,6 +4,7 @@ import { readFileBounded } from "../io/bounded-read.ts";
 import { keyFolderPath, readKey } from "../io/key-folder.ts";
 import { readPassphrase } from "../io/passphrase.ts";
 import { SlipwayError } from "../model/errors.ts";
+import { externalPublicKey } from "../packaging/external-signer.ts";
 import type { Recipe } from "../packaging/recipe.ts";
 import { parseKeyReference } from "../trust/key-reference.ts";
 import { isApkKeyLocked, readApkPublicKey, readApkSigningKey } from "../trust/apk-signature.ts";
@@ -57,6 +58,12 @@ async function keyBytes(invocation: Invocation, asked: Asked & { readonly type: 
     }
     case "file":
       return readKeyFile(resolve(invocation.cwd, dirname(asked.recipe.fileName), reference.path));
+    case "agent":
+    case "command": {
+      if (asked.type === "apk") throw new SlipwayError("key_unfit", "an apk key is a file");
+      const folder = resolve(invocation.cwd, dirname(asked.recipe.fileName));
+      return Buffer.from(await externalPublicKey(reference, asked.type, { env: invocation.env, folder }));
+    }
     case "key":
     default:
       return readKey(keyFolderPath(invocation.env), { name: reference.name, type: asked.type }, "pub");
@@ -65,7 +72,7 @@ async function keyBytes(invocation: Invocation, asked: Asked & { readonly type: 
 
 async function minisignPublic(invocation: Invocation, asked: Asked): Promise<string> {
   const text = (await keyBytes(invocation, { ...asked, type: "minisign" })).toString("utf8");
-  if (asked.reference.startsWith("key:")) return formatMinisignPublicKey(parseMinisignPublicKey(text));
+  if (asked.reference.startsWith("key:") || asked.reference.startsWith("command:")) return formatMinisignPublicKey(parseMinisignPublicKey(text));
   const passphrase = isMinisignKeyLocked(text) ? await passphraseOf(invocation, `the minisign key ${asked.reference}`) : undefined;
   return formatMinisignPublicKey(await readMinisignSecretKey(text, passphrase));
 }

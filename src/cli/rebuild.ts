@@ -14,7 +14,7 @@ import { rebuildRelease, type RebuildReport, type RebuildRequest } from "../pack
 import type { FileVerdict } from "../packaging/rebuild-comparison.ts";
 import { recipeName } from "../packaging/recipe.ts";
 import { type RecipeFile, readRecipeFile } from "../packaging/recipe-file.ts";
-import { loadReleaseSigner } from "../packaging/release-signer.ts";
+import { joinSigners, loadReleaseSigner } from "../packaging/release-signer.ts";
 import type { ReleaseSigner } from "../trust/release-signature.ts";
 import { releaseSchema } from "../server/wire.ts";
 import { openApi } from "./api-client.ts";
@@ -55,7 +55,8 @@ function signerOpener({ env, options, output }: Invocation): RebuildRequest["ope
   return async (recipe, { folder, epochSeconds }) => {
     if (flagOption(options, "unsigned")) return undefined;
     const signers: ReleaseSigner[] = [];
-    for (const [word, reference] of Object.entries(recipe.sign)) {
+    const { gpg, minisign, apk } = recipe.sign;
+    for (const [word, reference] of Object.entries({ gpg, minisign, apk })) {
       if (reference === undefined) continue;
       const opening = { env, folder, now: systemClock.now(), epochSeconds, passphrase: (question: string) => readPassphrase(source, question) };
       try {
@@ -65,13 +66,8 @@ function signerOpener({ env, options, output }: Invocation): RebuildRequest["ope
         output.note(`built without the key ${reference}: ${error.message}`);
       }
     }
-    return signers.length === 0 ? undefined : signers.reduce(joined);
+    return signers.length === 0 ? undefined : signers.reduce(joinSigners);
   };
-}
-
-/** Each signer has other functions: together they sign everything that one of them could. */
-function joined(one: ReleaseSigner, other: ReleaseSigner): ReleaseSigner {
-  return { ...one, ...other, publicKeys: { ...one.publicKeys, ...other.publicKeys }, keyIds: { ...one.keyIds, ...other.keyIds } };
 }
 
 async function downloadRelease(

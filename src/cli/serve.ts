@@ -8,7 +8,9 @@ import { createLog } from "../server/log.ts";
 import { createServer } from "../server/server.ts";
 import { type CommandRun, textOption } from "./command.ts";
 
-export const run: CommandRun = async ({ options, env, output, signal, version }) => {
+export const run: CommandRun = async (invocation) => {
+  const { options, env, output, signal, version } = invocation;
+  if (textOption(options, "mirror") !== undefined) return (await import("./mirror-serve.ts")).run(invocation);
   const settings = await loadSettings({ flags: options, env, configFile: textOption(options, "config") });
   const log = createLog(settings.logLevel);
   const server = await createServer({ settings, version, clock: systemClock, log });

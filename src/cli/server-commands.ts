@@ -1,6 +1,8 @@
 /** Rows of the command table. The server, its products and releases. */
 import { settingKeys, settingName, settingRow } from "../config/settings.ts";
+import { channelCommands } from "./channel-commands.ts";
 import type { CommandRow, OptionRow } from "./command.ts";
+import { retentionCommands } from "./retention-commands.ts";
 import { serverOptions } from "./shared-options.ts";
 
 const productOption: OptionRow = { flags: "--product <name>", text: "by default the recipe's, else the only one on the server" };
@@ -23,8 +25,13 @@ export const serverCommands: readonly CommandRow[] = [
     summary: "Run the server: repositories, downloads, access pairs, audit trail, API",
     description:
       "Starts with no setting at all: an embedded database and blobs in the data folder, a repository key made on first start. Settings come from flags, SLIPWAY_… variables, slipway-server.yaml in the data folder, in this order; secrets have no flag. Logs are JSON lines on stderr. SIGTERM lets running downloads end.",
-    options: [{ flags: "--config <file>", text: "settings file; by default slipway-server.yaml in the data folder", env: "SLIPWAY_CONFIG" }, ...settingOptions],
-    examples: ["slipway serve", "slipway serve --listen 0.0.0.0:8420 --public-url https://packages.acme.example"],
+    options: [
+      { flags: "--config <file>", text: "settings file; by default slipway-server.yaml in the data folder", env: "SLIPWAY_CONFIG" },
+      { flags: "--mirror <folder>", text: "serve this mirror, read-only, instead of a data folder; as `slipway mirror serve` does" },
+      { flags: "--pairs <file>", text: "with --mirror: pairs that may read it" },
+      ...settingOptions,
+    ],
+    examples: ["slipway serve", "slipway serve --listen 0.0.0.0:8420 --public-url https://packages.acme.example", "slipway serve --mirror /srv/mirror"],
     load: () => import("./serve.ts"),
   },
   {
@@ -114,6 +121,9 @@ export const serverCommands: readonly CommandRow[] = [
     options: [
       productOption,
       { flags: "--sums <file>", text: "name of the sums file; by default the recipe's, else SHA256SUMS" },
+      { flags: "--percent <number>", text: "how many of the customers see it at first; 100 by default" },
+      { flags: "--tuf-key <reference>", text: "TUF key of products that have TUF metadata; by default the recipe's sign.tuf" },
+      { flags: "--passphrase-file <file>", text: "its first line is the passphrase of that key" },
       recipeOption,
       ...serverOptions,
     ],
@@ -124,24 +134,10 @@ export const serverCommands: readonly CommandRow[] = [
     name: "release withdraw",
     summary: "Take a published release back; its address answers 410 and names a replacement",
     arguments: [versionArgument],
-    options: [productOption, { flags: "--reason <text>", text: "for the audit trail" }, recipeOption, ...serverOptions],
+    options: [productOption, { flags: "--reason <text>", text: "customers read it where they still ask for the version" }, recipeOption, ...serverOptions],
     examples: ['slipway release withdraw v1.4.2 --reason "loses sessions on restart"'],
     load: async () => ({ run: (await import("./release.ts")).runWithdraw }),
   },
-  {
-    name: "release retain",
-    summary: "Print the retention plan, or apply it",
-    description:
-      "Without --apply nothing is done. The plan is named by its basis; --apply carries out exactly the plan that is printed, and with --basis only if it is still the one that you looked at.",
-    options: [
-      productOption,
-      { flags: "--dry-run", text: "print the plan only (the default)" },
-      { flags: "--apply", text: "retire what the plan lists" },
-      { flags: "--basis <hex>", text: "refuse unless the plan of now has this basis" },
-      recipeOption,
-      ...serverOptions,
-    ],
-    examples: ["slipway release retain --dry-run", "slipway release retain --apply"],
-    load: async () => ({ run: (await import("./release.ts")).runRetain }),
-  },
+  ...channelCommands,
+  ...retentionCommands,
 ];

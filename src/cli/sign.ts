@@ -9,22 +9,30 @@ import { SlipwayError } from "../model/errors.ts";
 import { defaultSumsName, type Manifest, manifestName, manifestSchema, manifestSizeLimit } from "../model/manifest.ts";
 import { parseFileName } from "../model/names.ts";
 import { parseVersion } from "../model/version.ts";
+import type { SigstoreSigning } from "../packaging/sigstore-schema.ts";
 import { loadReleaseSigner } from "../packaging/release-signer.ts";
 import { digestOf, parseChecksums, sumsSizeLimit } from "../trust/checksums.ts";
 import { createTrustPolicy, type SignatureKind, signatureKinds } from "../trust/keyring.ts";
 import { type ReleaseSigner, type SignedFile, signatureSuffixes, signSums } from "../trust/release-signature.ts";
 import { verifySums } from "../trust/verify-release.ts";
-import { type CommandRun, textOption } from "./command.ts";
+import { readRecipeIfPresent } from "./built-release.ts";
+import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
+import { signKeyless } from "./sign-keyless.ts";
 
-export const run: CommandRun = async ({ args, options, output, env, cwd }) => {
+export const run: CommandRun = async (invocation) => {
+  const { args, options, output, env, cwd } = invocation;
   const folder = resolve(cwd, args[0] ?? ".");
   const sumsName = parseFileName(textOption(options, "sums") ?? defaultSumsName);
-  const references = { gpg: textOption(options, "gpg"), minisign: textOption(options, "minisign") };
-  if (references.gpg === undefined && references.minisign === undefined) {
-    throw new SlipwayError("usage", "name at least one key to sign with", { hint: "add --gpg key:NAME, --minisign key:NAME, or both" });
+  const isKeyless = flagOption(options, "sigstore");
+  const references = { gpg: textOption(options, "gpg"), minisign: textOption(options, "minisign"), minisignNext: textOption(options, "minisignNext") };
+  const hasKey = references.gpg !== undefined || references.minisign !== undefined;
+  if (!hasKey && !isKeyless) {
+    throw new SlipwayError("usage", "name at least one key to sign with", { hint: "add --gpg key:NAME, --minisign key:NAME, or --sigstore" });
   }
   const sums = await readReleaseFile(folder, sumsName, sumsSizeLimit);
   const manifest = readManifest(await readReleaseFile(folder, manifestName, manifestSizeLimit), sums, sumsName);
+  const bundles = isKeyless ? await signKeyless(invocation, { folder, sumsName, sigstore: await keylessSettings(invocation) }) : [];
+  for (const name of bundles) output.line(`signed ${join(args[0] ?? ".", name)}`);
   const signer = await loadReleaseSigner(references, {
     env,
     folder: cwd,
@@ -33,8 +41,10 @@ export const run: CommandRun = async ({ args, options, output, env, cwd }) => {
     passphrase: (question) =>
       readPassphrase({ env, file: textOption(options, "passphraseFile"), terminal: { input: process.stdin, output: process.stderr } }, question),
   });
-  const files = await signSums({ sums, sumsName, product: manifest.product, version: parseVersion(manifest.version), sequence: manifest.sequence }, signer);
-  await verifyOwnSignatures({ sums, sumsName, signer, files });
+  const files = !hasKey
+    ? []
+    : await signSums({ sums, sumsName, product: manifest.product, version: parseVersion(manifest.version), sequence: manifest.sequence }, signer);
+  if (hasKey) await verifyOwnSignatures({ sums, sumsName, signer, files });
   for (const file of files) {
     await writeFileAtomic(join(folder, file.name), file.bytes, { mode: 0o644 });
     output.line(`signed ${join(args[0] ?? ".", file.name)}`);
@@ -44,10 +54,16 @@ export const run: CommandRun = async ({ args, options, output, env, cwd }) => {
     version: manifest.version,
     sequence: manifest.sequence,
     keys: signer.keyIds,
-    files: files.map((file) => file.name),
+    files: [...files.map((file) => file.name), ...bundles],
   });
   return 0;
 };
+
+/** Services and outputs of the recipe here, where it names any; else Sigstore's public instance and bundles. */
+async function keylessSettings(invocation: Invocation): Promise<SigstoreSigning> {
+  const recipe = await readRecipeIfPresent(invocation);
+  return recipe?.sign.sigstore ?? { outputs: ["bundle"] };
+}
 
 /** A signature that we would refuse ourselves is not written: a key damaged in memory or on disk shows here, not at the customer's. */
 async function verifyOwnSignatures(made: {

@@ -1,67 +1,28 @@
 /** `slipway upgrade …`: an installation's way to the next version and back; words and printing, no rules of its own. */
 import { SlipwayError } from "../model/errors.ts";
-import { parseVersion, type Version } from "../model/version.ts";
-import { findInstallation, loadInstallation } from "../updater/installation.ts";
-import { type Machine, thisMachine, type UpdateEvent } from "../updater/machine.ts";
-import type { UpgradePlan } from "../updater/plan.ts";
-import type { InstallResult } from "../updater/outcome.ts";
-import { createUpdater, type Updater } from "../updater/updater.ts";
+import type { Skipped, UpgradePlan } from "../updater/plan.ts";
+import type { InstallResult, RunbookReport } from "../updater/outcome.ts";
 import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
-import { formatBytes, type Output, type Progress } from "./output.ts";
+import { updaterFor, versionOption } from "./open-updater.ts";
+import { formatBytes, type Output } from "./output.ts";
 
 const exitUpdateAvailable = 10;
 const exitNothingToDo = 3;
 
-/** What happens, for people on stderr and as JSON lines with --json. */
-export function watchUpdater(output: Output): (event: UpdateEvent) => void {
-  let bar: Progress | undefined;
-  let said = "";
-  // A check that says the same every second is one line, not sixty.
-  const noteOnce = (text: string): void => {
-    if (text !== said) output.note(text);
-    said = text;
-  };
-  return (event) => {
-    if (event.event === "download") {
-      bar ??= output.progress("download", event.total);
-      bar.update(event.done, `${formatBytes(event.done)} of ${formatBytes(event.total)}`);
-      if (event.done === event.total) {
-        bar.end(formatBytes(event.total));
-        bar = undefined;
-      }
-      return;
-    }
-    output.event(event);
-    const { dim, yellow } = output.colors;
-    switch (event.event) {
-      case "phase":
-        noteOnce(`${dim("·")} ${event.phase}${event.step === undefined ? "" : ` ${event.step}`}`);
-        break;
-      case "step":
-        noteOnce(`${dim(`  ${event.step}:`)} ${event.text}`);
-        break;
-      case "health":
-        noteOnce(`${dim("  health:")} ${event.isHealthy ? "" : "not yet: "}${event.text}`);
-        break;
-      case "retry":
-        noteOnce(`${yellow("  again")} in ${Math.round(event.delayMs / 1000)} s: ${event.message}`);
-        break;
-      case "warning":
-        noteOnce(`${yellow("  warning:")} ${event.text}`);
-        break;
-    }
-  };
-}
+const isHeldBack = ({ reason }: Skipped): boolean => reason !== "preview" && reason !== "other_channel";
 
-async function updaterFor(invocation: Invocation): Promise<Updater> {
-  const file = await findInstallation(textOption(invocation.options, "installation"), invocation.cwd);
-  const machine: Machine = { ...thisMachine(watchUpdater(invocation.output)), env: invocation.env };
-  return createUpdater(await loadInstallation(file), machine);
-}
-
-function versionOption(invocation: Invocation, name: string): Version | undefined {
-  const text = textOption(invocation.options, name);
-  return text === undefined ? undefined : parseVersion(text);
+/** Why a newer release is not installed, in words. */
+function skippedText({ version, reason }: Skipped): string {
+  const texts = {
+    preview: "is a preview; --version installs it",
+    blocked: "failed on this machine before, or was rolled back; `slipway upgrade unblock` offers it again",
+    other_channel: "is on another channel",
+    pinned: "is outside of the pin; `slipway upgrade unpin` lets it in",
+    cohort: "has not reached this machine in its rollout yet; --version installs it",
+    not_before: "has not begun its rollout yet; --version installs it",
+    halted: "was halted by the vendor",
+  } as const;
+  return `${version} ${texts[reason]}`;
 }
 
 const nothing = (invocation: Invocation): number => (flagOption(invocation.options, "detailedExitcode") ? exitNothingToDo : 0);
@@ -71,13 +32,14 @@ export const runCheck: CommandRun = async (invocation) => {
   const result = await (await updaterFor(invocation)).check({ signal });
   output.result(result);
   const { offer, installed } = result;
-  for (const skipped of offer.skipped) output.note(`${skipped.version} is not offered: ${skipped.reason.replaceAll("_", " ")}`);
+  for (const skipped of offer.skipped) output.note(skippedText(skipped));
+  if (result.hold !== null) output.note(`upgrades are held: ${result.hold}`);
   if (offer.kind === "upgrade") {
     output.line(`${offer.version} is available on ${result.channel} (${installed === null ? "nothing" : installed} is installed)`);
     return flagOption(invocation.options, "detailedExitcode") ? exitUpdateAvailable : 0;
   }
   const texts = {
-    up_to_date: `${installed ?? ""} is the newest version on ${result.channel}`,
+    up_to_date: `${installed ?? ""} is the newest version on ${result.channel}${offer.skipped.some(isHeldBack) ? " that may be installed here" : ""}`,
     source_is_older: `the source offers only older versions than ${installed ?? ""}`,
     no_release: `the source offers no release on ${result.channel}`,
   };
@@ -86,7 +48,8 @@ export const runCheck: CommandRun = async (invocation) => {
 };
 
 function printPlan(output: Output, plan: UpgradePlan): void {
-  output.line(`${plan.product} ${plan.from ?? "(nothing)"} -> ${plan.to}, in ${plan.root}`);
+  output.line(`${plan.product} ${[plan.from ?? "(nothing)", ...plan.path].join(" -> ")}, in ${plan.root}`);
+  if (plan.path.length > 1) output.line(`${plan.path.length} upgrades, each backed up, proven healthy and able to go back; the first of them:`);
   output.line(`strategy ${plan.strategy}: ${plan.strategyReason}`);
   output.line(`artifact ${plan.artifact.name}, ${formatBytes(plan.artifact.size)}, sha256 ${plan.artifact.sha256}`);
   output.line(`signed by ${plan.signatures.map(({ kind, keyId }) => `${kind} ${keyId}`).join(", ")}`);
@@ -111,15 +74,19 @@ export const runPlan: CommandRun = async (invocation) => {
   return flagOption(invocation.options, "detailedExitcode") ? exitUpdateAvailable : 0;
 };
 
-function printInstalled(invocation: Invocation, result: InstallResult): number {
+/** The result of an installation, for people and as JSON; the exit code. */
+export function printInstalled(invocation: Invocation, result: InstallResult): number {
   const { output } = invocation;
   output.result(result);
   if (result.kind === "nothing") {
-    output.line(result.installed === null ? "the source offers no release" : `${result.installed} is the newest version`);
+    const held = result.skipped.filter(isHeldBack);
+    for (const skipped of held) output.note(skippedText(skipped));
+    output.line(result.installed === null ? "the source offers no release" : `${result.installed} stays: ${held.length === 0 ? "it is the newest version" : "no newer version may be installed here"}`);
     return nothing(invocation);
   }
   const downtime = result.downtimeMs === null ? "" : `, ${(result.downtimeMs / 1000).toFixed(1)} s from stop to healthy`;
-  output.line(`${result.from === null ? `installed ${result.version}` : `upgraded ${result.from} -> ${result.version}`}, healthy${downtime}`);
+  const way = result.hops === undefined ? result.version : result.hops.join(" -> ");
+  output.line(`${result.from === null ? `installed ${result.version}` : `upgraded ${result.from} -> ${way}`}, healthy${downtime}`);
   return 0;
 }
 
@@ -132,6 +99,7 @@ export const runInstall: CommandRun = async (invocation) => {
       version: versionOption(invocation, "version"),
       adopt: versionOption(invocation, "adopt"),
       isUnlinked: flagOption(invocation.options, "unlinkPackage"),
+      isOutsideWindow: flagOption(invocation.options, "outsideWindow"),
       signal: invocation.signal,
     }),
   );
@@ -163,14 +131,27 @@ export const runResume: CommandRun = async (invocation) => {
   }
 };
 
+/** The runbook's steps with their times, and whether the whole stayed below what was promised. */
+export function printRunbook(output: Output, { steps, rtoMs, targetMs, isWithinTarget }: RunbookReport): void {
+  const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+  output.table(["step", "took"], [...steps.map(({ step, ms }) => [step, seconds(ms)]), ["stop to healthy", seconds(rtoMs)]]);
+  output.line(`${isWithinTarget ? "within" : "NOT within"} the ${Math.round(targetMs / 60_000)} minutes that a rollback may take`);
+}
+
 export const runRollback: CommandRun = async (invocation) => {
   const { output, options, signal } = invocation;
   const updater = await updaterFor(invocation);
-  const result = await updater.rollback({ version: versionOption(invocation, "to"), isStateRestored: textOption(options, "restoreState") !== "never", signal });
+  const restoreState = textOption(options, "restoreState");
+  const result = await updater.rollback({
+    version: versionOption(invocation, "to"),
+    restoreState: restoreState === "always" || restoreState === "never" ? restoreState : "auto",
+    signal,
+  });
   output.result(result);
-  output.line(`rolled back ${result.from} -> ${result.to}, healthy, ${(result.downtimeMs / 1000).toFixed(1)} s from stop to healthy`);
+  output.line(`rolled back ${result.from} -> ${result.to}, healthy`);
   output.line(result.isStateRestored ? "the state is as it was before the upgrade" : "the state was left as it is");
   if (result.keptState !== null) output.line(`the state of ${result.from} is kept as backup ${result.keptState}`);
+  printRunbook(output, result.report);
   return 0;
 };
 
@@ -180,13 +161,15 @@ export const runStatus: CommandRun = async (invocation) => {
   output.result(seen);
   const { journal, lock } = seen;
   output.table(
-    ["", ""],
+    ["product", seen.product],
     [
-      ["product", seen.product],
       ["installed", seen.installed ?? "nothing recorded"],
       ["live", seen.live ?? "nothing"],
       ["previous", seen.previous.join(", ") || "none"],
       ["blocked", seen.blocked.map(({ version, reason }) => `${version} (${reason})`).join(", ") || "none"],
+      ["pinned to", seen.pin ?? "nothing"],
+      ["held", seen.hold === null || seen.hold === undefined ? "no" : `${seen.hold.reason}${seen.hold.until === undefined ? "" : ` until ${new Date(seen.hold.until).toISOString()}`}`],
+      ["window", seen.window === null ? "always" : `${seen.window.isOpen ? "open until" : "opens"} ${seen.window.isOpen ? seen.window.closesAt : seen.window.opensAt}`],
       ["strategy", `${seen.strategy}: ${seen.strategyReason}`],
       ["at work", lock === null ? "nobody" : `process ${lock.pid}, ${lock.operation} since ${lock.startedAt}`],
       ["journal", journal.kind === "known" ? journalText(journal.transaction) : journal.kind === "none" ? "none" : `failed, not retryable: ${journal.reason}`],

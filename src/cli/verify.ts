@@ -1,4 +1,5 @@
 /** `slipway verify artifact`: signatures over the sums, then each file's SHA-256, one line for each check. */
+import { createReadStream } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { readFileBounded } from "../io/bounded-read.ts";
 import { systemClock } from "../io/clock.ts";
@@ -7,14 +8,15 @@ import { asSlipwayError, SlipwayError } from "../model/errors.ts";
 import { manifestName, manifestSizeLimit } from "../model/manifest.ts";
 import { parseVersion, type Version } from "../model/version.ts";
 import { sumsSizeLimit } from "../trust/checksums.ts";
-import { createTrustPolicy, kindOfPublicKey, type TrustPolicy } from "../trust/keyring.ts";
+import type { TrustPolicy } from "../trust/keyring.ts";
 import { minisigSizeLimit } from "../trust/minisign.ts";
-import { openpgpKeySizeLimit } from "../trust/openpgp.ts";
 import { openpgpSignatureSizeLimit } from "../trust/openpgp-verify.ts";
-import { signatureSuffixes } from "../trust/release-signature.ts";
+import { bundleSuffixes, signatureSuffixes } from "../trust/release-signature.ts";
+import { bundleSizeLimit } from "../trust/sigstore-bundle.ts";
 import {
   type ReleaseDescription,
   requireArtifact,
+  requireBundle,
   requireDigest,
   type SignatureFiles,
   type SignedSums,
@@ -22,27 +24,30 @@ import {
   verifySums,
 } from "../trust/verify-release.ts";
 import type { Verified } from "../trust/verified.ts";
-import { type CommandRun, type Invocation, listOption, textOption } from "./command.ts";
+import { type CommandRun, type Invocation, textOption } from "./command.ts";
+import { readTrustOptions } from "./trust-options.ts";
 
 type Check = { readonly name: string; readonly result: "PASS" | "FAIL"; readonly detail: string };
 
 /** What was proven about the sums: with a release.json the whole release, else the sums alone. */
 type Proven =
   | { readonly kind: "release"; readonly release: Verified<ReleaseDescription>; readonly checks: readonly Check[] }
-  | { readonly kind: "sums"; readonly signed: Verified<SignedSums>; readonly checks: readonly Check[] };
+  | { readonly kind: "sums"; readonly signed: Verified<SignedSums>; readonly checks: readonly Check[] }
+  /** No sums were named: each file stands by its own bundle. */
+  | { readonly kind: "bundles"; readonly checks: readonly Check[] };
 
 const refusedExitCode = 20;
 
 export const run: CommandRun = async (invocation) => {
   const { args, options, output, cwd } = invocation;
-  const sumsPath = resolve(cwd, textOption(options, "sums") ?? "SHA256SUMS");
-  const policy = await readPolicy(invocation);
-  const proof = await attempt("signature", () => prove(invocation, sumsPath, policy));
+  const { policy, product } = await readTrustOptions(invocation);
+  const sums = textOption(options, "sums");
+  const proof = await attempt("signature", () => prove(invocation, { sums: sums === undefined ? undefined : resolve(cwd, sums), policy, product }));
   const checks: Check[] = [];
   if (proof.kind === "failed") checks.push(proof.check);
   else {
     checks.push(...proof.value.checks);
-    for (const file of args) checks.push(await checkFile(proof.value, resolve(cwd, file)));
+    for (const file of args) checks.push(...(await checkFile(proof.value, { path: resolve(cwd, file), policy, version: versionOption(invocation) })));
   }
   const isGood = checks.every((check) => check.result === "PASS");
   for (const check of checks) {
@@ -58,17 +63,27 @@ export const run: CommandRun = async (invocation) => {
   return isGood ? 0 : refusedExitCode;
 };
 
-async function prove({ options }: Invocation, sumsPath: string, policy: TrustPolicy): Promise<Proven> {
+type Asked = { readonly sums: string | undefined; readonly policy: TrustPolicy; readonly product: string | undefined };
+
+async function prove(invocation: Invocation, asked: Asked): Promise<Proven> {
+  const { options } = invocation;
+  const { sums: sumsPath, policy } = asked;
+  if (sumsPath === undefined) {
+    const isEnough = policy.sigstore !== undefined && policy.require.every((kind) => kind === "sigstore");
+    if (!isEnough)
+      throw new SlipwayError("usage", "name the sums that are signed: --sums SHA256SUMS", { hint: "only Sigstore bundles stand beside the files themselves" });
+    return { kind: "bundles", checks: [] };
+  }
   const sums = await readFileBounded(sumsPath, sumsSizeLimit);
   const signatures: SignatureFiles = {
     openpgp: await readOptional(`${sumsPath}${signatureSuffixes.openpgp}`, openpgpSignatureSizeLimit),
     minisign: await readOptional(`${sumsPath}${signatureSuffixes.minisign}`, minisigSizeLimit),
+    sigstore: policy.sigstore === undefined ? undefined : await readOptional(`${sumsPath}${signatureSuffixes.sigstore}`, bundleSizeLimit),
   };
   const manifest = await readOptional(join(dirname(sumsPath), manifestName), manifestSizeLimit);
-  const product = textOption(options, "product");
-  const versionText = textOption(options, "version");
-  const version = versionText === undefined ? undefined : parseVersion(versionText);
-  const question = { sums, signatures, policy, now: systemClock.now() };
+  const product = textOption(options, "product") ?? asked.product;
+  const version = versionOption(invocation);
+  const question = { sums, signatures, policy, version, now: systemClock.now() };
   const signed = await verifySums(question);
   const checks = signed.signatures.map((signature): Check => ({ name: `${signature.kind} signature`, result: "PASS", detail: `by ${signature.keyId}` }));
   if (manifest === undefined) {
@@ -85,6 +100,11 @@ async function prove({ options }: Invocation, sumsPath: string, policy: TrustPol
     release,
     checks: [...checks, { name: "release", result: "PASS", detail: `${release.product} ${release.version}, sequence ${release.sequence}` }],
   };
+}
+
+function versionOption({ options }: Invocation): Version | undefined {
+  const text = textOption(options, "version");
+  return text === undefined ? undefined : parseVersion(text.replace(/^v(?=\d)/, ""));
 }
 
 /** Without --product or --version the release may be any that these keys signed; then it must only agree with itself. */
@@ -105,16 +125,27 @@ function expectedRelease(
   return { product: pinned.product ?? read("product"), version: pinned.version ?? parseVersion(read("version") || "0.0.0") };
 }
 
-async function checkFile(proven: Proven, path: string): Promise<Check> {
+type AskedFile = { readonly path: string; readonly policy: TrustPolicy; readonly version: Version | undefined };
+
+/** The bundle beside the file, where somebody is trusted to have made it, and the file's place in the sums. One pass over its bytes. */
+async function checkFile(proven: Proven, { path, policy, version }: AskedFile): Promise<readonly Check[]> {
   const name = basename(path);
+  const checks: Check[] = [];
   const outcome = await attempt(name, async () => {
-    const { digest, size } = await hashFile(path);
+    const known = proven.kind === "release" ? proven.release.version : version;
+    const bundle = policy.sigstore === undefined ? undefined : await readOptional(`${path}${bundleSuffixes.bundle}`, bundleSizeLimit);
+    const bundled = await requireBundle({ version: known }, { name, bundle, artifact: createReadStream(path) as AsyncIterable<Buffer> }, policy);
+    if (bundled !== undefined) checks.push({ name: `${name}${bundleSuffixes.bundle}`, result: "PASS", detail: `by ${bundled.signer}` });
+    const { digest, size } = bundled ?? (await hashFile(path));
     if (proven.kind === "sums") requireDigest(proven.signed, { name, digest });
-    else if (proven.release.manifest.artifacts.some((artifact) => artifact.name === name)) requireArtifact(proven.release, { name, digest, size });
-    else requireDigest(proven.release, { name, digest });
+    else if (proven.kind === "release") {
+      if (proven.release.manifest.artifacts.some((artifact) => artifact.name === name)) requireArtifact(proven.release, { name, digest, size });
+      else requireDigest(proven.release, { name, digest });
+    }
     return digest;
   });
-  return outcome.kind === "failed" ? outcome.check : { name, result: "PASS", detail: outcome.value };
+  checks.push(outcome.kind === "failed" ? outcome.check : { name, result: "PASS", detail: outcome.value });
+  return checks;
 }
 
 /** A refusal becomes a failed check, so that the report covers every file; anything else stops the command. */
@@ -127,25 +158,6 @@ async function attempt<T>(name: string, action: () => Promise<T>): Promise<{ kin
     if (error.code !== "upgrade_verification_failed" && !isAbsent) throw error;
     return { kind: "failed", check: { name, result: "FAIL", detail: error.detail === undefined ? error.message : `${error.detail}: ${error.message}` } };
   }
-}
-
-async function readPolicy({ options, cwd }: Invocation): Promise<TrustPolicy> {
-  const minisign: string[] = [];
-  const openpgp: Uint8Array[] = [];
-  for (const key of listOption(options, "key") ?? []) {
-    const isBareKey = key.length === 56 && kindOfPublicKey(Buffer.from(key)) === "minisign";
-    const bytes = isBareKey ? Buffer.from(key) : await readFileBounded(resolve(cwd, key), openpgpKeySizeLimit);
-    if (kindOfPublicKey(bytes) === "minisign") minisign.push(bytes.toString("utf8"));
-    else openpgp.push(bytes);
-  }
-  const fingerprints = listOption(options, "fingerprint");
-  if (openpgp.length > 1) throw new SlipwayError("usage", "name one OpenPGP keyring; it may hold several keys");
-  const [keyring] = openpgp;
-  return createTrustPolicy({
-    minisign,
-    ...(keyring === undefined ? {} : { openpgp: { keyring, ...(fingerprints === undefined ? {} : { fingerprints }) } }),
-    require: [...(minisign.length > 0 ? (["minisign"] as const) : []), ...(keyring === undefined ? [] : (["openpgp"] as const))],
-  });
 }
 
 async function readOptional(path: string, limit: number): Promise<Buffer | undefined> {

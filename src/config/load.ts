@@ -116,13 +116,14 @@ function textOf(node: unknown, at: { readonly name: string; readonly place: stri
   throw new SlipwayError("setting_invalid", `${at.name}: expected a plain value`, { place: at.place });
 }
 
-/** `database-url-file` and `key-encryption-key-file` stand in for the secrets they hold; giving both is a contradiction. */
+/** `database-url-file`, `key-encryption-key-file` and `smtp-url-file` stand in for the secrets they hold; giving both is a contradiction. */
 async function withSecretFiles(settings: Settings, given: ReadonlyMap<SettingKey, Found>): Promise<Settings> {
   const pairs = [
     ["databaseUrl", "databaseUrlFile"],
     ["keyEncryptionKey", "keyEncryptionKeyFile"],
+    ["smtpUrl", "smtpUrlFile"],
   ] as const;
-  const read: { databaseUrl?: string; keyEncryptionKey?: string } = {};
+  const read: { databaseUrl?: string; keyEncryptionKey?: string; smtpUrl?: string } = {};
   for (const [secret, file] of pairs) {
     if (settings[file] === "") continue;
     const place = given.get(file)?.place ?? settingName(file);

@@ -1,6 +1,7 @@
 /** How the text of a setting becomes a value: one reader per type, each refusing what it does not understand. */
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
+import { isMailAddress } from "../model/mail-address.ts";
 
 /** A reader throws a plain Error whose message says what was expected; load.ts adds the setting's name and place. */
 export type Reader<T> = (text: string) => T;
@@ -80,5 +81,31 @@ export const networks: Reader<readonly string[]> = (text) => {
 /** Any text on one line. */
 export const text: Reader<string> = (value) => {
   if (/[\0\r\n]/.test(value)) throw new Error("expected one line of text");
+  return value;
+};
+
+/** Words separated by commas. */
+export const names: Reader<readonly string[]> = (value) => {
+  const words = value.split(",").map((piece) => piece.trim());
+  const named = words.filter((word) => word !== "");
+  const bad = named.find((word) => !/^[A-Za-z0-9.:[\]_-]{1,253}$/.test(word));
+  if (bad !== undefined) throw new Error(`expected words separated by commas; "${bad}" is none`);
+  return named;
+};
+
+/** `smtp://host:587` or `smtps://user:password@host`, or empty. */
+export const smtpUrl: Reader<string> = (value) => {
+  if (value === "") return "";
+  const parsed = URL.canParse(value) ? new URL(value) : undefined;
+  // The password may be in it: the message must not show the value, and readSetting does not for secrets.
+  if (parsed === undefined || !["smtp:", "smtps:"].includes(parsed.protocol) || parsed.hostname === "" || parsed.search !== "") {
+    throw new Error("expected smtp://host:port or smtps://user:password@host");
+  }
+  return value;
+};
+
+/** One plain address as in `ops@acme.example`, or empty. */
+export const mailAddress: Reader<string> = (value) => {
+  if (value !== "" && !isMailAddress(value)) throw new Error("expected one plain mail address, for example releases@acme.example");
   return value;
 };

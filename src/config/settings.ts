@@ -1,5 +1,5 @@
 /** The one table of the server's settings: name, reader, default, text. Flags, environment names, the file, help and docs derive from it. */
-import { address, databaseUrl, duration, networks, oneOf, path, type Reader, size, text, url } from "./setting-types.ts";
+import { address, databaseUrl, duration, mailAddress, names, networks, oneOf, path, type Reader, size, smtpUrl, text, url } from "./setting-types.ts";
 
 export type SettingRow<T = unknown> = {
   readonly read: Reader<T>;
@@ -29,6 +29,29 @@ export const settingTable = {
     value: "url",
     text: "address that customers use, as written into set-up files; empty: the address of the request",
   },
+  vendorName: { read: text, default: "", value: "name", text: "the vendor's name in feeds, mails and the portal; empty: the host of public-url" },
+  publicAdvisories: {
+    read: names,
+    default: "",
+    value: "products",
+    text: "products whose advisories and feeds anybody may read, separated by commas; empty: an access pair is asked for",
+  },
+  smtpUrl: {
+    read: smtpUrl,
+    default: "",
+    value: "url",
+    isSecret: true,
+    text: "mail server: smtps://user:password@host or smtp://… with STARTTLS; empty: no mail is sent",
+  },
+  smtpUrlFile: { read: path, default: "", value: "file", text: "file that holds the smtp-url" },
+  mailFrom: { read: mailAddress, default: "", value: "address", text: "sender of mails, needed with smtp-url" },
+  vendorMail: { read: mailAddress, default: "", value: "address", text: "where notices for the vendor go; empty: webhooks only" },
+  webhookHosts: {
+    read: names,
+    default: "",
+    value: "hosts",
+    text: "hosts that webhooks may reach over http and inside private networks, separated by commas",
+  },
   databaseUrl: {
     read: databaseUrl,
     default: "",
@@ -52,12 +75,19 @@ export const settingTable = {
   stopTimeout: { read: duration, default: "30s", value: "duration", text: "time that running downloads get to end when the server stops" },
   cacheMemory: { read: size, default: "64MiB", value: "size", text: "memory for small files that are asked for often" },
   downloadMemory: { read: size, default: "64MiB", value: "size", text: "memory for the buffers of all running downloads together" },
+  auditKeep: {
+    read: duration,
+    default: "0s",
+    value: "duration",
+    text: "how long single pulls stay in the audit trail, as 400d; their daily counts and everything administrative stay for ever; 0: all of it",
+  },
   trustedProxies: {
     read: networks,
     default: "",
     value: "addresses",
     text: "proxies whose X-Forwarded-For names the caller; empty: none is believed",
   },
+  supportUrl: { read: url, default: "", value: "url", text: "address that a refusal for want of an entitlement points customers to; empty: none" },
   logLevel: { read: oneOf(logLevels), default: "info", value: "level", text: `least level that is logged: ${logLevels.join(", ")}` },
 } as const satisfies Record<string, SettingRow>;
 

@@ -1,12 +1,13 @@
 /**
  * Deterministic compression: the same bytes and level give the same output on any machine and however the input is cut.
  *
- * gzip (RFC 1952): MTIME is 0 and OS is 255 "unknown"; zlib itself writes the platform it runs on. zstd (RFC 8878): exactly one frame,
- * because dpkg 1.21 stops after the first one. Node's zstd stream appends an empty second frame when `end` comes while a write is
- * still queued (nodejs/node#66078), so each write is awaited before the next and before `end`; its `nbWorkers` is broken and unused.
+ * gzip: one member in blocks (gzip-write.ts). zstd (RFC 8878): exactly one frame, because dpkg 1.21 stops after the first one. Node's zstd
+ * stream appends an empty second frame when `end` comes while a write is still queued (nodejs/node#66078), so each write is awaited before
+ * the next and before `end`; its `nbWorkers` is broken and unused.
  */
-import { constants, createGzip, createZstdCompress, type Gzip, gzipSync, type ZstdCompress } from "node:zlib";
+import { constants, createZstdCompress, gzipSync, type ZstdCompress } from "node:zlib";
 import { SlipwayError } from "../model/errors.ts";
+import { createGzipWriter } from "./gzip-write.ts";
 import type { ByteSink, Compressor, MakeXzCompressor, PackageCompression } from "./package.ts";
 
 /** Input is handed to the compressor in blocks of this size: few thread hops, and two of them are all the memory that is held. */
@@ -28,7 +29,7 @@ export function createCompressor(compression: PackageCompression, sink: ByteSink
   if (!Number.isInteger(level) || level < low || level > high) {
     throw new SlipwayError("recipe_invalid", `${codec} has the levels ${low} to ${high}, not ${level}`);
   }
-  if (codec === "gzip") return pumped(createGzip({ level, chunkSize: blockSizeBytes }), patchGzipSystem(sink));
+  if (codec === "gzip") return createGzipWriter(level, sink);
   if (codec === "zstd") {
     const params = { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 };
     return pumped(createZstdCompress({ params, chunkSize: blockSizeBytes }), sink);
@@ -37,27 +38,15 @@ export function createCompressor(compression: PackageCompression, sink: ByteSink
   return makeXzCompressor(level, sink);
 }
 
-/** A small file in memory (a changelog, an index) as one gzip member with the same header rules. */
+/** A small file in memory (a changelog, an index) as one gzip member that names no time and no system. */
 export function gzipBytes(bytes: Uint8Array, level = 9): Uint8Array {
   const packed = gzipSync(bytes, { level });
   packed[gzipSystemOffset] = gzipSystemUnknown;
   return packed;
 }
 
-function patchGzipSystem(sink: ByteSink): ByteSink {
-  let isFirst = true;
-  return (piece) => {
-    if (isFirst) {
-      if (piece.length <= gzipSystemOffset) throw new Error("zlib gave less than a gzip header at once");
-      piece[gzipSystemOffset] = gzipSystemUnknown;
-      isFirst = false;
-    }
-    return sink(piece);
-  };
-}
-
 /** Cuts the input into blocks; while one is compressed on zlib's thread and sent on, the next is filled by the caller. */
-function pumped(stream: Gzip | ZstdCompress, sink: ByteSink): Compressor {
+function pumped(stream: ZstdCompress, sink: ByteSink): Compressor {
   const output: Uint8Array[] = [];
   let failure: unknown;
   stream.on("data", (piece: Buffer) => output.push(piece));

@@ -3,9 +3,14 @@ import assert from "node:assert/strict";
 import { SlipwayError } from "../model/errors.ts";
 import type { PackageEntry } from "./package.ts";
 
+/** Surrogates stand before U+E000 and their UTF-8 form behind it: below them, the order of code units is the order of bytes. */
+const unlikeBytes = /[\uD800-\uFFFF]/;
+
 /** Byte order of the UTF-8 form; the only order used in packages (a locale's order differs from machine to machine). */
 export function comparePaths(left: string, right: string): number {
-  return Buffer.compare(Buffer.from(left), Buffer.from(right));
+  if (unlikeBytes.test(left) || unlikeBytes.test(right)) return Buffer.compare(Buffer.from(left), Buffer.from(right));
+  if (left === right) return 0;
+  return left < right ? -1 : 1;
 }
 
 /** `/usr/bin/jaco` -> `/usr`, `/usr/bin`. */
@@ -24,9 +29,10 @@ export function checkEntries(entries: readonly PackageEntry[]): void {
   let previous = "";
   for (const { path, kind } of entries) {
     if (!isPackagePath(path)) throw new SlipwayError("path_unsafe", `refusing the package path ${JSON.stringify(path.slice(0, 200))}`);
-    assert.ok(previous === "" || comparePaths(previous, path) < 0, `entries must be sorted and unique: ${path} after ${previous}`);
+    if (previous !== "" && comparePaths(previous, path) >= 0) assert.fail(`entries must be sorted and unique: ${path} after ${previous}`);
     for (const parent of parentsOf(path)) {
-      assert.ok((kinds.get(parent) ?? "directory") === "directory", `${path} lies below ${parent}, which is a ${kinds.get(parent)}`);
+      const above = kinds.get(parent) ?? "directory";
+      if (above !== "directory") assert.fail(`${path} lies below ${parent}, which is a ${above}`);
     }
     kinds.set(path, kind);
     previous = path;

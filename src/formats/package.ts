@@ -6,7 +6,10 @@
 import type { Architecture } from "../model/target.ts";
 import type { Version } from "../model/version.ts";
 
-/** Bytes that can be read from the start as often as needed; `size` is exact and a writer fails with `source_unusable` when it is not. */
+/**
+ * Bytes that can be read from the start as often as needed; `size` is exact and a writer fails with `source_unusable` when it is not.
+ * A piece is lent: whoever needs it after asking for the next one, or after ending the reading, must copy it.
+ */
 export type ByteSource = { readonly size: number; readonly open: () => AsyncIterable<Uint8Array> };
 
 export type ConfigPolicy = "noreplace" | "replace";

@@ -30,11 +30,11 @@ const ownerNumberLimit = 0o7777777;
 export type TarHeader = {
   /** As stored: `./usr/bin/jaco`; a directory ends with a slash. */
   readonly name: string;
-  readonly kind: "file" | "directory" | "symlink";
+  readonly kind: "file" | "directory" | "symlink" | "hardlink";
   /** Permission bits with setuid, setgid and sticky; type bits would overflow the octal field and are refused. */
   readonly mode: number;
   readonly sizeBytes?: number;
-  /** Symbolic links only; stored verbatim. */
+  /** Links only; stored verbatim. A hard link names a member before it. */
   readonly target?: string;
   readonly epochSeconds: number;
   readonly owner?: string;
@@ -46,7 +46,7 @@ export type TarHeader = {
   readonly pax?: Readonly<Record<string, string>>;
 };
 
-const typeFlags = { file: "0", directory: "5", symlink: "2" } as const;
+const typeFlags = { file: "0", directory: "5", symlink: "2", hardlink: "1" } as const;
 
 /** The header blocks of one member; throws `format_limit` for what tar cannot hold. */
 export function tarHeader(header: TarHeader): Uint8Array {
@@ -59,12 +59,19 @@ export function tarHeader(header: TarHeader): Uint8Array {
     if (isLongTarget) blocks.push(...longRecord("K", target));
     if (isLongName) blocks.push(...longRecord("L", header.name));
   } else {
-    const records = { ...(isLongName ? { path: header.name } : {}), ...(isLongTarget ? { linkpath: target } : {}), ...pax };
+    const records = {
+      ...(isLongName ? { path: header.name } : {}),
+      ...(isLongTarget ? { linkpath: target } : {}),
+      ...(sizeBytes > sizeLimit ? { size: String(sizeBytes) } : {}), // past 8 GiB the record decides, and the field holds nothing
+      ...pax,
+    };
     blocks.push(...paxRecords(header, records));
   }
   if ((mode & ~0o7777) !== 0) throw new SlipwayError("recipe_invalid", `${header.name}: mode ${mode.toString(8)} has more than permission bits`);
   const magic = pax === undefined ? gnuMagic : posixMagic;
-  blocks.push(headerBlock({ name: header.name, type: typeFlags[header.kind], magic, mode, sizeBytes, target, epochSeconds, owner, group, uid, gid }));
+  const fieldBytes = pax !== undefined && sizeBytes > sizeLimit ? 0 : sizeBytes;
+  const fields = { mode, sizeBytes: fieldBytes, target, epochSeconds, owner, group, uid, gid };
+  blocks.push(headerBlock({ name: header.name, type: typeFlags[header.kind], magic, ...fields }));
   return blocks.length === 1 && blocks[0] !== undefined ? blocks[0] : Buffer.concat(blocks);
 }
 
@@ -156,9 +163,9 @@ function headerBlock(entry: Block): Uint8Array {
     if (!Number.isInteger(id) || id < 0 || id > ownerNumberLimit)
       throw new SlipwayError("format_limit", `${entry.name}: owner ${id}; tar holds 0 to ${ownerNumberLimit}`);
   }
-  const block = Buffer.alloc(tarBlockSize);
+  const block = Buffer.allocUnsafe(tarBlockSize).fill(0); // from Node's pool: thousands of members are no thousands of allocations
   // A long name stands whole in its record before; here is its beginning, for readers that know no records.
-  block.set(Buffer.from(entry.name).subarray(0, nameLimit), 0);
+  writeCut(block, entry.name, 0);
   octal(block, { value: entry.mode, offset: 100, digits: 7 });
   octal(block, { value: entry.uid, offset: 108, digits: 7 });
   octal(block, { value: entry.gid, offset: 116, digits: 7 });
@@ -166,7 +173,7 @@ function headerBlock(entry: Block): Uint8Array {
   octal(block, { value: entry.epochSeconds, offset: 136, digits: 11 });
   block.fill(" ", 148, 156); // the checksum counts its own field as spaces
   block.write(entry.type, 156, "latin1");
-  block.set(Buffer.from(entry.target).subarray(0, nameLimit), 157);
+  writeCut(block, entry.target, 157);
   block.write(entry.magic, 257, "latin1");
   block.write(entry.owner, 265, ownerLimit, "utf8");
   block.write(entry.group, 297, ownerLimit, "utf8");
@@ -175,8 +182,19 @@ function headerBlock(entry: Block): Uint8Array {
   return block;
 }
 
-function octal(block: Buffer, field: { readonly value: number; readonly offset: number; readonly digits: number }): void {
-  block.write(`${field.value.toString(8).padStart(field.digits, "0")}\0`, field.offset, "latin1");
+/** The first `nameLimit` bytes of the text, also where that cuts a character in two. */
+function writeCut(block: Buffer, text: string, offset: number): void {
+  if (text.length * 3 <= nameLimit || Buffer.byteLength(text) <= nameLimit) block.write(text, offset, nameLimit, "utf8");
+  else block.set(Buffer.from(text).subarray(0, nameLimit), offset);
+}
+
+/** Digits with leading zeros; the NUL behind them is there already. */
+function octal(block: Buffer, { value, offset, digits }: { readonly value: number; readonly offset: number; readonly digits: number }): void {
+  let rest = value;
+  for (let at = offset + digits - 1; at >= offset; at -= 1) {
+    block[at] = 0x30 + (rest % 8);
+    rest = Math.floor(rest / 8);
+  }
 }
 
 /** The sum of the header's bytes, its own field counted as spaces. */

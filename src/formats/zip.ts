@@ -7,7 +7,7 @@ import { Readable } from "node:stream";
 import { ZipFile } from "yazl";
 import { SlipwayError } from "../model/errors.ts";
 import { type ArchivedFile, type ArchiveEntry, checkArchivePaths, hashedSource } from "./archive.ts";
-import type { ByteSink } from "./package.ts";
+import type { ByteSink, ByteSource } from "./package.ts";
 
 /** The second and the last-but-one day that a zip can name: yazl clamps at local midnights, which must not decide. */
 const firstSecond = Date.UTC(1980, 0, 2) / 1000;
@@ -39,7 +39,7 @@ export async function writeZip(spec: ZipSpec, sink: ByteSink): Promise<readonly 
     files.push(() => ({ path, sha256: hashed.sha256(), mode: entry.mode, size: source.size }));
     // Opened only when its turn comes: thousands of files must not be open at once.
     zip.addReadStreamLazy(path, { ...common, mode, size: source.size, compressionLevel: spec.level }, (give) => {
-      const stream = Readable.from(hashed.source.open(), { objectMode: false });
+      const stream = Readable.from(ownPieces(hashed.source), { objectMode: false });
       // yazl pipes and would wait for ever for a stream that failed.
       stream.on("error", (error) => zip.emit("error", error));
       give(null, stream);
@@ -59,6 +59,11 @@ export async function writeZip(spec: ZipSpec, sink: ByteSink): Promise<readonly 
     throw error;
   }
   return files.map((file) => file());
+}
+
+/** Copies: a stream reads ahead, and a source lends its pieces. */
+async function* ownPieces(source: ByteSource): AsyncGenerator<Uint8Array> {
+  for await (const piece of source.open()) yield Buffer.from(piece);
 }
 
 /** A date whose local fields are those of UTC, whatever the zone (a plain shift would fail in the hour that daylight saving skips). */

@@ -172,6 +172,22 @@ export async function fetchBounded(remote: Remote, limit: number, pace: Pace = d
   }
 }
 
+/** A file's bytes as they come, for who hashes and does not keep them; throws `too_large` after `limit` bytes, and what openRemote throws. */
+export async function* streamRemote(remote: Remote, limit: number, pace: Pace = defaultPace): AsyncGenerator<Uint8Array> {
+  const { response, url, abort } = await openRemote(remote);
+  try {
+    if (response.status !== 200) throw new SlipwayError("server_error", `${displayUrl(url)}: HTTP ${response.status} to a plain request`);
+    let size = 0;
+    for await (const piece of paced(response, { url, pace, signal: remote.signal })) {
+      size += piece.length;
+      if (size > limit) throw new SlipwayError("too_large", `${displayUrl(url)} has more than ${limit} bytes`);
+      yield piece;
+    }
+  } finally {
+    abort();
+  }
+}
+
 /** The body's pieces; throws `network_unreachable` with detail `slow_transfer` when a window passes with too few bytes. */
 async function* paced(
   response: Response,
@@ -256,6 +272,7 @@ export async function downloadPart(options: ResumedDownload): Promise<{ readonly
         }
       } else if (response.status === 200) start = 0;
       else throw new SlipwayError("server_error", `${displayUrl(url)}: HTTP ${response.status} to a plain request`);
+      requireLength(response, { start, size, url });
       await handle.truncate(start);
       await options.onValidator?.({ etag: response.headers.get("etag") ?? undefined, lastModified: response.headers.get("last-modified") ?? undefined });
       await receive(handle, start, { ...options, response, url });
@@ -266,6 +283,15 @@ export async function downloadPart(options: ResumedDownload): Promise<{ readonly
   } finally {
     await handle.close();
   }
+}
+
+/** A source that announces fewer bytes than the release lists has another file, or a part of it: asking again brings no more. */
+function requireLength(response: Response, { start, size, url }: { readonly start: number; readonly size: number; readonly url: URL }): void {
+  const announced = response.headers.get("content-length");
+  if (announced === null || !/^\d{1,15}$/.test(announced) || start + Number(announced) >= size) return;
+  throw new SlipwayError("too_large", `${displayUrl(url)}: the source has ${start + Number(announced)} bytes; the release lists ${size}`, {
+    detail: "size_mismatch",
+  });
 }
 
 /** If-Range needs a strong validator (RFC 9110 13.1.5); a weak ETag would splice two different files. */

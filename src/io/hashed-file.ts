@@ -1,10 +1,11 @@
 /** A new file whose SHA-256 and size are known when it is closed: bytes are touched once. */
 import { createHash } from "node:crypto";
+import { writeSync } from "node:fs";
 import { open, rm } from "node:fs/promises";
 import { type Digest, digestFromHex } from "../model/digest.ts";
 
 export type HashedFile = {
-  readonly write: (piece: Uint8Array) => Promise<void>;
+  readonly write: (piece: Uint8Array) => void;
   /** Makes the file durable and returns what was written. */
   readonly close: () => Promise<{ readonly digest: Digest; readonly size: number }>;
   /** Closes and removes it. */
@@ -18,10 +19,10 @@ export async function createHashedFile(path: string, mode: number): Promise<Hash
   const hash = createHash("sha256");
   let size = 0;
   return {
-    write: async (piece) => {
+    write: (piece) => {
       hash.update(piece);
       size += piece.length;
-      await handle.writeFile(piece);
+      writeWhole(handle.fd, piece);
     },
     close: async () => {
       await handle.sync();
@@ -33,4 +34,12 @@ export async function createHashedFile(path: string, mode: number): Promise<Hash
       await rm(path, { force: true });
     },
   };
+}
+
+/**
+ * Writes all of the piece at the present position. It blocks: the bytes go into the page cache, and a trip to the thread pool for each piece
+ * costs more than the copy, behind the blocks that are being compressed there.
+ */
+export function writeWhole(file: number, piece: Uint8Array): void {
+  for (let written = 0; written < piece.length; ) written += writeSync(file, piece, written);
 }

@@ -1,5 +1,5 @@
 /**
- * The key folder of a vendor's machine: `<name>.openpgp.key`, `<name>.minisign.key` and `<name>.apk.key` hold secret halves, `.pub` and
+ * The key folder of a vendor's machine: `<name>.openpgp.key`, `<name>.minisign.key`, `<name>.apk.key` and `<name>.tuf.key` hold secret halves, `.pub` and
  * `.rev` beside them what may be shown. The folder is 0700 and its files 0600; a folder that others may enter is refused.
  */
 import { mkdir, readdir, stat } from "node:fs/promises";
@@ -10,7 +10,7 @@ import { parseWord } from "../model/names.ts";
 import { writeFileAtomic } from "./atomic-file.ts";
 import { readFileBounded } from "./bounded-read.ts";
 
-export const keyTypes = ["openpgp", "minisign", "apk"] as const;
+export const keyTypes = ["openpgp", "minisign", "apk", "tuf"] as const;
 export type KeyType = (typeof keyTypes)[number];
 /** `key` the secret half, `pub` the public one, `rev` OpenPGP's revocation certificate. */
 export type KeyPart = "key" | "pub" | "rev";

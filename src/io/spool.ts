@@ -1,31 +1,51 @@
-/** Bytes put aside on disk until their size is known, then read as often as needed: memory stays the same for any size. */
-import { createReadStream, readFileSync } from "node:fs";
+/** Files as bytes that are read as often as needed, and bytes put aside on disk until their size is known: memory stays the same for any size. */
+import { closeSync, createReadStream, openSync, readSync } from "node:fs";
 import { open, rm } from "node:fs/promises";
+import { writeWhole } from "./hashed-file.ts";
 
 /** Same shape as the formats' ByteSource. */
 export type FileBytes = { readonly size: number; readonly open: () => AsyncIterable<Uint8Array> };
 
-/** A small file is read at once: four trips to the thread pool cost more than the read itself (bench/package, small files). */
-const wholeReadBytes = 64 * 1024;
 /** Larger reads cost memory (a stream makes a fresh buffer for each) and no longer save time. */
 const chunkBytes = 256 * 1024;
 
-/** A file as bytes that can be opened more than once; `size` is what it had when somebody looked. */
+/** A file as bytes that can be opened more than once; `size` is what it had when somebody looked. Each piece is the reader's to keep. */
 export function fileBytes(path: string, size: number): FileBytes {
-  if (size <= wholeReadBytes) {
-    return {
-      size,
-      open: async function* () {
-        yield readFileSync(path);
-      },
-    };
-  }
   return { size, open: () => createReadStream(path, { highWaterMark: chunkBytes }) as AsyncIterable<Buffer> };
+}
+
+/** Memory that no reading file uses at present. */
+const spareBuffers: Buffer[] = [];
+
+/**
+ * The same for those who are done with a piece when they ask for the next one or end the reading: its memory is used again. Reads block,
+ * because what is packed was just built: it lies in the page cache, and a trip to the thread pool for each piece costs more than the copy.
+ */
+export function lentFileBytes(path: string, size: number): FileBytes {
+  return {
+    size,
+    open: async function* () {
+      const file = openSync(path, "r");
+      const buffer = spareBuffers.pop() ?? Buffer.allocUnsafeSlow(chunkBytes);
+      try {
+        // Until there is nothing more, not until `size`: the reader is to see that a file has grown.
+        for (let left = size, count = 0; left >= 0; ) {
+          count = readSync(file, buffer);
+          if (count > 0) yield buffer.subarray(0, count);
+          left -= count;
+          if (count === 0 || (left === 0 && count < buffer.length)) return;
+        }
+      } finally {
+        closeSync(file);
+        spareBuffers.push(buffer);
+      }
+    },
+  };
 }
 
 /** Makes the spool as a new file at `path` (0600), which must not be there yet; `remove` may be called at any time and more than once. */
 export async function createSpool(path: string): Promise<{
-  readonly write: (piece: Uint8Array) => Promise<void>;
+  readonly write: (piece: Uint8Array) => void;
   readonly finish: () => Promise<FileBytes>;
   readonly remove: () => Promise<void>;
 }> {
@@ -39,13 +59,13 @@ export async function createSpool(path: string): Promise<{
     }
   };
   return {
-    write: async (piece) => {
-      await handle.writeFile(piece); // at the present position: nothing before it is rewritten
+    write: (piece) => {
+      writeWhole(handle.fd, piece);
       size += piece.length;
     },
     finish: async () => {
       await close();
-      return fileBytes(path, size);
+      return lentFileBytes(path, size);
     },
     remove: async () => {
       await close();

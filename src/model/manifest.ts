@@ -4,7 +4,9 @@
  * It binds product, version and sequence: file names alone do not, and an old, validly signed SHA256SUMS could be replayed.
  */
 import { z } from "zod";
+import { keySetSchema } from "./key-set.ts";
 import { architectures, operatingSystems } from "./target.ts";
+import { contractShape } from "./upgrade-contract.ts";
 
 export const manifestName = "release.json";
 export const defaultSumsName = "SHA256SUMS";
@@ -62,6 +64,10 @@ export const manifestSchema = z.object({
   commit: z.string().max(64).optional(),
   summary: z.string().max(500).optional(),
   artifacts: z.array(manifestArtifactSchema).max(1_000),
+  /** What it promises about upgrades: `compat`, `migration`, `state`, `outcomes`. */
+  ...contractShape,
+  /** Which keys count from this release on. */
+  trust: keySetSchema.optional(),
 });
 
 export type Manifest = z.infer<typeof manifestSchema>;

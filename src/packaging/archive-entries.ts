@@ -2,7 +2,7 @@
 import type { ArchiveEntry } from "../formats/archive.ts";
 import { bytesSource } from "../formats/byte-source.ts";
 import { comparePaths } from "../formats/entry-path.ts";
-import { fileBytes } from "../io/spool.ts";
+import { lentFileBytes } from "../io/spool.ts";
 import type { PackageContext } from "./package-spec.ts";
 import { buildValues, type PlannedArchive } from "./plan.ts";
 import { type ResolvedEntry, resolveFiles } from "./resolve-files.ts";
@@ -29,7 +29,7 @@ function archiveEntry(entry: ResolvedEntry): readonly ArchiveEntry[] {
   const path = entry.destination.slice(1);
   switch (entry.kind) {
     case "file":
-      return [{ kind: "file", path, mode: entry.mode, source: fileBytes(entry.path, entry.size) }];
+      return [{ kind: "file", path, mode: entry.mode, source: lentFileBytes(entry.path, entry.size) }];
     case "directory":
       return [{ kind: "directory", path, mode: entry.mode }];
     case "symlink":

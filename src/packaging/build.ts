@@ -1,9 +1,11 @@
 /** Carries out a plan: binaries, artifacts, manifest, sums and signatures, all in a folder aside that takes its name when everything is there. */
 import { join } from "node:path";
 import type { RunCommand } from "../io/command.ts";
+import { readFileBounded } from "../io/bounded-read.ts";
 import { createHashedFile } from "../io/hashed-file.ts";
 import type { ConnectRegistry } from "../io/registry-client.ts";
 import { connectRegistry } from "../io/registry-login.ts";
+import { safeJoin } from "../io/safe-path.ts";
 import { stageFolder } from "../io/staged-folder.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { type Manifest, type ManifestArtifact, manifestName, manifestSchema } from "../model/manifest.ts";
@@ -19,6 +21,8 @@ import type { Recipe } from "./recipe.ts";
 import { RecipeError } from "./recipe-error.ts";
 import type { RecordWriter, ReleaseRecord } from "./release-records.ts";
 import type { FindBinary } from "./resolve-files.ts";
+import { keySetFileLimit, type KeySetFile, keySetOf, parseKeySetFile, requireRotationOrder } from "./key-set-file.ts";
+import { contractOf } from "./upgrade-schema.ts";
 import { writeArtifact } from "./write-artifact.ts";
 
 export type BuildOptions = {
@@ -98,7 +102,9 @@ export async function buildRelease(options: BuildOptions): Promise<BuildResult> 
     const described = [...written.map(({ artifact }) => artifact), ...written.flatMap(({ sboms }) => sboms)];
     const provenance = await writeRecords(await records?.provenanceOf(described), staged.files, options);
     const artifacts = [...described, ...provenance];
-    const manifest = manifestOf(plan, recipe, artifacts);
+    const keySet = await readKeySet(recipe, options.folder);
+    if (keySet !== undefined && signer !== undefined) requireRotationOrder(keySet, signer);
+    const manifest = manifestOf(options, artifacts, keySet);
     const manifestText = `${JSON.stringify(manifest, null, 2)}\n`;
     const manifestDigest = await writeRecord(join(staged.files, manifestName), Buffer.from(manifestText));
     const sums = Buffer.from(formatChecksums([...artifacts.map((artifact) => [artifact.name, artifact.sha256] as const), [manifestName, manifestDigest]]));
@@ -173,7 +179,19 @@ async function writeRecords(records: readonly ReleaseRecord[] | undefined, folde
   return written;
 }
 
-function manifestOf(plan: Plan, recipe: Recipe, artifacts: readonly ManifestArtifact[]): Manifest {
+/** The key set that the recipe names, of this commit. Throws `policy_invalid`, `source_missing`. */
+async function readKeySet(recipe: Recipe, folder: string): Promise<KeySetFile | undefined> {
+  if (recipe.sign.keys === undefined) return undefined;
+  const path = safeJoin(folder, recipe.sign.keys);
+  try {
+    return parseKeySetFile((await readFileBounded(path, keySetFileLimit)).toString("utf8"), recipe.sign.keys);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    throw new SlipwayError("source_missing", `there is no key set ${recipe.sign.keys}`, { place: recipe.placeOf(["sign", "keys"]), cause: error });
+  }
+}
+
+function manifestOf({ plan, recipe }: BuildOptions, artifacts: readonly ManifestArtifact[], keySet: KeySetFile | undefined): Manifest {
   const manifest: Manifest = {
     schema: 1,
     product: plan.product,
@@ -185,6 +203,8 @@ function manifestOf(plan: Plan, recipe: Recipe, artifacts: readonly ManifestArti
     ...(plan.commit === undefined ? {} : { commit: plan.commit }),
     summary: recipe.summary,
     artifacts: artifacts.toSorted((left, right) => (left.name < right.name ? -1 : 1)),
+    ...contractOf(recipe.upgrade),
+    ...(keySet === undefined ? {} : { trust: keySetOf(keySet, plan.epochSeconds) }),
   };
   const checked = manifestSchema.safeParse(manifest);
   const issue = checked.error?.issues[0];

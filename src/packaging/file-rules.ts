@@ -165,13 +165,11 @@ type Written = { readonly destination: string; readonly source: string; readonly
 function refuseCollisions(rules: readonly FileRule[], subject: string): void {
   const written = rules.flatMap((rule): readonly Written[] => {
     const destination = knownDestination(rule);
-    return destination === undefined ? [] : [{ destination, source: sourceName(rule), isDirectory: rule.kind === "directory", place: rule.place }];
+    // A path may be a folder, which only the disk knows: what lies below its destination is looked at when it is resolved.
+    const isDirectory = rule.kind === "directory" || (rule.kind === "copy" && rule.source.kind === "path");
+    return destination === undefined ? [] : [{ destination, source: sourceName(rule), isDirectory, place: rule.place }];
   });
-  // A source may be a folder, which only the disk knows: what lies below another rule's destination is looked at when it is resolved.
-  assertDistinct(
-    written.map((one) => ({ ...one, isDirectory: true })),
-    subject,
-  );
+  assertDistinct(written, subject);
 }
 
 /**

@@ -8,7 +8,7 @@ import { blobPath, layoutFileBytes, layoutFileName, layoutIndexName, type OciLay
 import type { ByteSink, ByteSource } from "../formats/package.ts";
 import { writeFileAtomic } from "../io/atomic-file.ts";
 import { readSizeBytes } from "../io/hash-file.ts";
-import { createSpool, fileBytes } from "../io/spool.ts";
+import { createSpool, lentFileBytes } from "../io/spool.ts";
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 
@@ -67,7 +67,7 @@ export async function createImageLayout(folder: string): Promise<ImageLayout> {
     folder,
     source: openImageLayout(folder),
     hasBlob,
-    blob: ({ digest, size }) => fileBytes(place(digest), size),
+    blob: ({ digest, size }) => lentFileBytes(place(digest), size),
     putStream,
     putDocument: async ({ descriptor, bytes }) => {
       await putStream(async (sink) => {

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { bytesSource } from "../formats/byte-source.ts";
 import { gzipBytes } from "../formats/compress.ts";
 import { debChangelog, debCopyright } from "../formats/deb-docs.ts";
-import type { FileEntry, PackageSpec } from "../formats/package.ts";
+import type { FileEntry, PackageEntry, PackageSpec } from "../formats/package.ts";
 import { readFileBounded } from "../io/bounded-read.ts";
-import { fileBytes } from "../io/spool.ts";
+import { lentFileBytes } from "../io/spool.ts";
 import type { PackageFormat } from "./package-schema.ts";
 
 export const licenseNames = ["LICENSE", "LICENSE.txt", "LICENSE.md", "COPYING"] as const;
@@ -14,10 +14,11 @@ export const licenseNames = ["LICENSE", "LICENSE.txt", "LICENSE.md", "COPYING"] 
 export const documentNames = [...licenseNames, "README", "README.txt", "README.md", "INSTALL", "INSTALL.txt", "INSTALL.md"] as const;
 const licenseTextLimit = 1024 * 1024;
 const documentMode = 0o644;
+const folderMode = 0o755;
 
 /** The documents that the recipe's own files do not bring already. `folder` is the recipe's: its LICENSE goes into all of them. */
-export async function packageDocuments(spec: PackageSpec, format: PackageFormat, folder: string): Promise<readonly FileEntry[]> {
-  const documents = format === "deb" ? await debDocuments(spec, folder) : await licenseDocuments(spec, folder);
+export async function packageDocuments(spec: PackageSpec, format: PackageFormat, folder: string): Promise<readonly PackageEntry[]> {
+  const documents = format === "deb" ? await debDocuments(spec, folder) : await licenseDocuments(spec, format, folder);
   return documents.filter((document) => !spec.entries.some((entry) => entry.path === document.path));
 }
 
@@ -35,11 +36,14 @@ async function debDocuments(spec: PackageSpec, recipeFolder: string): Promise<re
   ];
 }
 
-async function licenseDocuments(spec: PackageSpec, folder: string): Promise<readonly FileEntry[]> {
-  const license = await findLicense(folder);
+async function licenseDocuments(spec: PackageSpec, format: PackageFormat, recipeFolder: string): Promise<readonly PackageEntry[]> {
+  const license = await findLicense(recipeFolder);
   if (license === undefined) return [];
   const { name, path, size } = license;
-  return [{ ...common, path: `/usr/share/licenses/${spec.name}/${name}`, isLicense: true, source: fileBytes(path, size) }];
+  const folder = `/usr/share/licenses/${spec.name}`;
+  const text: FileEntry = { ...common, path: `${folder}/${name}`, isLicense: true, source: lentFileBytes(path, size) };
+  // rpm leaves a folder behind that nobody owns; rpmbuild's %license owns it too.
+  return format === "rpm" ? [{ kind: "directory", path: folder, mode: folderMode, owner: "root", group: "root" }, text] : [text];
 }
 
 async function findLicense(folder: string): Promise<{ readonly name: string; readonly path: string; readonly size: number } | undefined> {

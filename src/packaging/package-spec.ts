@@ -1,9 +1,10 @@
 /** One package of the plan as the value that the writers take: what the disk has for the recipe's files, scripts, services and documents. */
 import { join } from "node:path";
+import { cpioSizeLimit } from "../formats/cpio.ts";
 import { comparePaths } from "../formats/entry-path.ts";
 import type { ChangelogEntry, CommonScriptName, DebTriggers, PackageEntry, PackageSpec } from "../formats/package.ts";
 import { readFileBounded } from "../io/bounded-read.ts";
-import { fileBytes } from "../io/spool.ts";
+import { lentFileBytes } from "../io/spool.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { insideFolder } from "./file-rules.ts";
 import type { HandWrittenScript, ScriptRequest } from "./maintainer-scripts.ts";
@@ -33,7 +34,13 @@ export async function packageSpec(planned: PlannedPackage, context: PackageConte
   const { packages } = recipe;
   if (packages === undefined) throw new Error("bug: a package was planned without packages in the recipe");
   const files = (
-    await resolveFiles(planned.rules, { folder: context.folder, target: planned.target, findBinary: context.findBinary, subject: "packages.files" })
+    await resolveFiles(planned.rules, {
+      folder: context.folder,
+      target: planned.target,
+      findBinary: context.findBinary,
+      subject: "packages.files",
+      fileLimitBytes: cpioSizeLimit,
+    })
   ).map(packageEntry);
   const name = packages.name ?? recipe.name;
   const parts = serviceParts({
@@ -92,7 +99,7 @@ export function packageEntry(entry: ResolvedEntry): PackageEntry {
         owner,
         group,
         mode: entry.mode,
-        source: fileBytes(entry.path, entry.size),
+        source: lentFileBytes(entry.path, entry.size),
         ...(entry.config === undefined ? {} : { config: entry.config }),
         ...(entry.isDoc === true || path.startsWith("/usr/share/doc/") || path.startsWith("/usr/share/man/") ? { isDoc: true } : {}),
         ...(entry.isLicense === true ? { isLicense: true } : {}),

@@ -16,6 +16,7 @@ import { RecipeError } from "./recipe-error.ts";
 import type { RecipePath } from "./recipe-problems.ts";
 import { type SbomFormat, sbomName } from "./sbom-schema.ts";
 import { serviceInputs } from "./service-parts.ts";
+import { bundleFilesOf } from "./sign-bundles.ts";
 import { expandTemplate, parseTemplate, type Template, type TemplateValues, usesPlaceholder } from "./templates.ts";
 
 export const buildableKinds = ["deb", "rpm", "apk", "archive", "binary", "image"] as const;
@@ -55,7 +56,9 @@ export type PlannedSbom = { readonly name: string; readonly kind: "sbom"; readon
 export type PlannedRecord =
   | PlannedSbom
   | { readonly name: string; readonly kind: "provenance"; readonly form: "statement" | "envelope" }
-  | { readonly name: string; readonly kind: "manifest" | "sums" | "openpgp" | "minisign" };
+  | { readonly name: string; readonly kind: "manifest" | "sums" | "openpgp" | "minisign" }
+  /** Made after everything else, by a service: what keyless signing leaves beside a file. */
+  | { readonly name: string; readonly kind: "bundle" };
 
 export type Plan = {
   readonly product: string;
@@ -159,7 +162,13 @@ function artifactsOf(request: PlanRequest, target: Target, isWanted: (kind: Buil
     for (const kind of packageFormats.filter((format) => packages.formats.includes(format) && isWanted(format))) {
       const rules = packageRules(recipe, values);
       if (kind === "apk") requireApkForm(recipe, version, rules);
-      artifacts.push({ kind, target, rules, name: packageName(recipe, kind, names), inputs: [...rules.map(sourceName), ...serviceInputs(recipe, values)] });
+      artifacts.push({
+        kind,
+        target,
+        rules,
+        name: packageName(recipe, kind, names),
+        inputs: [...rules.filter(isMadeOfSomething).map(sourceName), ...serviceInputs(recipe, values)],
+      });
     }
   }
   if (isWanted("archive")) {
@@ -172,6 +181,9 @@ function artifactsOf(request: PlanRequest, target: Target, isWanted: (kind: Buil
   }
   return artifacts;
 }
+
+/** An empty folder and a ghost come from nowhere. */
+const isMadeOfSomething = (rule: FileRule): boolean => rule.kind === "copy" || rule.kind === "link";
 
 function archiveOf(
   recipe: Recipe,
@@ -243,10 +255,10 @@ function notesOf(recipe: Recipe, version: Version): readonly PlannedNotes[] {
 }
 
 function recordsOf({ recipe, version, isUnsigned }: PlanRequest, artifacts: readonly PlannedArtifact[]): readonly PlannedRecord[] {
-  const { gpg, minisign } = isUnsigned === true ? {} : recipe.sign;
+  const { gpg, minisign, sigstore } = isUnsigned === true ? {} : recipe.sign;
   const subjects = artifacts.filter((artifact) => artifact.kind !== "notes");
   const sbomOf = (of: string, format: SbomFormat): PlannedSbom => ({ name: requireName(recipe, sbomName(of, format), ["sbom"]), kind: "sbom", format, of });
-  return [
+  const records: readonly PlannedRecord[] = [
     ...subjects.flatMap(({ name }) => (recipe.sbom?.formats ?? []).map((format) => sbomOf(name, format))),
     ...(recipe.provenance ? provenanceRecords(recipe, version, minisign !== undefined) : []),
     { name: manifestName, kind: "manifest" },
@@ -254,6 +266,9 @@ function recordsOf({ recipe, version, isUnsigned }: PlanRequest, artifacts: read
     ...(gpg === undefined ? [] : [{ name: `${recipe.checksums}.sig`, kind: "openpgp" } as const]),
     ...(minisign === undefined ? [] : [{ name: `${recipe.checksums}.minisig`, kind: "minisign" } as const]),
   ];
+  if (sigstore === undefined) return records;
+  const listed = [...artifacts, ...records.filter(({ kind }) => kind === "sbom" || kind === "provenance" || kind === "manifest")].map(({ name }) => name);
+  return [...records, ...bundleFilesOf(listed.toSorted(), recipe.checksums, sigstore.outputs).map((name) => ({ name, kind: "bundle" }) as const)];
 }
 
 /** An envelope is signed with a bare key, which minisign's is and an OpenPGP key is not. */
@@ -276,6 +291,7 @@ const recordPaths: Readonly<Record<PlannedRecord["kind"], RecipePath>> = {
   sums: ["checksums"],
   openpgp: ["sign", "gpg"],
   minisign: ["sign", "minisign"],
+  bundle: ["sign", "sigstore"],
 };
 
 function refuseSameNames(recipe: Recipe, artifacts: readonly PlannedArtifact[], records: readonly PlannedRecord[]): void {

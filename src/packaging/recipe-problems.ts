@@ -71,9 +71,8 @@ export function spellPath(path: RecipePath): string {
   return text;
 }
 
-/** All problems of a recipe that zod refused, in the order of the file. */
-export function problemsOf(located: LocatedDocument, issues: readonly Issue[]): readonly RecipeProblem[] {
-  const schema = recipeJsonSchema();
+/** All problems of a file that zod refused, in the order of the file; `schema` names the known keys, by default the recipe's. */
+export function problemsOf(located: LocatedDocument, issues: readonly Issue[], schema: JsonSchema = recipeJsonSchema()): readonly RecipeProblem[] {
   const found = issues.flatMap((issue) => explain(located, schema, issue));
   return found.sort((left, right) => left.offset - right.offset).map(({ offset, message }) => ({ place: placeAt(located, offset), message }));
 }

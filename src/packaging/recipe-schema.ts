@@ -13,6 +13,8 @@ import { artifactName, checkKeys, line, nameWords, reading, refusalOf, releaseWo
 import { sbomSchema } from "./sbom-schema.ts";
 import { servicesSchema, undeclaredUsers } from "./service-schema.ts";
 import { type Placeholder, parseTemplate, usesPlaceholder } from "./templates.ts";
+import { sigstoreSigningSchema } from "./sigstore-schema.ts";
+import { upgradeSchema } from "./upgrade-schema.ts";
 import { usersSchema } from "./users-schema.ts";
 
 const binaryWords: readonly Placeholder[] = [...sourceWords, "bin"];
@@ -53,6 +55,10 @@ const build = z
       .describe("Environment of the build command"),
     prebuilt: template(binaryWords).optional().describe("Path of each binary, where they are built already or the build command leaves them"),
     binaries: z.array(programName).min(1, "must name a binary").describe("Programs of the product, without .exe"),
+    outputs: z
+      .array(line(1_000))
+      .default([])
+      .describe("Files and folders besides the binaries that the build command makes, as man/acme.1.gz: `plan` does not look for them"),
   })
   .superRefine((value, context) => {
     const writesOut = value.run?.some((word) => usesPlaceholder(word, "out")) === true;
@@ -62,6 +68,9 @@ const build = z
       context.addIssue({ code: "custom", message: "must say where the result goes: use {out} in it, or add prebuilt with the path it writes", path: ["run"] });
     } else if (writesOut && value.prebuilt !== undefined) {
       context.addIssue({ code: "custom", message: "run writes {out}, so a prebuilt path would never be read; keep one of the two", path: ["prebuilt"] });
+    }
+    if (value.outputs.length > 0 && value.run === undefined) {
+      context.addIssue({ code: "custom", message: "are made by run, which is missing", path: ["outputs"] });
     }
     if (value.prebuilt !== undefined && value.binaries.length > 1 && !usesPlaceholder(value.prebuilt, "bin")) {
       context.addIssue({ code: "custom", message: "needs {bin}: there is more than one binary", path: ["prebuilt"] });
@@ -127,12 +136,17 @@ export const recipeSchema = z
         minisign: keyReference.optional().describe("minisign key for the checksum file"),
         gpg: keyReference.optional().describe("OpenPGP key for the checksum file and rpm headers"),
         apk: keyReference.optional().describe("RSA key for apk packages (slipway keys new --type apk)"),
+        tuf: keyReference.optional().describe("TUF key that signs what a channel lists (slipway keys new --type tuf)"),
+        minisign_next: keyReference.optional().describe("The minisign key that follows: signs besides, during a rotation (slipway keys rotate)"),
+        keys: line(1_000).optional().describe("The key set that the release carries: which keys count from now on (slipway keys rotate writes it)"),
+        sigstore: sigstoreSigningSchema.optional(),
       })
       .default({})
       .describe("Release keys, named by where they are: env:NAME, file:PATH, key:NAME"),
     sbom: sbomSchema,
     provenance: z.boolean().default(false).describe("Say in an in-toto statement (SLSA) from which commit and inputs every file of the release was made"),
     channels: channels.describe("Channel -> pattern of tags; a preview version is never on the channel stable"),
+    upgrade: upgradeSchema.optional(),
     notes: notes.optional().describe("Release notes"),
     publish: publish.default({}).describe("Where the release goes and how long it stays"),
   })
@@ -172,7 +186,6 @@ export const laterKeys: readonly string[] = [
   "compatibility",
   "release",
   "upgrade",
-  "sign.sigstore",
   "publish.bucket",
   "publish.apt",
   "publish.yum",

@@ -44,6 +44,8 @@ export type ResolveContext = {
   readonly findBinary: FindBinary;
   /** For messages: `packages.files`. */
   readonly subject: string;
+  /** Largest file that every format holds; none by default. */
+  readonly fileLimitBytes?: number;
 };
 
 const specialBits = 0o7000;
@@ -52,8 +54,8 @@ const plainMode = 0o644;
 
 /**
  * The entries for these rules, sorted by destination in byte order, each once. Links inside folders and matched by patterns are kept as links
- * and never followed. Throws `source_missing`, `source_unusable` (a device, an unasked setuid bit), `path_unsafe` (a link out of the folder)
- * and RecipeError for two sources with one destination; each names the line of the recipe.
+ * and never followed. Throws `source_missing`, `source_unusable` (a device, an unasked setuid bit), `path_unsafe` (a link out of the folder),
+ * `format_limit` and RecipeError for two sources with one destination; each names the line of the recipe.
  */
 export async function resolveFiles(rules: readonly FileRule[], context: ResolveContext): Promise<readonly ResolvedEntry[]> {
   const entries: ResolvedEntry[] = [];
@@ -63,7 +65,17 @@ export async function resolveFiles(rules: readonly FileRule[], context: ResolveC
     sorted.map((entry) => ({ ...entry, isDirectory: entry.kind === "directory" })),
     context.subject,
   );
+  for (const entry of sorted) refuseTooLarge(entry, context);
   return sorted;
+}
+
+function refuseTooLarge(entry: ResolvedEntry, { subject, fileLimitBytes }: ResolveContext): void {
+  if (fileLimitBytes === undefined || entry.kind !== "file" || entry.size <= fileLimitBytes) return;
+  const { source, size, place } = entry;
+  throw new SlipwayError("format_limit", `${subject}: ${source} has ${size} bytes; a file of a package ends at ${fileLimitBytes}`, {
+    place,
+    hint: "split it, or ship it as an archive beside the packages",
+  });
 }
 
 async function resolveRule(rule: FileRule, context: ResolveContext): Promise<readonly ResolvedEntry[]> {

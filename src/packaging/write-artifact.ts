@@ -10,10 +10,9 @@ import { writeTarArchive } from "../formats/tar-archive.ts";
 import { writeZip } from "../formats/zip.ts";
 import { createHashedFile } from "../io/hashed-file.ts";
 import type { ConnectRegistry } from "../io/registry-client.ts";
-import { createSpool, fileBytes } from "../io/spool.ts";
+import { createSpool, lentFileBytes } from "../io/spool.ts";
 import { openXzPrograms } from "../io/xz-program.ts";
 import { digestHex } from "../model/digest.ts";
-import { SlipwayError } from "../model/errors.ts";
 import type { ManifestArtifact } from "../model/manifest.ts";
 import type { ReleaseSigner } from "../trust/release-signature.ts";
 import { archiveEntries } from "./archive-entries.ts";
@@ -21,9 +20,10 @@ import { type Ingredients, recordContents } from "./artifact-ingredients.ts";
 import { assertNotInterrupted } from "./build-binaries.ts";
 import type { FinishedArtifacts } from "./finished-artifacts.ts";
 import type { PlannedImageArchive, PlannedLayer } from "./image-artifacts.ts";
-import { type PackageContext, packageEntry, packageSpec, readText } from "./package-spec.ts";
+import { type PackageContext, packageEntry, packageSpec } from "./package-spec.ts";
 import type { PlannedArchive, PlannedArtifact, PlannedBinary, PlannedNotes, PlannedPackage } from "./plan.ts";
 import { spellPath } from "./recipe-problems.ts";
+import { readNotes } from "./release-notes.ts";
 import { resolveFiles } from "./resolve-files.ts";
 import { writeImage } from "./write-image.ts";
 
@@ -48,7 +48,6 @@ const tarCompression = {
   "tar.xz": { codec: "xz", level: 6 },
 } as const;
 const zipLevel = 6;
-const notesSizeLimit = 1024 * 1024;
 
 /** What is known of an artifact before its first byte is written. */
 type Gathered =
@@ -179,7 +178,7 @@ async function writeOther(
       return { image: await writeImage(planned, { ...context, entriesOf }, sink) };
     }
     case "notes":
-      await copyNotes(planned, context, sink);
+      await sink(Buffer.from(await readNotes(planned, context)));
       return {};
     default:
       return planned satisfies never;
@@ -218,19 +217,5 @@ async function writeArchive(planned: PlannedArchive, entries: readonly ArchiveEn
 
 async function copyBinary(planned: PlannedBinary, context: ArtifactContext, sink: ByteSink): Promise<void> {
   const binary = context.findBinary(planned.target, planned.binary, context.recipe.placeOf(["binaries"]));
-  await pour(fileBytes(binary.path, binary.size), sink, { name: planned.binary });
-}
-
-/** Notes must have the headings that the recipe promises (`## Summary`), so that nobody looks for the migration steps in vain. */
-async function copyNotes(planned: PlannedNotes, context: ArtifactContext, sink: ByteSink): Promise<void> {
-  const text = await readText({ path: join(context.folder, planned.source), shown: planned.source, limit: notesSizeLimit, place: planned.place });
-  const headings = new Set(text.split("\n").flatMap((line) => /^##\s+(.+?)\s*#*\s*$/.exec(line)?.[1] ?? []));
-  const missing = (context.recipe.notes?.sections ?? []).filter((section) => !headings.has(section));
-  if (missing.length > 0) {
-    throw new SlipwayError("source_unusable", `${planned.source} lacks ${missing.map((section) => `"## ${section}"`).join(", ")}`, {
-      place: planned.place,
-      hint: 'write the missing sections; "none" is a good answer',
-    });
-  }
-  await sink(Buffer.from(text));
+  await pour(lentFileBytes(binary.path, binary.size), sink, { name: planned.binary });
 }

@@ -9,12 +9,17 @@
  * A tree is one snapshot: whoever lists it page by page names that snapshot in the continuation token and sees no other (s3-list.ts).
  */
 import { createHash } from "node:crypto";
+import { z } from "zod";
 import { type Digest, digestFromHex } from "../model/digest.ts";
+import type { GrantFormat, GrantHolder } from "../model/grant.ts";
 import { newestStable, type Version } from "../model/version.ts";
+import { listingKey } from "../policy/visibility.ts";
 import { cacheLifeMs } from "../store/changes.ts";
 import type { SnapshotTable } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 import { exportPublicKeys } from "../trust/openpgp.ts";
+import type { CustomerViews } from "./customer-view.ts";
+import { createListings, type Listing, type Scope, scopeOf } from "./listing.ts";
 import { mediaTypeOf } from "./media-type.ts";
 import type { RepositoryKey } from "./repository-key.ts";
 
@@ -45,20 +50,25 @@ export type BucketTree = {
 };
 
 export type BucketCatalog = {
-  /** The tree of the present head; undefined for an unknown product. Cheap while the head stands still. */
-  present(product: string): Promise<BucketTree | undefined>;
-  /** The tree of this snapshot, for as long as it is kept (48 hours after the next); undefined where it is not, or not this product's. */
-  at(product: string, snapshotId: string): Promise<BucketTree | undefined>;
+  /** The tree of the present head as this reader sees it; undefined for an unknown product. Cheap while the head stands still. */
+  present(product: string, holder?: GrantHolder): Promise<BucketTree | undefined>;
+  /**
+   * The tree of this snapshot, for as long as it is kept (48 hours after the next); undefined where it is not, is not this product's, or
+   * shows more than this reader sees now.
+   */
+  at(product: string, snapshotId: string, holder?: GrantHolder): Promise<BucketTree | undefined>;
   close(): void;
 };
 
 /** Stands for "nothing published yet". */
 const noSnapshot = "none";
-/** Trees kept in memory: those of the last products asked for and of listings under way. */
-const treeLimit = 16;
+/** Trees kept in memory: those of the last readers and of listings under way. */
+const treeLimit = 32;
 const productLimit = 1_000;
+const attemptLimit = 5;
 
-type ProductHead = { readonly id: string; readonly name: string; readonly createdAt: number; readonly snapshotId: string | undefined; readonly keysAt: number };
+/** When the keys that customers trust changed last. */
+type KeysAt = { readonly checkedAt: number; readonly at: Promise<number> };
 
 /** The bucket's place of a view's path: `apt/dists/…` is `deb/dists/…`, `yum/stable/…` is `rpm/…`. */
 export function bucketKey(path: string): string {
@@ -82,45 +92,44 @@ export function viewPath(key: string): string {
  * Signatures and release files keep their size from one publication to the next; with times that grow, a mirror would keep the old ones
  * beside new indexes and apt would refuse it. Instants of change differ by whole seconds (snapshot.ts), so these do too.
  */
-function backwards(product: ProductHead, changedAt: number): Date {
-  return new Date((2 * wholeSeconds(product.createdAt) - wholeSeconds(changedAt)) * 1000);
+function backwards(productCreatedAt: number, changedAt: number): Date {
+  return new Date((2 * wholeSeconds(productCreatedAt) - wholeSeconds(changedAt)) * 1000);
 }
 
 function wholeSeconds(time: number): number {
   return Math.floor(time / 1000);
 }
 
-/** Close it to let go of the store's change events. */
-export function createBucketCatalog(store: Store, repositoryKey: Pick<RepositoryKey, "publicText">): BucketCatalog {
-  const heads = new Map<string, { readonly checkedAt: number; readonly head: Promise<ProductHead | undefined> }>();
+/** `views` as in createDownloadResolver. Close it to let go of the store's change events. */
+export function createBucketCatalog(store: Store, repositoryKey: Pick<RepositoryKey, "publicText">, views?: CustomerViews): BucketCatalog {
+  const listings = createListings(store);
+  const keys = new Map<string, KeysAt>();
   const trees = new Map<string, Promise<BucketTree | undefined>>();
-  const onChange = (product: string): void => {
-    heads.delete(product);
-  };
-  store.changes.on("head", onChange);
 
-  function headOf(product: string): Promise<ProductHead | undefined> {
+  function keysAtOf(listing: Listing): Promise<number> {
     const at = performance.now();
-    const known = heads.get(product);
-    if (known !== undefined && at - known.checkedAt < cacheLifeMs) return known.head;
-    const entry = { checkedAt: at, head: readProductHead(store, product) };
-    if (heads.size >= productLimit) heads.clear();
-    heads.set(product, entry);
-    entry.head.catch(() => {
-      if (heads.get(product) === entry) heads.delete(product);
+    const known = keys.get(listing.product);
+    if (known !== undefined && at - known.checkedAt < cacheLifeMs) return known.at;
+    const entry = { checkedAt: at, at: readKeysAt(store, listing) };
+    if (keys.size >= productLimit) keys.clear();
+    keys.set(listing.product, entry);
+    entry.at.catch(() => {
+      if (keys.get(listing.product) === entry) keys.delete(listing.product);
     });
-    return entry.head;
+    return entry.at;
   }
 
-  function treeOf(head: ProductHead, snapshotId: string): Promise<BucketTree | undefined> {
-    const name = `${head.id} ${snapshotId} ${head.keysAt}`;
+  async function treeOf(wanted: Omit<Loading, "keysAt" | "repositoryKey">): Promise<BucketTree | undefined> {
+    const keysAt = await keysAtOf(wanted.listing);
+    const { listing, snapshotId, formats, changedAt } = wanted;
+    const name = [listing.productId, listing.revision, snapshotId, keysAt, changedAt, formats?.join(",") ?? "all"].join(" ");
     const known = trees.get(name);
     if (known !== undefined) {
       trees.delete(name);
       trees.set(name, known);
       return known;
     }
-    const tree = loadTree(store, { head, snapshotId, repositoryKey });
+    const tree = loadTree(store, { ...wanted, keysAt, repositoryKey });
     trees.set(name, tree);
     const oldest = trees.keys().next();
     if (trees.size > treeLimit && oldest.done !== true) trees.delete(oldest.value);
@@ -128,100 +137,148 @@ export function createBucketCatalog(store: Store, repositoryKey: Pick<Repository
     return tree;
   }
 
+  const limitsOf = (listing: Listing, holder: GrantHolder | undefined) => {
+    const scope = scopeOf(listing, holder, store.clock.now());
+    const changedAt = scope.changedAt === undefined || scope.changedAt.getTime() <= listing.headAt ? 0 : scope.changedAt.getTime();
+    return { scope, limits: { listing, formats: holder?.grant.formats, changedAt } };
+  };
+
   return {
-    present: async (product) => {
-      const head = await headOf(product);
-      return head === undefined ? undefined : treeOf(head, head.snapshotId ?? noSnapshot);
+    present: async (product, holder) => {
+      for (let attempt = 0; attempt < attemptLimit; attempt += 1) {
+        const listing = await listings.present(product);
+        if (listing === undefined) return undefined;
+        const { scope, limits } = limitsOf(listing, holder);
+        const snapshotId = await snapshotOf(listing, scope, views);
+        if (snapshotId !== undefined) return treeOf({ ...limits, snapshotId, hidden: new Set(scope.hidden.keys()) });
+        listings.forget(product);
+      }
+      throw new Error(`the head of ${product} moved ${attemptLimit} times while a view of it was made`);
     },
-    at: async (product, snapshotId) => {
-      const head = await headOf(product);
-      return head === undefined ? undefined : treeOf(head, snapshotId);
+    at: async (product, snapshotId, holder) => {
+      const listing = await listings.present(product);
+      if (listing === undefined) return undefined;
+      const { scope, limits } = limitsOf(listing, holder);
+      if (snapshotId === noSnapshot) return treeOf({ ...limits, snapshotId, hidden: new Set() });
+      const row = await store.db.selectFrom("snapshots").select(["hidden", "created_at"]).where("id", "=", snapshotId).executeTakeFirst();
+      if (row === undefined) return undefined;
+      const hidden = new Set(z.array(z.string()).parse(JSON.parse(row.hidden ?? "[]")));
+      // What became hidden since the listing began must not go on being listed; what came later than that is not in it.
+      const isMore = listing.releases.some((one) => {
+        const name = listingKey(one);
+        return scope.hidden.has(name) && !hidden.has(name) && one.promotedAt.getTime() <= row.created_at;
+      });
+      return isMore ? undefined : treeOf({ ...limits, snapshotId, hidden });
     },
     close: () => {
-      store.changes.off("head", onChange);
-      heads.clear();
+      listings.close();
+      keys.clear();
       trees.clear();
     },
   };
 }
 
-async function readProductHead(store: Store, product: string): Promise<ProductHead | undefined> {
-  const row = await store.db
-    .selectFrom("products")
-    .leftJoin("heads", "heads.product_id", "products.id")
-    .select(["products.id", "products.name", "products.created_at", "heads.snapshot_id"])
-    .where("products.name", "=", product)
-    .executeTakeFirst();
-  if (row === undefined) return undefined;
-  const keys = await store.db.selectFrom("release_keys").select("created_at").where("product_id", "=", row.id).execute();
-  const keysAt = Math.max(row.created_at, ...keys.map((key) => key.created_at));
-  return { id: row.id, name: row.name, createdAt: row.created_at, snapshotId: row.snapshot_id ?? undefined, keysAt };
+async function snapshotOf(listing: Listing, scope: Scope, views: CustomerViews | undefined): Promise<string | undefined> {
+  const { headId, product } = listing;
+  if (headId === undefined) return noSnapshot;
+  if (scope.key === "") return headId;
+  if (views === undefined) throw new Error("this catalog serves only readers who see everything");
+  return views.open({ product, headId, key: scope.key, hidden: scope.hidden });
 }
 
-type Loading = { readonly head: ProductHead; readonly snapshotId: string; readonly repositoryKey: Pick<RepositoryKey, "publicText"> };
+async function readKeysAt(store: Store, listing: Listing): Promise<number> {
+  const rows = await store.db.selectFrom("release_keys").select("created_at").where("product_id", "=", listing.productId).execute();
+  return Math.max(listing.productCreatedAt, ...rows.map((row) => row.created_at));
+}
+
+type Loading = {
+  readonly listing: Listing;
+  readonly snapshotId: string;
+  /** Releases in channels that the snapshot leaves out, by listingKey. */
+  readonly hidden: ReadonlySet<string>;
+  /** Undefined: all. */
+  readonly formats: readonly GrantFormat[] | undefined;
+  /** When this reader's view last changed, where that is later than the head; else 0. */
+  readonly changedAt: number;
+  readonly keysAt: number;
+  readonly repositoryKey: Pick<RepositoryKey, "publicText">;
+};
 
 async function loadTree(store: Store, loading: Loading): Promise<BucketTree | undefined> {
-  const { head, snapshotId } = loading;
+  const { listing, snapshotId, formats } = loading;
   const files: BucketFile[] = [...(await keyFiles(store, loading))];
   if (snapshotId !== noSnapshot) {
-    const snapshot = await store.db.selectFrom("snapshots").selectAll().where("id", "=", snapshotId).where("product_id", "=", head.id).executeTakeFirst();
+    const snapshot = await store.db.selectFrom("snapshots").selectAll().where("id", "=", snapshotId).where("product_id", "=", listing.productId).executeTakeFirst();
     if (snapshot === undefined) return undefined;
-    files.push(...(await indexFiles(store, head, snapshotId)), ...(await artifactFiles(store, loading, snapshot)));
+    const rest = [...(await indexFiles(store, loading)), ...(await artifactFiles(store, loading, snapshot))];
+    files.push(...(formats === undefined ? rest : rest.filter((file) => formats.includes(formatOfKey(file.key)) || file.key === "releases/index.json")));
   }
   const byKey = new Map(files.map((file) => [file.key, file]));
-  return { product: head.name, createdAt: new Date(head.createdAt), snapshotId, files: byKey, keys: [...byKey.keys()].sort() };
+  return { product: listing.product, createdAt: new Date(listing.productCreatedAt), snapshotId, files: byKey, keys: [...byKey.keys()].sort() };
+}
+
+function formatOfKey(key: string): GrantFormat {
+  const root = key.split("/", 1)[0] ?? "";
+  if (root === "deb" || root === "apk") return root;
+  return root === "rpm" || root.startsWith("rpm-") ? "rpm" : "files";
 }
 
 /** apt's signed-by wants a `.gpg` in binary form, rpm each key in an armored block of its own; gpg takes either. */
-async function keyFiles(store: Store, { head, repositoryKey }: Loading): Promise<readonly BucketFile[]> {
-  const row = await store.db.selectFrom("release_keys").select("text").where("product_id", "=", head.id).where("kind", "=", "openpgp").executeTakeFirst();
+async function keyFiles(store: Store, { listing, keysAt, repositoryKey }: Loading): Promise<readonly BucketFile[]> {
+  const { product } = listing;
+  const row = await store.db.selectFrom("release_keys").select("text").where("product_id", "=", listing.productId).where("kind", "=", "openpgp").executeTakeFirst();
   const keyrings = [repositoryKey.publicText, ...(row === undefined ? [] : [row.text])].map((text) => Buffer.from(text));
   const [binary, armored] = await Promise.all([exportPublicKeys(keyrings, "gpg"), exportPublicKeys(keyrings, "asc-blocks")]);
   const file = (key: string, content: Uint8Array): BucketFile => ({
     key,
     digest: digestFromHex(createHash("sha256").update(content).digest("hex")),
     size: content.length,
-    modifiedAt: backwards(head, head.keysAt),
+    modifiedAt: backwards(listing.productCreatedAt, keysAt),
     mediaType: "application/pgp-keys",
     isImmutable: false,
     bytes: Buffer.from(content),
   });
-  return [file(`${head.name}.gpg`, binary), file(`deb/${head.name}.gpg`, binary), file(`rpm/${head.name}.gpg`, armored)];
+  return [file(`${product}.gpg`, binary), file(`deb/${product}.gpg`, binary), file(`rpm/${product}.gpg`, armored)];
 }
 
-async function indexFiles(store: Store, head: ProductHead, snapshotId: string): Promise<readonly BucketFile[]> {
-  const rows = await store.db.selectFrom("snapshot_files").selectAll().where("snapshot_id", "=", snapshotId).execute();
+async function indexFiles(store: Store, loading: Loading): Promise<readonly BucketFile[]> {
+  const rows = await store.db.selectFrom("snapshot_files").selectAll().where("snapshot_id", "=", loading.snapshotId).execute();
   return rows.map((row) => ({
     key: bucketKey(row.path),
     digest: row.digest,
     size: row.size,
-    modifiedAt: row.is_immutable === 1 ? new Date(wholeSeconds(row.modified_at) * 1000) : backwards(head, row.modified_at),
+    modifiedAt: row.is_immutable === 1 ? new Date(wholeSeconds(row.modified_at) * 1000) : changing(loading, row.modified_at),
     mediaType: row.media_type,
     isImmutable: row.is_immutable === 1,
   }));
 }
 
+/** The date of a file that changes under its key, also where this reader's view changed without a publication. */
+function changing({ listing, changedAt }: Loading, modifiedAt: number): Date {
+  return backwards(listing.productCreatedAt, changedAt === 0 ? modifiedAt : Math.max(modifiedAt, changedAt + 1_000) + 1_000);
+}
+
 /** Packages in their pools, every file of every release, and the newest stable release's sums at the root. */
-async function artifactFiles(store: Store, { head }: Loading, snapshot: SnapshotTable): Promise<readonly BucketFile[]> {
+async function artifactFiles(store: Store, loading: Loading, snapshot: SnapshotTable): Promise<readonly BucketFile[]> {
+  const { listing, hidden } = loading;
+  const isPresent = listing.headId === (snapshot.base_id ?? snapshot.id);
+  // An older snapshot knows nothing of what came after it; what was withdrawn or hidden since is listed nowhere.
+  const listed = listing.releases.filter(
+    (one) => !one.isUnlisted && !hidden.has(listingKey(one)) && (isPresent || one.promotedAt.getTime() <= snapshot.created_at),
+  );
+  const channelsOf = new Map<string, Set<string>>();
+  for (const one of listed) channelsOf.set(one.releaseId, (channelsOf.get(one.releaseId) ?? new Set()).add(one.channel));
   const rows = await store.db
     .selectFrom("artifacts")
     .innerJoin("releases", "releases.id", "artifacts.release_id")
     .leftJoin("artifact_paths", "artifact_paths.artifact_id", "artifacts.id")
-    .select([
-      "artifacts.name",
-      "artifacts.digest",
-      "artifacts.size",
-      "artifact_paths.path",
-      "releases.version",
-      "releases.published_at",
-      "releases.sums_digest",
-    ])
-    .where("releases.product_id", "=", head.id)
+    .select(["artifacts.name", "artifacts.digest", "artifacts.size", "artifact_paths.path"])
+    .select(["releases.id", "releases.version", "releases.published_at", "releases.sums_digest"])
+    .where("releases.product_id", "=", listing.productId)
     .where("releases.state", "=", "published")
     .execute();
-  // An older snapshot knows nothing of what came after it; what was withdrawn since is listed nowhere.
-  const known = rows.filter((row) => head.snapshotId === snapshot.id || (row.published_at ?? 0) <= snapshot.created_at);
-  const latest = newestStable(known.map((row) => row.version));
+  const known = rows.filter((row) => channelsOf.has(row.id));
+  const latest = newestStable(listed.filter((one) => one.channel === "stable").map((one) => one.version));
   const sumsName = known.find((row) => row.version === latest && row.digest === row.sums_digest)?.name;
   // The release index changes in the same moments, and its times differ by whole seconds.
   const changed = await store.db
@@ -243,10 +300,16 @@ async function artifactFiles(store: Store, { head }: Loading, snapshot: Snapshot
       artifact: { version, name },
     };
     files.push(file);
-    if (row.path !== null) files.push({ ...file, key: bucketKey(row.path) });
+    if (row.path !== null && isInChannel(row.path, channelsOf.get(row.id))) files.push({ ...file, key: bucketKey(row.path) });
     if (version === latest && sumsName !== undefined && (name === sumsName || name.startsWith(`${sumsName}.`))) {
-      files.push({ ...file, key: name, isImmutable: false, modifiedAt: backwards(head, changed?.modified_at ?? snapshot.created_at) });
+      files.push({ ...file, key: name, isImmutable: false, modifiedAt: changing(loading, changed?.modified_at ?? snapshot.created_at) });
     }
   }
   return files;
+}
+
+/** APT's pool is shared by all channels; the other repositories have a folder for each. */
+function isInChannel(path: string, channels: ReadonlySet<string> | undefined): boolean {
+  const [, channel] = /^(?:yum|apk)\/([^/]+)\//.exec(path) ?? [];
+  return channel === undefined || channels?.has(channel) === true;
 }

@@ -16,13 +16,11 @@ import { parseChecksums, sumsSizeLimit } from "../trust/checksums.ts";
 import { createTrustPolicy } from "../trust/keyring.ts";
 import { minisigSizeLimit } from "../trust/minisign.ts";
 import { openpgpSignatureSizeLimit } from "../trust/openpgp-verify.ts";
+import { isSignatureFile } from "../trust/release-signature.ts";
 import { verifyRelease } from "../trust/verify-release.ts";
 import { blobSource } from "./describe-package.ts";
 import type { ReleaseKeys } from "./products.ts";
 import type { Artifact, ReleaseWithArtifacts } from "./releases.ts";
-
-/** Files that the sums cannot list: the sums themselves and their signatures, which follow their name. */
-const signatureEndings = [".sig", ".minisig", ".bundle", ".asc"] as const;
 
 const incomplete = (message: string, detail: string): SlipwayError => new SlipwayError("release_incomplete", message, { detail });
 
@@ -57,9 +55,11 @@ function checkSums(release: ReleaseWithArtifacts, sumsArtifact: Artifact, sums: 
     if (artifact === undefined) throw incomplete(`${sumsArtifact.name} lists ${name}, which is not attached`, "not_attached");
     if (artifact.digest !== digestFromHex(hex)) throw incomplete(`${name} is ${artifact.digest}; ${sumsArtifact.name} says sha256:${hex}`, "digest_mismatch");
   }
-  const exempt = new Set([sumsArtifact.name, ...signatureEndings.map((ending) => `${sumsArtifact.name}${ending}`)]);
+  const isExempt = (name: string): boolean =>
+    name === sumsArtifact.name || name === `${sumsArtifact.name}.asc` || isSignatureFile(name, { name: sumsArtifact.name, has: (listed) => sums.has(listed) });
+  // The sums cannot list themselves, nor signatures, which are made after them and follow a file's name.
   for (const name of attached.keys()) {
-    if (!sums.has(name) && !exempt.has(name)) {
+    if (!sums.has(name) && !isExempt(name)) {
       throw new SlipwayError("release_incomplete", `${name} is attached but not listed in ${sumsArtifact.name}`, {
         detail: "not_listed",
         hint: "run `slipway publish` again: it discards a draft with files too many, and sends no bytes twice",

@@ -43,6 +43,7 @@ export async function createDraft(
     published_at: null,
     ended_at: null,
     replacement: null,
+    reason: null,
   };
   try {
     await store.db.transaction().execute(async (transaction) => {

@@ -97,8 +97,25 @@ function digestOfPush(push: ManifestPush): OciDigest {
 
 /** The product's releases as tags see them. */
 export async function taggedReleases(db: Transaction<Database> | Store["db"], repository: OciRepository): Promise<readonly TaggedRelease[]> {
-  const rows = await db.selectFrom("releases").select(["version", "state", "replacement"]).where("product_id", "=", repository.productId).execute();
-  return rows.map((row) => ({ version: row.version, state: row.state, replacement: row.replacement ?? undefined }));
+  const rows = await db
+    .selectFrom("releases")
+    .leftJoin("retention_stages", "retention_stages.release_id", "releases.id")
+    .select(["releases.id", "releases.version", "releases.state", "releases.replacement", "releases.reason", "retention_stages.stage"])
+    .where("releases.product_id", "=", repository.productId)
+    .execute();
+  const memberships = await db
+    .selectFrom("release_channels")
+    .innerJoin("releases", "releases.id", "release_channels.release_id")
+    .select(["release_channels.release_id", "release_channels.channel"])
+    .where("releases.product_id", "=", repository.productId)
+    .execute();
+  return rows.map(({ id, version, state, replacement, reason, stage }) => ({
+    version,
+    state,
+    replacement: replacement ?? undefined,
+    reason: reason ?? undefined,
+    channels: stage === "unlisted" ? [] : memberships.filter((one) => one.release_id === id).map((one) => one.channel),
+  }));
 }
 
 export async function storedTags(db: Transaction<Database> | Store["db"], repository: OciRepository): Promise<ReadonlyMap<string, OciDigest>> {
@@ -117,9 +134,10 @@ async function requireOpenTags(
   for (const tag of wanted.tags) {
     if (present.get(tag) === wanted.digest) continue; // the same again
     if (isClosedTag(releases, tag)) throw closed(repository, tag);
-    const { latest } = tagMeaning(present, releases);
-    if (tag === latestTag && latest !== undefined && latest !== wanted.digest) {
-      throw new SlipwayError("immutable", `${repository.name}:latest follows the newest stable release by itself`, { detail: "DENIED" });
+    const followed = tagMeaning(present, releases).following.get(tag);
+    if (followed !== undefined && followed !== wanted.digest) {
+      const what = tag === latestTag ? "the newest stable release" : `the newest release of the channel ${tag}`;
+      throw new SlipwayError("immutable", `${repository.name}:${tag} follows ${what} by itself`, { detail: "DENIED" });
     }
   }
 }

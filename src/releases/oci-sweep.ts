@@ -4,6 +4,7 @@
  */
 import type { Transaction } from "kysely";
 import { type OciDigest, referrersTag } from "../formats/oci-digest.ts";
+import type { Version } from "../model/version.ts";
 import type { Database } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 import { reachedFrom, removeManifest, storedTags, taggedReleases } from "./oci-manifests.ts";
@@ -31,7 +32,11 @@ async function sweepRepository(store: Store, repository: OciRepository): Promise
   await changeRepository(store, repository, async (transaction) => {
     const releases = await taggedReleases(transaction, repository);
     const tags = [...(await storedTags(transaction, repository))];
-    const isRetired = (tag: string): boolean => releaseOfTag(releases, tag)?.state === "retired";
+    const ended = await endedVersions(transaction, repository, store.clock.now());
+    const isRetired = (tag: string): boolean => {
+      const release = releaseOfTag(releases, tag);
+      return release !== undefined && ended.has(release.version);
+    };
     const leaving = tags.filter(([tag]) => isRetired(tag)).map(([, digest]) => digest);
     // A signature's own tag keeps nothing: it goes with what it signs.
     const kept = tags.filter(([tag]) => !isRetired(tag) && attachedTo(tag) === undefined).map(([, digest]) => digest);
@@ -62,6 +67,19 @@ async function sweepRepository(store: Store, repository: OciRepository): Promise
       )
       .execute();
   });
+}
+
+/** Retired, and the grace of their bytes is over. */
+async function endedVersions(transaction: Transaction<Database>, repository: OciRepository, now: Date): Promise<ReadonlySet<Version>> {
+  const rows = await transaction
+    .selectFrom("releases")
+    .leftJoin("retention_policies", "retention_policies.product_id", "releases.product_id")
+    .select(["releases.version", "releases.ended_at", "retention_policies.grace_days"])
+    .where("releases.product_id", "=", repository.productId)
+    .where("releases.state", "=", "retired")
+    .execute();
+  const ended = rows.filter((row) => (row.ended_at ?? 0) + (row.grace_days ?? 0) * 86_400_000 <= now.getTime());
+  return new Set(ended.map((row) => row.version));
 }
 
 type Leaving = {

@@ -6,13 +6,18 @@
  */
 import { type OciDigest, referrersTag } from "../formats/oci-digest.ts";
 import type { Version } from "../model/version.ts";
-import type { RetiringRelease } from "../policy/retention.ts";
+import type { GrantHolder } from "../model/grant.ts";
+import { replacementFor, type RetiringRelease } from "../policy/retention.ts";
 import { cacheLifeMs } from "../store/changes.ts";
 import type { Store } from "../store/store.ts";
 import { storedTags, taggedReleases } from "./oci-manifests.ts";
 import { findRepository, type OciRepository } from "./oci-repositories.ts";
 import { attachedTo, releaseOfTag, type TaggedRelease, type TagMeaning, tagMeaning } from "./oci-tags.ts";
-import { planRetention } from "./retain.ts";
+import { createListings, type Scope, scopeOf } from "./listing.ts";
+import { leavingReleases } from "./retain.ts";
+
+/** Withdrawn or retired. */
+export type EndedRelease = TaggedRelease & { readonly state: "withdrawn" | "retired" };
 
 export type RepositoryView = {
   readonly repository: OciRepository;
@@ -25,26 +30,41 @@ export type RepositoryView = {
   /** Releases that retention takes next. */
   readonly retiring: readonly RetiringRelease[];
   /** The release that took this tag with it when it was withdrawn or retired. */
-  readonly endedRelease: (tag: string) => TaggedRelease | undefined;
+  readonly endedRelease: (tag: string) => EndedRelease | undefined;
 };
 
 export type ImageCatalog = {
   /**
-   * Undefined for a repository that nothing was ever pushed to. `exact` asks the database whether anything changed, for who pushes and reads
+   * What the holder of a grant sees, and without one everything. Undefined for a repository that nothing was ever pushed to. `exact` asks the database whether anything changed, for who pushes and reads
    * in turn through several servers; `cached` may be a second old there. Throws `name_invalid`.
    */
-  view(name: string, freshness: "exact" | "cached"): Promise<RepositoryView | undefined>;
+  view(name: string, freshness: "exact" | "cached", holder?: GrantHolder): Promise<RepositoryView | undefined>;
   close(): void;
 };
 
-type Entry = { readonly checkedAt: number; readonly state: Promise<{ readonly stamp: string; readonly view: RepositoryView } | undefined> };
+/** A repository as it is stored, and what readers see of it, by their scope. */
+type Stored = {
+  readonly stamp: string;
+  readonly repository: OciRepository;
+  readonly loadedAt: Date;
+  readonly tags: ReadonlyMap<string, OciDigest>;
+  readonly releases: readonly TaggedRelease[];
+  readonly graph: Graph;
+  readonly retiring: readonly RetiringRelease[];
+  readonly views: Map<string, RepositoryView>;
+};
+
+type Entry = { readonly checkedAt: number; readonly state: Promise<Stored | undefined> };
 
 const repositoryLimit = 200;
+/** Views of one repository; made from what is in memory already. */
+const viewLimit = 64;
 
 /** Close it to let go of the store's change events. */
 export function createImageCatalog(store: Store): ImageCatalog {
   const entries = new Map<string, Entry>();
-  /** Names to be asked for again at once: an entry's view is used again where nothing changed. */
+  const listings = createListings(store);
+  /** Names to be asked for again at once: an entry's state is used again where nothing changed. */
   const stale = new Set<string>();
   const onImages = (name: string): void => {
     stale.add(name);
@@ -55,30 +75,41 @@ export function createImageCatalog(store: Store): ImageCatalog {
   store.changes.on("images", onImages);
   store.changes.on("head", onHead);
 
-  async function renew(name: string, old: Entry | undefined) {
+  async function renew(name: string, old: Entry | undefined): Promise<Stored | undefined> {
     const stamp = await readStamp(store, name);
     if (stamp === undefined) return undefined;
     const known = await old?.state.catch(() => undefined);
     if (known?.stamp === stamp) return known;
     const repository = await findRepository(store, name);
-    return repository === undefined ? undefined : { stamp, view: await loadView(store, repository) };
+    return repository === undefined ? undefined : loadRepository(store, { repository, stamp });
+  }
+
+  function storedOf(name: string, freshness: "exact" | "cached"): Promise<Stored | undefined> {
+    const at = performance.now();
+    const old = entries.get(name);
+    if (freshness === "cached" && old !== undefined && !stale.has(name) && at - old.checkedAt < cacheLifeMs) return old.state;
+    stale.delete(name);
+    const entry: Entry = { checkedAt: at, state: renew(name, old) };
+    if (entries.size >= repositoryLimit && old === undefined) entries.clear();
+    entries.set(name, entry);
+    entry.state.catch(() => entries.delete(name));
+    return entry.state;
   }
 
   return {
-    view: async (name, freshness) => {
-      const at = performance.now();
-      const old = entries.get(name);
-      if (freshness === "cached" && old !== undefined && !stale.has(name) && at - old.checkedAt < cacheLifeMs) return (await old.state)?.view;
-      stale.delete(name);
-      const entry: Entry = { checkedAt: at, state: renew(name, old) };
-      if (entries.size >= repositoryLimit && old === undefined) entries.clear();
-      entries.set(name, entry);
-      entry.state.catch(() => entries.delete(name));
-      return (await entry.state)?.view;
+    view: async (name, freshness, holder) => {
+      const stored = await storedOf(name, freshness);
+      if (stored === undefined) return undefined;
+      if (holder === undefined) return viewOf(stored, { key: "", scope: undefined });
+      const listing = await listings.present(stored.repository.product);
+      if (listing === undefined) return undefined;
+      const scope = scopeOf(listing, holder, store.clock.now());
+      return viewOf(stored, { key: `${listing.revision} ${[...scope.fetchable].join(" ")} ${scope.key}`, scope });
     },
     close: () => {
       store.changes.off("images", onImages);
       store.changes.off("head", onHead);
+      listings.close();
       entries.clear();
     },
   };
@@ -95,10 +126,30 @@ async function readStamp(store: Store, name: string): Promise<string | undefined
   return row === undefined ? undefined : `${row.revision} ${row.head ?? 0}`;
 }
 
-async function loadView(store: Store, repository: OciRepository): Promise<RepositoryView> {
-  const releases = await taggedReleases(store.db, repository);
-  const tags = tagMeaning(await storedTags(store.db, repository), releases);
-  const graph = await loadGraph(store, repository);
+async function loadRepository(store: Store, { repository, stamp }: Pick<Stored, "repository" | "stamp">): Promise<Stored> {
+  return {
+    stamp,
+    repository,
+    loadedAt: store.clock.now(),
+    tags: await storedTags(store.db, repository),
+    releases: await taggedReleases(store.db, repository),
+    graph: await loadGraph(store, repository),
+    retiring: await leavingReleases(store, repository.product),
+    views: new Map(),
+  };
+}
+
+function viewOf(stored: Stored, { key, scope }: { readonly key: string; readonly scope: Scope | undefined }): RepositoryView {
+  const known = stored.views.get(key);
+  if (known !== undefined) return known;
+  const view = makeView(stored, scope);
+  if (stored.views.size >= viewLimit) stored.views.clear();
+  stored.views.set(key, view);
+  return view;
+}
+
+function makeView({ repository, loadedAt, releases, graph, retiring, tags: all }: Stored, scope: Scope | undefined): RepositoryView {
+  const tags = tagMeaning(all, releases, scope);
   const manifests = new Map<OciDigest, Version>();
   const blobs = new Map<OciDigest, Version>();
   const attached = attachedTags(tags.all);
@@ -118,16 +169,26 @@ async function loadView(store: Store, repository: OciRepository): Promise<Reposi
   }
   return {
     repository,
-    loadedAt: store.clock.now(),
+    loadedAt,
     tags: { ...tags, published },
     manifests,
     blobs,
-    retiring: (await planRetention(store, repository.product)).retires,
+    retiring: retiring.map((one) => ({ ...one, replacement: shownReplacement(one, scope) })),
     endedRelease: (tag) => {
       const release = releaseOfTag(releases, tag);
-      return release?.state === "withdrawn" || release?.state === "retired" ? release : undefined;
+      if (release === undefined || (release.state !== "withdrawn" && release.state !== "retired")) return undefined;
+      return { ...release, state: release.state, replacement: shownReplacement(release, scope) };
     },
   };
+}
+
+/** Nobody is led to a version that he may not pull. */
+function shownReplacement(
+  leaving: { readonly version: Version; readonly replacement: Version | undefined },
+  scope: Scope | undefined,
+): Version | undefined {
+  if (scope === undefined || leaving.replacement === undefined || scope.versions.includes(leaving.replacement)) return leaving.replacement;
+  return replacementFor(leaving.version, scope.versions);
 }
 
 type Graph = {

@@ -11,17 +11,21 @@
 import type { Transaction } from "kysely";
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
+import type { KeySet } from "../model/key-set.ts";
 import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
 import { isUniqueViolation } from "../store/database.ts";
 import type { Database } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
+import { insertMembership, newMembership } from "./channels.ts";
+import { adoptKeySet } from "./adopt-keys.ts";
 import { checkRelease } from "./check-release.ts";
 import { parseDescribedPackage } from "./describe-package.ts";
 import { importImages } from "./oci-import.ts";
 import { type Product, readReleaseKeys, requireProduct } from "./products.ts";
-import { allReleases, findRelease, type Release, readRelease, type ReleaseWithArtifacts, requireRelease } from "./releases.ts";
+import { allReleases, findRelease, listedIn, type Release, readRelease, type ReleaseWithArtifacts, requireRelease } from "./releases.ts";
 import type { RepositoryKey } from "./repository-key.ts";
 import { type ListedPackage, type SnapshotChange, switchSnapshot } from "./snapshot.ts";
+import { publishTuf, requireTufPublication, type TufPublication } from "./tuf-publish.ts";
 
 export type Publication = { readonly release: Release /** False where it was published before. */; readonly isNew: boolean };
 
@@ -38,13 +42,20 @@ export async function publishRelease(
     readonly version: string;
     readonly sums: Digest;
     readonly keep?: number | undefined;
+    /** Who sees it at first, in hundredths of a percent of the customers; everybody by default. */
+    readonly share?: number | undefined;
+    /** For security releases: no percentage holds it back. */
+    readonly isBypass?: boolean | undefined;
     readonly repositoryKey: RepositoryKey;
+    /** The channel's next TUF metadata; demanded of products that have TUF keys (tuf-publish.ts). */
+    readonly tuf?: TufPublication | undefined;
     readonly actor: AuditActor;
   },
 ): Promise<Publication> {
   const product = await requireProduct(store, input.product);
   const release = await requireRelease(store, product, input.version);
   if (release.state !== "draft") return alreadyPublished(store, { product, release, sums: input.sums });
+  await requireTufPublication(store, product, input.tuf);
   const draft = await readRelease(store, product.name, release.version);
   const manifest = await checkRelease(store, { release: draft, sums: input.sums, keys: await readReleaseKeys(store, product.name) });
   await importImages(store, { release: draft, manifest, actor: input.actor });
@@ -54,10 +65,15 @@ export async function publishRelease(
     decide: async () => {
       const present = await findRelease(store, product, release.version);
       if (present?.state !== "draft") return undefined; // another request published it in between
-      const published: Release = { ...draft, state: "published", sequence: manifest.sequence, publishedAt: store.clock.now() };
+      const publishedAt = store.clock.now();
+      const membership = newMembership({ channel: draft.channel, promotedAt: publishedAt, share: input.share, isBypass: input.isBypass });
+      const published: Release = { ...draft, state: "published", sequence: manifest.sequence, publishedAt, channels: [membership] };
       return {
         change: await publicationOf(store, product, published),
-        apply: (transaction) => applyPublication(store, transaction, { ...input, product, draft, published }),
+        apply: async (transaction) => {
+          await applyPublication(store, transaction, { ...input, product, draft, published, keySet: manifest.trust });
+          if (input.tuf !== undefined) await publishTuf(transaction, store, { product, release: draft, publication: input.tuf });
+        },
       };
     },
   });
@@ -73,20 +89,25 @@ async function alreadyPublished(store: Store, input: { readonly product: Product
   throw new SlipwayError("immutable", `${input.product.name} ${release.version} is ${what}`);
 }
 
-/** The release's packages as they are listed, in the order of their paths: the same release gives the same index. */
-export async function listPackages(store: Store, release: Release): Promise<readonly ListedPackage[]> {
+/** The release's packages as they are listed in each of its channels, in the order of their paths: the same release gives the same index. */
+export async function listPackages(
+  store: Store,
+  release: Pick<Release, "id">,
+  channels: readonly string[],
+): Promise<readonly ListedPackage[]> {
   const rows = await store.db.selectFrom("artifacts").select("package").where("release_id", "=", release.id).where("package", "is not", null).execute();
-  return rows
-    .map((row) => ({ channel: release.channel, described: parseDescribedPackage(row.package ?? "") }))
-    .sort((left, right) => (left.described.path < right.described.path ? -1 : 1));
+  const packages = rows.map((row) => parseDescribedPackage(row.package ?? "")).sort((left, right) => (left.path < right.path ? -1 : 1));
+  return channels.flatMap((channel) => packages.map((described) => ({ channel, described })));
 }
 
 async function publicationOf(store: Store, product: Product, published: Release): Promise<SnapshotChange> {
   const others = (await allReleases(store, product)).filter((other) => other.id !== published.id);
-  return { add: await listPackages(store, published), remove: [], releases: [...others, published] };
+  return { add: await listPackages(store, published, listedIn(published)), remove: [], releases: [...others, published] };
 }
 
 type Applied = {
+  /** Which keys sign from now on, where the release says so. */
+  readonly keySet: KeySet | undefined;
   readonly product: Product;
   readonly draft: ReleaseWithArtifacts;
   readonly published: Release;
@@ -113,6 +134,7 @@ async function applyPublication(store: Store, transaction: Transaction<Database>
   const paths = artifacts.flatMap((row) =>
     row.package === null ? [] : [{ product_id: product.id, path: parseDescribedPackage(row.package).path, artifact_id: row.id }],
   );
+  for (const membership of published.channels) await insertMembership(transaction, draft.id, membership);
   if (paths.length > 0) {
     try {
       await transaction.insertInto("artifact_paths").values(paths).execute();
@@ -123,6 +145,9 @@ async function applyPublication(store: Store, transaction: Transaction<Database>
         cause: error,
       });
     }
+  }
+  if (applied.keySet !== undefined) {
+    await adoptKeySet(transaction, store, { product, set: applied.keySet, actor: applied.actor, version: draft.version });
   }
   if (applied.keep !== undefined) await transaction.updateTable("products").set({ keep: applied.keep }).where("id", "=", product.id).execute();
   await appendAuditEvent(transaction, store, {

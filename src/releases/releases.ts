@@ -2,8 +2,10 @@
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { compareVersions, parseVersion, type Version } from "../model/version.ts";
+import { rankOf } from "../policy/visibility.ts";
 import type { ReleaseState, ReleaseTable } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
+import { type ChannelMembership, membershipOf, readMemberships } from "./channels.ts";
 import { type Product, requireProduct } from "./products.ts";
 
 export type Artifact = {
@@ -17,7 +19,14 @@ export type Release = {
   readonly id: string;
   readonly product: string;
   readonly version: Version;
+  /** Where it was published first; its manifest names it. */
   readonly channel: string;
+  /** Every channel that it is in; none for a draft. */
+  readonly channels: readonly ChannelMembership[];
+  /** Where retention stands with it. */
+  readonly stage: "announced" | "unlisted" | undefined;
+  /** When an announced one leaves the indexes, as far as its policy says now. */
+  readonly retiresAt: Date | undefined;
   readonly state: ReleaseState;
   /** From the manifest; undefined for a draft. */
   readonly sequence: number | undefined;
@@ -26,16 +35,25 @@ export type Release = {
   /** When it was withdrawn or retired. */
   readonly endedAt: Date | undefined;
   readonly replacement: Version | undefined;
+  /** Why it was withdrawn. */
+  readonly reason: string | undefined;
 };
 
+type Standing = Pick<Release, "channels" | "stage" | "retiresAt">;
+
+const noStanding: Standing = { channels: [], stage: undefined, retiresAt: undefined };
+
 export type ReleaseWithArtifacts = Release & { /** Sorted by name. */ readonly artifacts: readonly Artifact[] };
+
+const noRanks: ReadonlyMap<string, number> = new Map();
 
 function dateOf(time: number | null): Date | undefined {
   return time === null ? undefined : new Date(time);
 }
 
-export function releaseOf(product: Product, row: ReleaseTable): Release {
+export function releaseOf(product: Product, row: ReleaseTable, standing: Standing = noStanding): Release {
   return {
+    ...standing,
     id: row.id,
     product: product.name,
     version: row.version,
@@ -46,13 +64,16 @@ export function releaseOf(product: Product, row: ReleaseTable): Release {
     publishedAt: dateOf(row.published_at),
     endedAt: dateOf(row.ended_at),
     replacement: row.replacement ?? undefined,
+    reason: row.reason ?? undefined,
   };
 }
 
 /** Every release of the product, in no order. */
 export async function allReleases(store: Store, product: Product): Promise<readonly Release[]> {
   const rows = await store.db.selectFrom("releases").selectAll().where("product_id", "=", product.id).execute();
-  return rows.map((row) => releaseOf(product, row));
+  const memberships = await readMemberships(store, product);
+  const stages = await readStages(store, product);
+  return rows.map((row) => releaseOf(product, row, { ...noStanding, channels: memberships.get(row.id) ?? [], ...stages.get(row.id) }));
 }
 
 /** Newest version first, every state. Throws `not_found` for an unknown product. */
@@ -63,7 +84,30 @@ export async function listReleases(store: Store, productName: string): Promise<r
 
 export async function findRelease(store: Store, product: Product, version: Version): Promise<Release | undefined> {
   const row = await store.db.selectFrom("releases").selectAll().where("product_id", "=", product.id).where("version", "=", version).executeTakeFirst();
-  return row === undefined ? undefined : releaseOf(product, row);
+  if (row === undefined) return undefined;
+  const channels = await store.db.selectFrom("release_channels").selectAll().where("release_id", "=", row.id).orderBy("promoted_at").execute();
+  const staged = (await readStages(store, product)).get(row.id);
+  return releaseOf(product, row, { ...noStanding, channels: channels.map(membershipOf), ...staged });
+}
+
+async function readStages(store: Store, product: Product): Promise<ReadonlyMap<string, Pick<Release, "stage" | "retiresAt">>> {
+  const rows = await store.db
+    .selectFrom("retention_stages")
+    .innerJoin("releases", "releases.id", "retention_stages.release_id")
+    .leftJoin("retention_policies", "retention_policies.product_id", "releases.product_id")
+    .select(["retention_stages.release_id", "retention_stages.stage", "retention_stages.announced_at", "retention_policies.announce_days"])
+    .where("releases.product_id", "=", product.id)
+    .execute();
+  return new Map(
+    rows.map((row) => [row.release_id, { stage: row.stage, retiresAt: new Date(row.announced_at + (row.announce_days ?? 0) * 86_400_000) }]),
+  );
+}
+
+/** The channels whose indexes list the release, the most stable first; none unless it is published. */
+export function listedIn(release: Release): readonly string[] {
+  if (release.state !== "published" || release.stage === "unlisted") return [];
+  const names = release.channels.map(({ channel }) => channel);
+  return names.toSorted((left, right) => rankOf(right, noRanks) - rankOf(left, noRanks) || (left < right ? -1 : 1));
 }
 
 /** Throws `not_found`, `version_invalid`. */

@@ -1,44 +1,38 @@
 /**
  * From a URL path to a blob: what a customer's request reads at this moment.
  *
- * One head per product says which snapshot is seen; the file map of that snapshot is built once and kept until the head switches. Whatever
- * belongs to a draft has no path here at all. A published artifact is found through its release, an index file through the snapshot;
- * files named by their own checksum also through older snapshots that are still kept, so that a client that read the index a moment ago
- * finds what it lists.
+ * One head per product says which snapshot is seen, and the reader's grant which view of it (listing.ts, customer-view.ts); the file map of
+ * a view is built once and kept until the head switches. Whatever belongs to a draft has no path here at all. A published artifact is found
+ * through its release, and only by who sees that release; an index file through the snapshot; files named by their own checksum also
+ * through older snapshots that are still kept, so that a client that read the index a moment ago finds what it lists.
  */
-import type { Digest } from "../model/digest.ts";
-import { newestStable, type Version } from "../model/version.ts";
-import { apkStoredPaths } from "../repositories/apk.ts";
-import { cacheLifeMs } from "../store/changes.ts";
+import { type Grant, type GrantFormat, type GrantHolder, mayUse } from "../model/grant.ts";
+import type { Version } from "../model/version.ts";
+import { replacementFor } from "../policy/retention.ts";
+import type { HiddenReason } from "../policy/visibility.ts";
 import type { Store } from "../store/store.ts";
+import type { CustomerViews } from "./customer-view.ts";
 import { createLeases, isOpener, type Leases } from "./lease.ts";
-import { mediaTypeOf } from "./media-type.ts";
+import { createListings, type Listing, type Scope, scopeOf } from "./listing.ts";
+import { loadFiles, type Located, locateListed, locateRelease, type ResolvedFile, type ResolvedGone } from "./locate.ts";
+
+export type { ResolvedFile, ResolvedGone } from "./locate.ts";
 
 /** The first path segment of the URL; `path` is what follows the product. */
 export const downloadTrees = ["releases", "apt", "yum", "apk"] as const;
 export type DownloadTree = (typeof downloadTrees)[number];
 
-export type ResolvedFile = {
-  readonly kind: "file";
-  readonly digest: Digest;
-  readonly size: number;
-  /** Stays the same for the same bytes at the same path: If-Modified-Since depends on it. */
-  readonly modifiedAt: Date;
-  readonly mediaType: string;
-  /** The path names the content: it may be cached for ever. */
-  readonly isImmutable: boolean;
-  /** Undefined for an index file. */
-  readonly artifact?: { readonly version: Version; readonly name: string };
+const formatOfTree: Readonly<Record<DownloadTree, GrantFormat>> = { releases: "files", apt: "deb", yum: "rpm", apk: "apk" };
+
+/** There, but not for this reader, and he may know why: what he reads was limited by the vendor. */
+export type ResolvedDenied = {
+  readonly kind: "denied";
+  readonly reason: "entitlement" | "pin" | "range" | "format";
+  readonly version?: Version;
+  readonly grant: Grant;
 };
 
-export type ResolvedGone = {
-  readonly kind: "gone";
-  readonly version: Version;
-  readonly state: "withdrawn" | "retired";
-  readonly replacement: Version | undefined;
-};
-
-export type Resolution = ResolvedFile | ResolvedGone | { readonly kind: "absent" };
+export type Resolution = ResolvedFile | ResolvedGone | ResolvedDenied | { readonly kind: "absent" };
 
 export type DownloadRequest = {
   readonly product: string;
@@ -47,6 +41,8 @@ export type DownloadRequest = {
   readonly path: string;
   /** One machine of one credential (key id and address): holds its lease on a snapshot (lease.ts). Without it there are no leases. */
   readonly reader?: string | undefined;
+  /** Whose grant limits what is seen; without it everything that is published is. */
+  readonly holder?: GrantHolder | undefined;
 };
 
 export type DownloadResolver = {
@@ -56,196 +52,171 @@ export type DownloadResolver = {
 };
 
 const absent: Resolution = { kind: "absent" };
-/** Answers kept per snapshot; also bounds what a client that asks for made-up names can fill. */
+/** Answers kept per head; also bounds what a client that asks for made-up names can fill. */
 const answerLimit = 20_000;
 const productLimit = 1_000;
+/** File maps in memory: those of views asked for last. */
+const viewLimit = 500;
+const attemptLimit = 5;
+/** Who has read an index finishes what it lists: a rollout that is halted or an entitlement that ends does not stop an upgrade half-way. */
+const finishMs = 600_000;
 
-type Head = { readonly productId: string; readonly snapshotId: string | undefined };
-type View = { readonly head: Head; readonly files: ReadonlyMap<string, ResolvedFile>; readonly answers: Map<string, Promise<Resolution>> };
+type Files = ReadonlyMap<string, ResolvedFile>;
+/** A lease ends with the grant that it was taken under: a changed grant is in force at once. */
+type Held<T> = { readonly held: T; readonly grantAt: number };
+type Answers = { readonly headId: string | undefined; readonly revision: number; readonly paths: Map<string, Promise<Located>> };
 
-/** Close it to let go of the store's change events. */
-export function createDownloadResolver(store: Store): DownloadResolver {
-  const views = new Map<string, { readonly checkedAt: number; readonly view: Promise<View | undefined> }>();
-  const leases = createLeases<View>();
-  const onChange = (product: string): void => {
-    views.delete(product);
-  };
-  store.changes.on("head", onChange);
+/** `views` makes what readers with limits see; without it only readers who see everything are served. Close it to let go of the store's change events. */
+export function createDownloadResolver(store: Store, views?: CustomerViews): DownloadResolver {
+  const listings = createListings(store);
+  const fileMaps = new Map<string, Promise<Files | undefined>>();
+  const answers = new Map<string, Answers>();
+  const leases = createLeases<Held<Files>>();
+  const finishing = createLeases<Held<Scope>>(undefined, finishMs);
 
-  function viewOf(product: string): Promise<View | undefined> {
-    const at = performance.now();
-    const known = views.get(product);
-    if (known !== undefined && at - known.checkedAt < cacheLifeMs) return known.view;
-    const view = (known?.view ?? Promise.resolve(undefined)).then((old) => renewView(store, product, old));
-    const entry = { checkedAt: at, view };
-    if (views.size >= productLimit) views.clear();
-    views.set(product, entry);
-    view.catch(() => {
-      if (views.get(product) === entry) views.delete(product);
-    });
-    return view;
+  function filesOf(listing: Listing, scope: Scope): Promise<Files | undefined> {
+    const name = `${listing.productId} ${listing.headId ?? ""} ${listing.revision} ${scope.key}`;
+    const known = fileMaps.get(name);
+    if (known !== undefined) {
+      fileMaps.delete(name);
+      fileMaps.set(name, known);
+      return known;
+    }
+    const files = openFiles(store, { listing, scope, views });
+    fileMaps.set(name, files);
+    const oldest = fileMaps.keys().next();
+    if (fileMaps.size > viewLimit && oldest.done !== true) fileMaps.delete(oldest.value);
+    const forget = (): void => {
+      if (fileMaps.get(name) === files) fileMaps.delete(name);
+    };
+    files.then((map) => {
+      if (map === undefined) forget();
+    }, forget);
+    return files;
+  }
+
+  function locate(listing: Listing, tree: DownloadTree, path: string): Promise<Located> {
+    const known = answers.get(listing.product);
+    const present = known !== undefined && known.headId === listing.headId && known.revision === listing.revision ? known : newAnswers(listing);
+    if (present !== known) {
+      if (answers.size >= productLimit) answers.clear();
+      answers.set(listing.product, present);
+    }
+    const key = `${tree}/${path}`;
+    const answered = present.paths.get(key);
+    if (answered !== undefined) return answered;
+    const answer = tree === "releases" ? locateRelease(store, listing.productId, path) : locateListed(store, listing.productId, key);
+    if (present.paths.size >= answerLimit) present.paths.clear();
+    present.paths.set(key, answer);
+    answer.catch(() => present.paths.delete(key));
+    return answer;
+  }
+
+  /** The reader's view of the present head; asked again where the head moved while a view was made. Undefined for an unknown product. */
+  async function readView(request: DownloadRequest): Promise<{ readonly listing: Listing; readonly scope: Scope; readonly files: Files } | undefined> {
+    for (let attempt = 0; attempt < attemptLimit; attempt += 1) {
+      const listing = await listings.present(request.product);
+      if (listing === undefined) return undefined;
+      const scope = scopeOf(listing, request.holder, store.clock.now());
+      if (scope.isCut) return { listing, scope, files: new Map() };
+      const files = await filesOf(listing, scope);
+      if (files !== undefined) return { listing, scope, files };
+      listings.forget(request.product);
+    }
+    throw new Error(`the head of ${request.product} moved ${attemptLimit} times while a view of it was made`);
   }
 
   return {
-    resolve: async ({ product, tree, path, reader }) => {
-      const view = await viewOf(product);
+    resolve: async (request) => {
+      const { tree, path, holder } = request;
+      const view = await readView(request);
       if (view === undefined) return absent;
-      const key = `${tree}/${path}`;
-      const file = leasedFile(leases, view, { product, tree, path, reader }) ?? view.files.get(key);
-      if (file !== undefined) return file;
-      const known = view.answers.get(key);
-      if (known !== undefined) return known;
-      const answer = tree === "releases" ? resolveRelease(store, view.head, path) : resolveListed(store, view.head, key);
-      if (view.answers.size >= answerLimit) view.answers.clear();
-      view.answers.set(key, answer);
-      answer.catch(() => view.answers.delete(key));
-      return answer;
+      const { listing, scope, files } = view;
+      if (holder !== undefined && scope.isCut) return { kind: "denied", reason: "entitlement", grant: holder.grant };
+      const isIndex = tree === "releases" && path === "index.json"; // says which versions there are, in whatever format
+      if (holder !== undefined && !isIndex && !mayUse(holder.grant, formatOfTree[tree])) return { kind: "denied", reason: "format", grant: holder.grant };
+      const file = leasedFile({ leases, finishing }, request, { files, scope }) ?? files.get(`${tree}/${path}`);
+      if (file !== undefined) return timed(file, listing, scope);
+      const located = await locate(listing, tree, path);
+      const { found } = located;
+      if (holder === undefined || found.kind === "absent") return found;
+      if (found.kind === "gone") return goneFor(found, scope);
+      const { releaseId, channel } = located as { readonly releaseId?: string; readonly channel?: string };
+      const refusal = releaseId === undefined ? undefined : scope.refusal(releaseId, channel);
+      if (releaseId === undefined || refusal === undefined || mayFinish(finishing, request, { releaseId, channel })) return found;
+      return refused(refusal, { version: found.artifact?.version, grant: holder.grant });
     },
     close: () => {
-      store.changes.off("head", onChange);
-      views.clear();
+      listings.close();
+      fileMaps.clear();
+      answers.clear();
       leases.clear();
+      finishing.clear();
     },
   };
 }
 
+function newAnswers(listing: Listing): Answers {
+  return { headId: listing.headId, revision: listing.revision, paths: new Map() };
+}
+
+async function openFiles(
+  store: Store,
+  { listing, scope, views }: { readonly listing: Listing; readonly scope: Scope; readonly views: CustomerViews | undefined },
+): Promise<Files | undefined> {
+  const { headId, product } = listing;
+  if (headId === undefined) return new Map();
+  if (scope.key === "") return loadFiles(store, { listing, scope, snapshotId: headId });
+  if (views === undefined) throw new Error("this resolver serves only readers who see everything");
+  const snapshotId = await views.open({ product, headId, key: scope.key, hidden: scope.hidden });
+  return snapshotId === undefined ? undefined : loadFiles(store, { listing, scope, snapshotId });
+}
+
+const grantAtOf = (request: DownloadRequest): number => request.holder?.grant.changedAt.getTime() ?? 0;
+
+type ReaderLeases = { readonly leases: Leases<Held<Files>>; readonly finishing: Leases<Held<Scope>> };
+
 /** A file of a package repository out of the snapshot that this reader started with; undefined where it holds no lease, or starts now. */
-function leasedFile(leases: Leases<View>, view: View, request: DownloadRequest): ResolvedFile | undefined {
+function leasedFile(at: ReaderLeases, request: DownloadRequest, now: { readonly files: Files; readonly scope: Scope }): ResolvedFile | undefined {
   const { product, tree, path, reader } = request;
   if (reader === undefined || tree === "releases") return undefined;
+  const grantAt = grantAtOf(request);
   // `dists/stable` of apt, `stable/repodata` of yum: one repository.
   const place = `${product} ${tree} ${path.split("/", 2).join("/")}`;
-  if (!isOpener(path)) return leases.find(reader, place)?.files.get(`${tree}/${path}`);
-  leases.take(reader, place, view);
+  if (!isOpener(path)) {
+    const lease = at.leases.find(reader, place);
+    return lease?.grantAt === grantAt ? lease.held.get(`${tree}/${path}`) : undefined;
+  }
+  at.leases.take(reader, place, { held: now.files, grantAt });
+  if (request.holder !== undefined) at.finishing.take(reader, product, { held: now.scope, grantAt });
   return undefined;
 }
 
-/** The view of the present head: the old one where the head did not move. Undefined for an unknown product. */
-async function renewView(store: Store, product: string, old: View | undefined): Promise<View | undefined> {
-  const row = await store.db
-    .selectFrom("products")
-    .leftJoin("heads", "heads.product_id", "products.id")
-    .select(["products.id", "heads.snapshot_id"])
-    .where("products.name", "=", product)
-    .executeTakeFirst();
-  if (row === undefined) return undefined;
-  const head: Head = { productId: row.id, snapshotId: row.snapshot_id ?? undefined };
-  if (old !== undefined && old.head.productId === head.productId && old.head.snapshotId === head.snapshotId) return old;
-  return { head, files: await loadFiles(store, head), answers: new Map() };
+/** True where this reader's last index listed the release, a few minutes ago and under the same grant. */
+function mayFinish(
+  finishing: Leases<Held<Scope>>,
+  request: DownloadRequest,
+  wanted: { readonly releaseId: string; readonly channel: string | undefined },
+): boolean {
+  const lease = request.reader === undefined ? undefined : finishing.find(request.reader, request.product);
+  return lease?.grantAt === grantAtOf(request) && lease.held.refusal(wanted.releaseId, wanted.channel) === undefined;
 }
 
-/** The snapshot's index files, and the names under `latest/`. */
-async function loadFiles(store: Store, head: Head): Promise<ReadonlyMap<string, ResolvedFile>> {
-  const files = new Map<string, ResolvedFile>();
-  if (head.snapshotId === undefined) return files;
-  const rows = await store.db.selectFrom("snapshot_files").selectAll().where("snapshot_id", "=", head.snapshotId).execute();
-  for (const row of rows) {
-    files.set(row.path, {
-      kind: "file",
-      digest: row.digest,
-      size: row.size,
-      modifiedAt: new Date(row.modified_at),
-      mediaType: row.media_type,
-      isImmutable: row.is_immutable === 1,
-    });
-  }
-  const releases = await store.db
-    .selectFrom("releases")
-    .select(["id", "version", "state", "published_at", "ended_at"])
-    .where("product_id", "=", head.productId)
-    .where("state", "!=", "draft")
-    .execute();
-  const published = releases.filter((candidate) => candidate.state === "published");
-  const latest = newestStable(published.map((candidate) => candidate.version));
-  const release = published.find((candidate) => candidate.version === latest);
-  if (release === undefined) return files;
-  const artifacts = await store.db.selectFrom("artifacts").select(["name", "digest", "size"]).where("release_id", "=", release.id).execute();
-  // When the newest was withdrawn, the one before comes back with a new time: else If-Modified-Since would keep the withdrawn bytes.
-  const since = new Date(Math.max(release.published_at ?? 0, ...releases.map((one) => one.ended_at ?? 0)));
-  for (const artifact of artifacts) {
-    const file: ResolvedFile = {
-      kind: "file",
-      digest: artifact.digest,
-      size: artifact.size,
-      modifiedAt: since,
-      mediaType: mediaTypeOf(artifact.name),
-      isImmutable: false, // the next release takes the name over
-      artifact: { version: release.version, name: artifact.name },
-    };
-    files.set(`releases/latest/${artifact.name}`, file);
-    const alias = `releases/latest/${artifact.name.replace(release.version, "latest")}`;
-    if (!files.has(alias)) files.set(alias, file);
-  }
-  return files;
+/** What changes for one reader without a publication gets a later time for him: else a 304 would hide it. */
+function timed(file: ResolvedFile, listing: Listing, scope: Scope): ResolvedFile {
+  const changedAt = scope.changedAt?.getTime() ?? 0;
+  if (file.isImmutable || changedAt <= listing.headAt) return file;
+  return { ...file, modifiedAt: new Date(Math.max(file.modifiedAt.getTime(), (Math.floor(changedAt / 1000) + 1) * 1000) + 1000) };
 }
 
-/** `<version>/<file>` under /releases. */
-async function resolveRelease(store: Store, head: Head, path: string): Promise<Resolution> {
-  const [version, name, ...rest] = path.split("/");
-  if (version === undefined || name === undefined || rest.length > 0) return absent;
-  const release = await store.db
-    .selectFrom("releases")
-    .select(["id", "version", "state", "replacement", "published_at"])
-    .where("product_id", "=", head.productId)
-    .where("version", "=", version as Version)
-    .executeTakeFirst();
-  if (release === undefined || release.state === "draft") return absent;
-  if (release.state !== "published") return { kind: "gone", version: release.version, state: release.state, replacement: release.replacement ?? undefined };
-  const artifact = await store.db
-    .selectFrom("artifacts")
-    .select(["name", "digest", "size"])
-    .where("release_id", "=", release.id)
-    .where("name", "=", name)
-    .executeTakeFirst();
-  if (artifact === undefined) return absent;
-  return {
-    kind: "file",
-    digest: artifact.digest,
-    size: artifact.size,
-    modifiedAt: new Date(release.published_at ?? 0),
-    mediaType: mediaTypeOf(artifact.name),
-    isImmutable: true,
-    artifact: { version: release.version, name: artifact.name },
-  };
+/** Nobody is led to a version that he may not fetch. */
+function goneFor(gone: ResolvedGone, scope: Scope): ResolvedGone {
+  const isThere = gone.replacement !== undefined && scope.versions.includes(gone.replacement);
+  return isThere ? gone : { ...gone, replacement: replacementFor(gone.version, scope.versions) };
 }
 
-/** Of the views, only apk's asks for one package at several places. */
-function storedPaths(path: string): readonly string[] {
-  const [, root, rest] = /^(apk\/[^/]+\/)(.*)$/.exec(path) ?? [];
-  return root === undefined || rest === undefined ? [path] : apkStoredPaths(rest).map((stored) => root + stored);
-}
-
-/** A package in a pool, or an index file of an older snapshot that its own checksum names. */
-async function resolveListed(store: Store, head: Head, path: string): Promise<Resolution> {
-  const listed = await store.db
-    .selectFrom("artifact_paths")
-    .innerJoin("artifacts", "artifacts.id", "artifact_paths.artifact_id")
-    .innerJoin("releases", "releases.id", "artifacts.release_id")
-    .select(["artifacts.name", "artifacts.digest", "artifacts.size", "releases.version", "releases.state", "releases.replacement", "releases.published_at"])
-    .where("artifact_paths.product_id", "=", head.productId)
-    .where("artifact_paths.path", "in", storedPaths(path))
-    .executeTakeFirst();
-  if (listed !== undefined) {
-    if (listed.state === "draft") return absent;
-    if (listed.state !== "published") return { kind: "gone", version: listed.version, state: listed.state, replacement: listed.replacement ?? undefined };
-    return {
-      kind: "file",
-      digest: listed.digest,
-      size: listed.size,
-      modifiedAt: new Date(listed.published_at ?? 0),
-      mediaType: mediaTypeOf(listed.name),
-      isImmutable: true,
-      artifact: { version: listed.version, name: listed.name },
-    };
-  }
-  const older = await store.db
-    .selectFrom("snapshot_files")
-    .selectAll()
-    .where("product_id", "=", head.productId)
-    .where("path", "=", path)
-    .where("is_immutable", "=", 1)
-    .limit(1)
-    .executeTakeFirst();
-  if (older === undefined) return absent;
-  return { kind: "file", digest: older.digest, size: older.size, modifiedAt: new Date(older.modified_at), mediaType: older.media_type, isImmutable: true };
+/** A rollout that has not come yet and a channel that is not his are none of the reader's business. */
+function refused(reason: HiddenReason | "absent", at: { readonly version: Version | undefined; readonly grant: Grant }): Resolution {
+  if (reason === "absent" || reason === "rollout" || reason === "channel") return absent;
+  return { kind: "denied", reason, grant: at.grant, ...(at.version === undefined ? {} : { version: at.version }) };
 }

@@ -14,6 +14,7 @@ import { SlipwayError } from "../model/errors.ts";
 import { type ApkState, apkStateSchema, emptyApk, renderApk, updateApk } from "../repositories/apk.ts";
 import { type AptState, aptBlocks, aptStateSchema, emptyApt, renderApt, updateApt } from "../repositories/apt.ts";
 import type { NewBlock } from "../repositories/index-blocks.ts";
+import { replacementFor } from "../policy/retention.ts";
 import { releaseIndex } from "../repositories/release-index.ts";
 import { fileOfBytes, type OpenBlock, type RepositoryFile, readFileParts } from "../repositories/repository-file.ts";
 import { emptyYum, renderYum, updateYum, type YumState, yumBlocks, yumStateSchema } from "../repositories/yum.ts";
@@ -22,9 +23,12 @@ import type { Database, SnapshotFileTable, SnapshotTable } from "../store/schema
 import type { Store } from "../store/store.ts";
 import { signApkMember } from "../trust/apk-signature.ts";
 import { clearsign, exportPublicKeys, signDetachedArmored } from "../trust/openpgp.ts";
+import type { Advisory } from "../repositories/advisory.ts";
+import { listAdvisories } from "./advisories.ts";
+import { yumUpdates } from "./advisory-updates.ts";
 import type { DescribedPackage } from "./describe-package.ts";
 import { type Product, readReleaseKeys } from "./products.ts";
-import type { Release } from "./releases.ts";
+import { listedIn, type Release } from "./releases.ts";
 import type { RepositoryKey } from "./repository-key.ts";
 
 /** A signed index is good for this long; refreshSnapshots renews it well before. */
@@ -32,7 +36,7 @@ export const validUntilDays = 7;
 /** A superseded snapshot is kept this long: a client that read its index finishes its downloads from it (distribution facts 4.3). */
 export const keepSupersededMs = 48 * 3_600_000;
 /** Blocks stay below 256 KiB of plain text; gzip never doubles that. */
-const blockLimit = 1024 * 1024;
+export const blockLimit = 1024 * 1024;
 
 /** apk's indexes are served for these from a channel's first apk on, also where all of its packages are of no architecture; others join with a package. */
 const apkArchitectures = ["aarch64", "x86_64"] as const;
@@ -44,7 +48,7 @@ const viewsSchema = z.strictObject({
   apk: z.record(z.string(), apkStateSchema).default({}),
 });
 /** By channel: what the next snapshot grows from. */
-type Views = {
+export type Views = {
   readonly apt: Readonly<Record<string, AptState>>;
   readonly yum: Readonly<Record<string, YumState>>;
   readonly apk: Readonly<Record<string, ApkState>>;
@@ -52,7 +56,7 @@ type Views = {
 
 export type Head = { readonly revision: number; readonly snapshot: SnapshotTable | undefined };
 
-/** Packages that come or go, with the channel of their release. */
+/** Packages that come or go, with a channel of their release. */
 export type ListedPackage = { readonly channel: string; readonly described: DescribedPackage };
 
 export type SnapshotChange = {
@@ -60,6 +64,10 @@ export type SnapshotChange = {
   readonly remove: readonly ListedPackage[];
   /** Every release of the product as it will stand after the switch, in any order. */
   readonly releases: readonly Release[];
+  /** What customers see may become less: every file gets a new time, since the one that somebody had may have been of another view. */
+  readonly isRestamped?: boolean;
+  /** Every advisory of the product as it will stand after the switch; without them as they stand now. */
+  readonly advisories?: readonly Advisory[];
 };
 
 export type PreparedSnapshot = {
@@ -94,6 +102,7 @@ export async function prepareSnapshot(
   const held = new Set(old.map((row) => row.digest));
   const oldByPath = new Map(old.map((row) => [row.path, row]));
   const rows: SnapshotFileTable[] = [];
+  const changedAt = Math.max(Math.floor(now.getTime() / 1000), (head.snapshot?.changed_at ?? 0) + 1);
   for (const file of files) {
     // Written again even where an old blob of the same bytes lies around: the sweep may be about to take that one.
     if (!held.has(file.digest)) {
@@ -108,11 +117,12 @@ export async function prepareSnapshot(
       size: file.size,
       media_type: file.contentType,
       is_immutable: file.isImmutable ? 1 : 0,
-      modified_at: modifiedAt(file, oldByPath.get(file.path), now),
+      modified_at: modifiedAt(file, oldByPath.get(file.path), { now, isRestamped: change.isRestamped === true }),
     });
     held.add(file.digest);
   }
-  for (const row of old) if (isCarriedOver(row.path, before, views)) rows.push({ ...row, snapshot_id: id });
+  const carriedAt = change.isRestamped === true ? { modified_at: changedAt * 1000 } : {};
+  for (const row of old) if (isCarriedOver(row.path, before, views)) rows.push({ ...row, ...carriedAt, snapshot_id: id });
   return {
     head,
     row: {
@@ -122,24 +132,28 @@ export async function prepareSnapshot(
       superseded_at: null,
       valid_until: now.getTime() + validUntilDays * 86_400_000,
       views: JSON.stringify(views),
+      changed_at: changedAt,
+      base_id: null,
+      view: "",
+      hidden: null,
     },
     files: rows,
     blocks: blocksOf(views),
   };
 }
 
-function parseViews(snapshot: SnapshotTable | undefined): Views {
+export function parseViews(snapshot: SnapshotTable | undefined): Views {
   if (snapshot === undefined) return { apt: {}, yum: {}, apk: {} };
   const parsed = viewsSchema.safeParse(JSON.parse(snapshot.views));
   if (!parsed.success) throw new SlipwayError("internal", `the views of snapshot ${snapshot.id} are damaged: ${z.prettifyError(parsed.error)}`);
   return parsed.data;
 }
 
-function blocksOf(views: Views): readonly Digest[] {
+export function blocksOf(views: Views): readonly Digest[] {
   return [...new Set([...Object.values(views.apt).flatMap(aptBlocks), ...Object.values(views.yum).flatMap(yumBlocks)])];
 }
 
-async function growViews(
+export async function growViews(
   before: Views,
   change: SnapshotChange,
   openBlock: OpenBlock,
@@ -176,7 +190,7 @@ function isCarriedOver(path: string, before: Views, after: Views): boolean {
   return channel !== undefined && after.apk[channel] === before.apk[channel];
 }
 
-type Rendering = {
+export type Rendering = {
   readonly product: Product;
   readonly head: Head;
   readonly change: SnapshotChange;
@@ -186,8 +200,13 @@ type Rendering = {
   readonly now: Date;
 };
 
-/** Every file that is made anew, with its path from the tree's name on: `apt/dists/stable/InRelease`. */
+/** Every file of the head that is made anew, with its path from the tree's name on: `apt/dists/stable/InRelease`. */
 async function renderViews(store: Store, input: Rendering): Promise<readonly RepositoryFile[]> {
+  return renderIndexes(store, input);
+}
+
+/** Of these, what is made for the view of some customers too (customer-view.ts): the indexes of the given channels, and the release index. */
+export async function renderIndexes(store: Store, input: Rendering): Promise<readonly RepositoryFile[]> {
   const { product, views, now } = input;
   const { signingKey, publicText, fingerprint, apkKey } = input.repositoryKey;
   const seconds = Math.floor(now.getTime() / 1000);
@@ -205,8 +224,12 @@ async function renderViews(store: Store, input: Rendering): Promise<readonly Rep
     const view = { state, product: product.name, channel, now, ...previousDate, validUntilDays, sign, signedBy: [fingerprint] };
     for (const file of await renderApt(view)) files.push({ ...file, path: `apt/${file.path}` });
   }
+  const advisories = input.change.advisories ?? (await listAdvisories(store, product.id));
+  const updates = await yumUpdates(store, { advisories, releases: input.change.releases });
   for (const [channel, state] of Object.entries(views.yum)) {
-    for (const file of await renderYum({ state, now, ...previousDate, sign, publicKey })) files.push({ ...file, path: `yum/${channel}/${file.path}` });
+    const fixes = { product: product.name, channel, list: updates.get(channel) ?? [] };
+    for (const file of await renderYum({ state, now, ...previousDate, sign, publicKey, updates: fixes }))
+      files.push({ ...file, path: `yum/${channel}/${file.path}` });
   }
   const signIndex = async (index: Uint8Array) => signApkMember(index, apkKey);
   for (const [channel, state] of Object.entries(views.apk)) {
@@ -219,12 +242,18 @@ async function renderViews(store: Store, input: Rendering): Promise<readonly Rep
 }
 
 function indexFile(product: Product, releases: readonly Release[]): RepositoryFile {
-  const visible = releases.flatMap(({ version, channel, sequence, publishedAt, state }) =>
-    state === "published" && publishedAt !== undefined ? [{ version, channel, sequence: sequence ?? 0, publishedAt }] : [],
-  );
-  const gone = releases.flatMap(({ version, replacement, state }) =>
-    state === "withdrawn" || state === "retired" ? [{ version, ...(replacement === undefined ? {} : { replacement }) }] : [],
-  );
+  const visible = releases.flatMap((release) => {
+    const { version, sequence, publishedAt } = release;
+    const channels = listedIn(release);
+    return publishedAt === undefined || channels.length === 0 ? [] : [{ version, channels, sequence: sequence ?? 0, publishedAt, retiresAt: release.retiresAt }];
+  });
+  const staying = visible.map(({ version }) => version);
+  const gone = releases.flatMap(({ version, replacement, reason, state, stage }) => {
+    if (state !== "withdrawn" && state !== "retired" && stage !== "unlisted") return [];
+    // What it was replaced by may have left since, or be hidden from this view's readers.
+    const instead = replacement !== undefined && staying.includes(replacement) ? replacement : replacementFor(version, staying);
+    return [{ version, ...(instead === undefined ? {} : { replacement: instead }), ...(reason === undefined ? {} : { reason }) }];
+  });
   const text = `${JSON.stringify(releaseIndex(product.name, visible, gone), undefined, 2)}\n`;
   return fileOfBytes("releases/index.json", Buffer.from(text), "application/json");
 }
@@ -233,9 +262,13 @@ function indexFile(product: Product, releases: readonly Release[]): RepositoryFi
  * apt asks with If-Modified-Since alone, in whole seconds (RFC 9110 5.6.7). So what stands unchanged keeps its time, and what changed gets a
  * later second than before, also when two publications fall into one second or the clock was set back: else a 304 would hide the change.
  */
-function modifiedAt(file: RepositoryFile, old: { readonly digest: Digest; readonly modified_at: number } | undefined, now: Date): number {
+function modifiedAt(
+  file: RepositoryFile,
+  old: { readonly digest: Digest; readonly modified_at: number } | undefined,
+  { now, isRestamped }: { readonly now: Date; readonly isRestamped: boolean },
+): number {
   if (old === undefined) return now.getTime();
-  if (old.digest === file.digest) return old.modified_at;
+  if (old.digest === file.digest && (!isRestamped || file.isImmutable)) return old.modified_at;
   return Math.max(now.getTime(), (Math.floor(old.modified_at / 1000) + 1) * 1000);
 }
 

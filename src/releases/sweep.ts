@@ -1,10 +1,11 @@
 /**
  * What nobody needs any more leaves in two steps: quarantine, where it can come back from, and purge a day later.
  *
- * The database alone says what is needed: the artifacts of every release that is not retired, the files and blocks of every kept snapshot,
+ * The database alone says what is needed: the artifacts of every release that is not retired (or whose grace lasts), the files and blocks of every kept snapshot,
  * the manifests and blobs of every image repository.
  * Walking the blobs only finds candidates: uploads that were never attached, leftovers of killed publishes.
  */
+import { sql } from "kysely";
 import type { Digest } from "../model/digest.ts";
 import type { Store } from "../store/store.ts";
 import { sweepImages } from "./oci-sweep.ts";
@@ -17,13 +18,20 @@ export const quarantineMs = 24 * 3_600_000;
 
 const batchSize = 500;
 
+/** A retired release's bytes stay for the grace that the product's policy gives, in case that it was a mistake. */
+export function graceEnd(alias: string) {
+  return sql<number>`${sql.ref(`${alias}.ended_at`)} + coalesce(${sql.ref("retention_policies.grace_days")}, 0) * 86400000`;
+}
+
 async function referencedOf(store: Store, digests: readonly Digest[]): Promise<ReadonlySet<Digest>> {
   if (digests.length === 0) return new Set();
+  const now = store.clock.now().getTime();
   const artifacts = store.db
     .selectFrom("artifacts")
     .innerJoin("releases", "releases.id", "artifacts.release_id")
+    .leftJoin("retention_policies", "retention_policies.product_id", "releases.product_id")
     .select("artifacts.digest")
-    .where("releases.state", "!=", "retired")
+    .where((expression) => expression.or([expression("releases.state", "!=", "retired"), expression(graceEnd("releases"), ">", now)]))
     .where("artifacts.digest", "in", digests);
   const rows = await artifacts
     .union(store.db.selectFrom("snapshot_files").select("digest").where("digest", "in", digests))
@@ -61,7 +69,16 @@ async function forgetSnapshots(store: Store): Promise<void> {
   const before = store.clock.now().getTime() - keepSupersededMs;
   await store.db.transaction().execute(async (transaction) => {
     const old = await transaction.selectFrom("snapshots").select("id").where("superseded_at", "<", before).execute();
-    const ids = old.map((row) => row.id);
+    const heads = old.map((row) => row.id);
+    // A customer view ends with the head that it was made from, also one that was made while that head left.
+    const views = await transaction
+      .selectFrom("snapshots")
+      .leftJoin("snapshots as base", "base.id", "snapshots.base_id")
+      .select("snapshots.id")
+      .where("snapshots.base_id", "is not", null)
+      .where((expression) => expression.or([expression("base.id", "is", null), expression("base.superseded_at", "<", before)]))
+      .execute();
+    const ids = [...views.map((row) => row.id), ...heads];
     for (let start = 0; start < ids.length; start += batchSize) {
       const batch = ids.slice(start, start + batchSize);
       await transaction.deleteFrom("snapshot_files").where("snapshot_id", "in", batch).execute();

@@ -1,11 +1,11 @@
-/** Withdrawing: a published release is taken back from every view; its bytes stay for the vendor, its address answers 410. */
+/** Withdrawing: a published release is taken back from every view; its bytes stay for the vendor, its address answers 410 with the reason. */
 import { SlipwayError } from "../model/errors.ts";
 import { replacementFor } from "../policy/retention.ts";
 import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
 import type { Store } from "../store/store.ts";
 import { requireProduct } from "./products.ts";
 import { listPackages } from "./publish.ts";
-import { allReleases, type Release, requireRelease } from "./releases.ts";
+import { allReleases, listedIn, type Release, requireRelease } from "./releases.ts";
 import type { RepositoryKey } from "./repository-key.ts";
 import { switchSnapshot } from "./snapshot.ts";
 
@@ -29,15 +29,21 @@ export async function withdrawRelease(
       if (release.state === "withdrawn") return undefined;
       if (release.state !== "published") throw new SlipwayError("conflict", `${product.name} ${release.version} is ${release.state}, not published`);
       const all = await allReleases(store, product);
-      const staying = all.filter((other) => other.state === "published" && other.id !== release.id).map((other) => other.version);
+      const staying = all.filter((other) => listedIn(other).length > 0 && other.id !== release.id).map((other) => other.version);
       const endedAt = store.clock.now();
-      const withdrawn: Release = { ...release, state: "withdrawn", endedAt, replacement: replacementFor(release.version, staying) };
+      const replacement = replacementFor(release.version, staying);
+      const withdrawn: Release = { ...release, state: "withdrawn", endedAt, replacement, reason: input.reason };
       return {
-        change: { add: [], remove: await listPackages(store, release), releases: all.map((other) => (other.id === release.id ? withdrawn : other)) },
+        change: {
+          add: [],
+          remove: await listPackages(store, release, listedIn(release)),
+          releases: all.map((other) => (other.id === release.id ? withdrawn : other)),
+          isRestamped: true,
+        },
         apply: async (transaction) => {
           await transaction
             .updateTable("releases")
-            .set({ state: "withdrawn", ended_at: endedAt.getTime(), replacement: withdrawn.replacement ?? null })
+            .set({ state: "withdrawn", ended_at: endedAt.getTime(), replacement: replacement ?? null, reason: input.reason ?? null })
             .where("id", "=", release.id)
             .execute();
           await appendAuditEvent(transaction, store, {

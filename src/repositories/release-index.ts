@@ -1,5 +1,5 @@
 /** `index.json`: what one product offers to a customer, for the updater and for scripts. */
-import { compareVersions, newestStable, type Version } from "../model/version.ts";
+import { compareVersions, isStable, newestStable, type Version } from "../model/version.ts";
 
 /** Additions are allowed, and ignored by older readers; a change of meaning is a new `schema`. */
 export type ReleaseIndex = {
@@ -10,38 +10,59 @@ export type ReleaseIndex = {
   /** Newest version first; `publishedAt` in ISO 8601, UTC. */
   readonly releases: readonly {
     readonly version: string;
+    /** The most stable channel that it is in; `channels` has all, most stable first. */
     readonly channel: string;
+    readonly channels: readonly string[];
     readonly sequence: number;
     readonly publishedAt: string;
     readonly state: "published";
+    /** Announced: from about then on it is listed no more. */
+    readonly retiresAt?: string;
   }[];
+  /** The stable versions that are supported, newest first (C18). */
+  readonly supported: readonly string[];
   /** What left by retention or was withdrawn, and what to take instead. */
-  readonly retired: readonly { readonly version: string; readonly replacement?: string }[];
+  readonly retired: readonly { readonly version: string; readonly replacement?: string; readonly reason?: string }[];
 };
 
-export type VisibleRelease = { readonly version: Version; readonly channel: string; readonly sequence: number; readonly publishedAt: Date };
-export type GoneRelease = { readonly version: Version; readonly replacement?: Version };
+export type VisibleRelease = {
+  readonly version: Version;
+  /** Most stable first; one at least. */
+  readonly channels: readonly string[];
+  readonly sequence: number;
+  readonly publishedAt: Date;
+  readonly retiresAt?: Date | undefined;
+};
+export type GoneRelease = { readonly version: Version; readonly replacement?: Version; /** Why it was withdrawn. */ readonly reason?: string };
 
 /** Builds the value from the releases that the reader may see, in any order. `stable` is the newest stable version (C3), any other channel its newest version. */
 export function releaseIndex(product: string, releases: readonly VisibleRelease[], retired: readonly GoneRelease[]): ReleaseIndex {
   const newestFirst = releases.toSorted((left, right) => compareVersions(right.version, left.version) || right.sequence - left.sequence);
   const channels: Record<string, string> = {};
-  for (const { channel, version } of newestFirst) channels[channel] ??= version;
-  const stable = newestStable(releases.filter(({ channel }) => channel === "stable").map(({ version }) => version));
+  for (const { channels: names, version } of newestFirst) for (const name of names) channels[name] ??= version;
+  const supported = newestFirst.filter(({ channels: names, version }) => names.includes("stable") && isStable(version));
+  const stable = newestStable(supported.map(({ version }) => version));
   if (stable !== undefined) channels["stable"] = stable;
   return {
     schema: 1,
     product,
     channels: Object.fromEntries(Object.entries(channels).sort(([left], [right]) => (left < right ? -1 : 1))),
-    releases: newestFirst.map(({ version, channel, sequence, publishedAt }) => ({
+    releases: newestFirst.map(({ version, channels: names, sequence, publishedAt, retiresAt }) => ({
       version,
-      channel,
+      channel: names[0] ?? "",
+      channels: names,
       sequence,
       publishedAt: publishedAt.toISOString(),
       state: "published",
+      ...(retiresAt === undefined ? {} : { retiresAt: retiresAt.toISOString() }),
     })),
+    supported: supported.map(({ version }) => version),
     retired: retired
       .toSorted((left, right) => compareVersions(right.version, left.version))
-      .map(({ version, replacement }) => ({ version, ...(replacement === undefined ? {} : { replacement }) })),
+      .map(({ version, replacement, reason }) => ({
+        version,
+        ...(replacement === undefined ? {} : { replacement }),
+        ...(reason === undefined ? {} : { reason }),
+      })),
   };
 }

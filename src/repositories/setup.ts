@@ -8,8 +8,13 @@ export type SetupPlace = {
   readonly channel: string;
 };
 
-/** Secrets stand in what these functions return only where the caller passes them. */
+/** Secrets stand in what these functions return only where the caller passes them; `$NAME` is one that the shell fills in. */
 export type SetupPair = { readonly keyId: string; readonly secret?: string };
+
+/** The end mark of a here-document that holds the secret: quoted, unless the shell has to fill the secret in. */
+export function endMark(pair: SetupPair): string {
+  return pair.secret?.startsWith("$") === true ? "END" : "'END'";
+}
 
 /** What stands in the place of a secret that was not passed. */
 export const secretPlaceholder = "YOUR-SECRET";
@@ -81,7 +86,7 @@ export function apkSetup(place: SetupPlace, pair: SetupPair, key: ApkSetupKey): 
   const machine = new URL(root).hostname.replaceAll(/[.[\]]/g, "\\$&");
   return [
     "(umask 077; touch ~/.netrc",
-    `{ grep -v '^machine ${machine} ' ~/.netrc; cat <<'END'`,
+    `{ grep -v '^machine ${machine} ' ~/.netrc; cat <<${endMark(pair)}`,
     `${netrcLine(place, pair)}END`,
     "} > ~/.netrc.new; mv ~/.netrc.new ~/.netrc)",
     `cat > /etc/apk/keys/${key.keyFile} <<'END'`,
@@ -112,7 +117,7 @@ export function awsSetup(place: SetupPlace, pair: SetupPair): string {
   const { product } = place;
   const aws = `aws --endpoint-url ${root}`;
   return [
-    `install -D -m 600 /dev/stdin ~/.aws/${product}-credentials <<'END'`,
+    `install -D -m 600 /dev/stdin ~/.aws/${product}-credentials <<${endMark(pair)}`,
     "[default]",
     `aws_access_key_id = ${word(pair.keyId)}`,
     `aws_secret_access_key = ${word(pair.secret ?? secretPlaceholder)}`,

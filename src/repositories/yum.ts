@@ -9,6 +9,7 @@
  * digest would cost a pass over the whole index on every publication; dnf 4.14 and zypper 1.14 check the file that they fetch (measured).
  */
 import { z } from "zod";
+import { gzipBytes } from "../formats/compress.ts";
 import { type Digest, digestHex } from "../model/digest.ts";
 import type { RepositorySigner } from "./apt.ts";
 import {
@@ -23,6 +24,7 @@ import {
   updateIndex,
 } from "./index-blocks.ts";
 import { fileOfBytes, type OpenBlock, type RepositoryFile } from "./repository-file.ts";
+import { updateInfo, type YumUpdate } from "./updateinfo.ts";
 import { xmlElement } from "./xml.ts";
 import type { YumFragments } from "./yum-fragments.ts";
 
@@ -85,6 +87,8 @@ export type YumView = {
   readonly sign: Pick<RepositorySigner, "detach">;
   /** Armored public keys; served as `repomd.xml.key`, where zypper looks for it. */
   readonly publicKey: string;
+  /** Advisories and the packages that fix them; without any there is no updateinfo. */
+  readonly updates?: { readonly product: string; readonly channel: string; readonly list: readonly YumUpdate[] };
 };
 
 /** Every file of the channel, paths relative to `/yum/<product>/<channel>/`. */
@@ -97,14 +101,14 @@ export async function renderYum(view: YumView): Promise<readonly RepositoryFile[
     const { size, digest, plainSize } = index.file;
     const path = `repodata/${digestHex(digest)}-${name}.xml.gz`;
     files.push({ path, parts: await indexParts(forms[name], index), size, digest, isImmutable: true, contentType: "application/gzip" });
-    const lines = [
-      xmlElement("checksum", { type: "sha256" }, digestHex(digest)),
-      xmlElement("location", { href: path }),
-      xmlElement("timestamp", {}, String(seconds)),
-      xmlElement("size", {}, String(size)),
-      xmlElement("open-size", {}, String(plainSize)),
-    ];
-    entries.push(`  <data type="${name}">\n${lines.map((line) => `    ${line}\n`).join("")}  </data>\n`);
+    entries.push(repomdEntry(name, { path, size, digest, plainSize, seconds }));
+  }
+  if (view.updates !== undefined && view.updates.list.length > 0) {
+    const plain = Buffer.from(updateInfo(view.updates.list, view.updates));
+    const { digest, size, ...file } = fileOfBytes("", gzipBytes(plain), "application/gzip");
+    const path = `repodata/${digestHex(digest)}-updateinfo.xml.gz`;
+    files.push({ ...file, path, size, digest, isImmutable: true });
+    entries.push(repomdEntry("updateinfo", { path, size, digest, plainSize: plain.length, seconds }));
   }
   const head = `${xmlLine}<repomd xmlns="http://linux.duke.edu/metadata/repo" xmlns:rpm="${rpmNamespace}">\n`;
   const repomd = Buffer.from(`${head}  ${xmlElement("revision", {}, String(seconds))}\n${entries.join("")}</repomd>\n`);
@@ -112,4 +116,17 @@ export async function renderYum(view: YumView): Promise<readonly RepositoryFile[
   files.push(fileOfBytes("repodata/repomd.xml.asc", Buffer.from(await view.sign.detach(repomd)), "application/pgp-signature"));
   files.push(fileOfBytes("repodata/repomd.xml", repomd, "application/xml"));
   return files;
+}
+
+type ListedIndex = { readonly path: string; readonly size: number; readonly digest: Digest; readonly plainSize: number; readonly seconds: number };
+
+function repomdEntry(type: string, index: ListedIndex): string {
+  const lines = [
+    xmlElement("checksum", { type: "sha256" }, digestHex(index.digest)),
+    xmlElement("location", { href: index.path }),
+    xmlElement("timestamp", {}, String(index.seconds)),
+    xmlElement("size", {}, String(index.size)),
+    xmlElement("open-size", {}, String(index.plainSize)),
+  ];
+  return `  <data type="${type}">\n${lines.map((line) => `    ${line}\n`).join("")}  </data>\n`;
 }

@@ -29,6 +29,8 @@ declare module "fastify" {
 
 /** JSON bodies: the largest is a pair of public keys. */
 const jsonBodyLimit = 1024 * 1024;
+/** The buttons of a page. */
+const formLimit = 4 * 1024;
 /** Node's own default is 16 KiB; a request of ours has below 2 KiB of headers. */
 const headerLimit = 16 * 1024;
 /** Slow headers hold a connection no longer than this (slowloris). */
@@ -81,6 +83,7 @@ export async function buildApp(context: ServerContext): Promise<FastifyInstance>
   app.setNotFoundHandler((request, reply) => answerFailure(absent(), { request, reply, log, access: "open" }));
   await registerOpenApi(app, { version: context.version, rows: routes });
   await app.register(async (json) => {
+    json.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string", bodyLimit: formLimit }, readForm);
     for (const row of routes.filter(({ isRawBody }) => isRawBody !== true)) addRoute(json, context, row);
   });
   await app.register(async (raw) => {
@@ -92,6 +95,11 @@ export async function buildApp(context: ServerContext): Promise<FastifyInstance>
   await registerBucketRoutes(app, context);
   await app.ready();
   return app;
+}
+
+/** A page's form as an object; of a name that stands twice the last value counts. */
+function readForm(_request: FastifyRequest, body: string | Buffer, done: (error: Error | null, body: unknown) => void): void {
+  done(null, Object.fromEntries(new URLSearchParams(String(body))));
 }
 
 function addRoute(app: FastifyInstance, context: ServerContext, row: RouteRow): void {

@@ -39,7 +39,7 @@ export function readCredentials(header: string | undefined): Credentials {
 /** A customer whose header was accepted within the last second, at once; undefined sends the request the long way through requireCaller. */
 export function recallCaller(context: ServerContext, access: Access, request: FastifyRequest): Principal | undefined {
   const { authorization } = request.headers;
-  return access === "customer" && authorization !== undefined ? context.authenticator.recall(authorization, context.store.clock.now()) : undefined;
+  return access === "customer" && authorization !== undefined ? context.authenticator.recall(authorization, context.store.clock.now(), request.ip) : undefined;
 }
 
 /**
@@ -54,7 +54,7 @@ export async function requireCaller(
   const { authorization } = at.request.headers;
   const credentials = readCredentials(authorization);
   if (access === "operations" && credentials.kind === "none" && isFromThisMachine(at.request)) return undefined;
-  const principal = await principalOf(context, credentials, authorization);
+  const principal = await principalOf(context, credentials, at);
   const isAllowed = principal !== undefined && (access === "customer" || principal.kind === "admin");
   if (isAllowed) return principal;
   at.reply.header("www-authenticate", access === "customer" ? basicChallenge : bearerChallenge);
@@ -63,11 +63,32 @@ export async function requireCaller(
   throw new SlipwayError("unauthorized", "these credentials are not accepted here");
 }
 
-async function principalOf(context: ServerContext, credentials: Credentials, header: string | undefined): Promise<Principal | undefined> {
+async function principalOf(context: ServerContext, credentials: Credentials, at: { readonly request: FastifyRequest; readonly reply: FastifyReply }) {
   const now = context.store.clock.now();
-  if (credentials.kind === "pair") return context.authenticator.authenticate({ keyId: credentials.keyId, secret: credentials.secret, now, header });
+  if (credentials.kind === "pair") {
+    const { keyId, secret } = credentials;
+    const { ip, headers } = at.request;
+    return refusingForeign(context, { keyId, at }, () =>
+      context.authenticator.authenticate({ keyId, secret, now, address: ip, header: headers.authorization }),
+    );
+  }
   if (credentials.kind === "token") return context.authenticator.authenticateToken({ token: credentials.token, now });
   return undefined;
+}
+
+/** A good pair from a network that it may not be used from is refused by name, and stands in the audit trail: it may be a stolen one. */
+export async function refusingForeign<T>(
+  context: ServerContext,
+  presented: { readonly keyId: string; readonly at: { readonly request: FastifyRequest; readonly reply: FastifyReply; readonly protocol?: string } },
+  authenticate: () => T | Promise<T>,
+): Promise<T> {
+  try {
+    return await authenticate();
+  } catch (error) {
+    if (!(error instanceof SlipwayError) || error.code !== "forbidden") throw error;
+    await recordFailure(context, { kind: "pair", keyId: presented.keyId, secret: "" }, { ...presented.at, status: 403, detail: "network" });
+    throw error;
+  }
 }
 
 /** The key id as presented, where it could be one of ours: what people mistype there may be the secret, which must not reach the trail. */
@@ -79,7 +100,7 @@ function presentedKeyId(credentials: Credentials): string | undefined {
 export async function recordFailure(
   context: ServerContext,
   credentials: Credentials,
-  at: { readonly request: FastifyRequest; readonly reply: FastifyReply; readonly protocol?: string; readonly status?: number },
+  at: { readonly request: FastifyRequest; readonly reply: FastifyReply; readonly protocol?: string; readonly status?: number; readonly detail?: string },
 ): Promise<void> {
   const keyId = presentedKeyId(credentials);
   const failure = context.throttle.fail({ address: at.request.ip, keyId: keyId ?? credentials.kind, now: context.store.clock.now() });
@@ -98,14 +119,16 @@ export async function recordFailure(
     address: at.request.ip,
     client: at.request.headers["user-agent"],
     status: at.status ?? 401,
+    detail: at.detail,
   });
 }
 
 /** The audit trail's word for what a path belongs to. */
-export function protocolOf(url: string): "apt" | "yum" | "apk" | "oci" | "api" | "files" {
+export function protocolOf(url: string): "apt" | "yum" | "apk" | "tuf" | "oci" | "api" | "files" {
   if (url.startsWith("/apt/")) return "apt";
   if (url.startsWith("/yum/")) return "yum";
   if (url.startsWith("/apk/")) return "apk";
+  if (url.startsWith("/tuf/")) return "tuf";
   if (url.startsWith("/v2/") || url.startsWith("/token")) return "oci";
   return url.startsWith("/api/") ? "api" : "files";
 }

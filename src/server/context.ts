@@ -4,6 +4,7 @@ import type { Authenticator } from "../access/authenticator.ts";
 import type { Settings } from "../config/settings.ts";
 import type { BucketLeases } from "../releases/bucket-leases.ts";
 import type { BucketCatalog } from "../releases/bucket-tree.ts";
+import type { Listings } from "../releases/listing.ts";
 import type { ImageCatalog } from "../releases/oci-view.ts";
 import type { RepositoryKey } from "../releases/repository-key.ts";
 import type { DownloadResolver } from "../releases/resolve.ts";
@@ -14,6 +15,7 @@ import type { ByteCache } from "./byte-cache.ts";
 import type { Log } from "./log.ts";
 import type { LoginThrottle } from "./login-throttle.ts";
 import type { Metrics } from "./metrics.ts";
+import type { NoticeContext } from "./notice-context.ts";
 
 export type ServerContext = {
   readonly settings: Settings;
@@ -24,6 +26,8 @@ export type ServerContext = {
   readonly authenticator: Authenticator;
   readonly audit: AuditTrail;
   readonly resolver: DownloadResolver;
+  /** What of a product is published now: for feeds and the portal. */
+  readonly listings: Listings;
   readonly images: ImageCatalog;
   readonly buckets: BucketCatalog;
   readonly bucketLeases: BucketLeases;
@@ -31,6 +35,7 @@ export type ServerContext = {
   readonly budget: BufferBudget;
   readonly throttle: LoginThrottle;
   readonly metrics: Metrics;
+  readonly notices: NoticeContext;
   readonly log: Log;
   /** True from the moment the server was told to stop: readiness fails, running downloads go on. */
   readonly isStopping: () => boolean;

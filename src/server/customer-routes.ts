@@ -1,16 +1,15 @@
-/** Customers, their access keys, and the audit trail. */
+/** Customers and their access keys. */
 import { z } from "zod";
-import { type AccessKey, issueAccessKey, listAccessKeys, revokeAccessKey, rotateAccessKey } from "../access/access-keys.ts";
-import type { RecordedEvent } from "../access/audit-trail.ts";
+import { type AccessKey, issueAccessKey, listAccessKeys, restrictAccessKey, revokeAccessKey, rotateAccessKey } from "../access/access-keys.ts";
 import { addCustomer, type Customer, listCustomers } from "../access/customers.ts";
 import { actorOf } from "../access/principal.ts";
-import { auditActions } from "../store/audit-events.ts";
 import { adminOf, type Call, type RouteRow, route } from "./route.ts";
 import { publicAddress } from "./public-address.ts";
-import { accessKeySchema, accessPairSchema, auditPageSchema, customerSchema, type WireAuditEvent } from "./wire.ts";
+import { accessKeySchema, accessPairSchema, customerSchema } from "./wire.ts";
 
 const customerParams = z.object({ customer: z.string().max(64) });
 const keyParams = z.object({ id: z.string().max(64) });
+const networkList = z.array(z.string().max(60)).min(1).max(100).describe("as 203.0.113.0/24 or 2001:db8::/32");
 /** A year; a longer overlap is two lasting secrets, not a rotation. */
 const longestOverlapHours = 366 * 24;
 
@@ -23,32 +22,11 @@ function keyJson(key: AccessKey): z.output<typeof accessKeySchema> {
     id: key.id,
     customer: key.customer,
     products: [...key.products],
+    allowedFrom: key.allowedFrom === undefined ? null : [...key.allowedFrom],
     createdAt: key.createdAt.toISOString(),
     expiresAt: key.expiresAt?.toISOString() ?? null,
     revokedAt: key.revokedAt?.toISOString() ?? null,
     secrets: key.secrets.map((secret) => ({ createdAt: secret.createdAt.toISOString(), retiresAt: secret.retiresAt?.toISOString() ?? null })),
-  };
-}
-
-function eventJson(event: RecordedEvent): WireAuditEvent {
-  return {
-    id: event.id,
-    at: event.at.toISOString(),
-    actor: { kind: event.actor.kind, id: event.actor.id ?? null, name: event.actor.name ?? null },
-    customer: event.customer ?? null,
-    keyId: event.keyId ?? null,
-    action: event.action,
-    product: event.product ?? null,
-    version: event.version ?? null,
-    artifact: event.artifact ?? null,
-    path: event.path ?? null,
-    protocol: event.protocol ?? null,
-    address: event.address ?? null,
-    client: event.client ?? null,
-    status: event.status ?? null,
-    bytes: event.bytes ?? null,
-    result: event.result,
-    detail: event.detail ?? null,
   };
 }
 
@@ -95,12 +73,13 @@ export const customerRoutes: readonly RouteRow[] = [
     tag: "customers",
     summary: "Issue an access pair for a product; the secret is in this answer and never again",
     params: customerParams,
-    body: z.strictObject({ product: z.string().max(64), expiresAt: z.iso.datetime().optional() }),
+    body: z.strictObject({ product: z.string().max(64), expiresAt: z.iso.datetime().optional(), allowedFrom: networkList.optional() }),
     success: { status: 201, json: accessPairSchema, text: "The pair" },
     run: async (call) => {
       const { store, kek } = call.context;
       const expiresAt = call.body.expiresAt === undefined ? undefined : new Date(call.body.expiresAt);
-      const pair = await issueAccessKey(store, { customer: call.params.customer, product: call.body.product, expiresAt, kek, actor: actorOf(adminOf(call)) });
+      const { product, allowedFrom } = call.body;
+      const pair = await issueAccessKey(store, { customer: call.params.customer, product, expiresAt, allowedFrom, kek, actor: actorOf(adminOf(call)) });
       return { ...pair, ...addressOf(call) };
     },
   }),
@@ -111,13 +90,33 @@ export const customerRoutes: readonly RouteRow[] = [
     tag: "customers",
     summary: "Give a key a second secret; the old one works on until the overlap ends",
     params: keyParams,
-    body: z.strictObject({ overlapHours: z.number().min(0).max(longestOverlapHours).optional() }).optional(),
+    body: z
+      .strictObject({
+        overlapHours: z.number().min(0).max(longestOverlapHours).optional(),
+        force: z.boolean().optional().describe("also while the secret before still lives: it then ends now"),
+      })
+      .optional(),
     success: { status: 201, json: accessPairSchema, text: "The pair with its new secret" },
     run: async (call) => {
       const { store, kek } = call.context;
       const overlapMs = call.body?.overlapHours === undefined ? undefined : call.body.overlapHours * 3_600_000;
-      const pair = await rotateAccessKey(store, { id: call.params.id, overlapMs, kek, actor: actorOf(adminOf(call)) });
+      const pair = await rotateAccessKey(store, { id: call.params.id, overlapMs, isForced: call.body?.force, kek, actor: actorOf(adminOf(call)) });
       return { id: pair.id, secret: pair.secret, ...addressOf(call), previousRetiresAt: pair.previousRetiresAt.toISOString() };
+    },
+  }),
+  route({
+    method: "PUT",
+    path: "/api/v1/keys/:id/allowed-from",
+    access: "admin",
+    tag: "customers",
+    summary: "Say from which networks a key may be used; in force within a second on every protocol",
+    params: keyParams,
+    body: z.strictObject({ networks: networkList.nullable().describe("null: anywhere") }),
+    success: { status: 200, json: z.object({ id: z.string(), allowedFrom: z.array(z.string()).nullable() }), text: "The key's networks" },
+    run: async (call) => {
+      const { networks } = call.body;
+      await restrictAccessKey(call.context.store, { id: call.params.id, allowedFrom: networks ?? undefined, actor: actorOf(adminOf(call)) });
+      return { id: call.params.id, allowedFrom: networks };
     },
   }),
   route({
@@ -132,25 +131,6 @@ export const customerRoutes: readonly RouteRow[] = [
     run: async (call) => {
       await revokeAccessKey(call.context.store, { id: call.params.id, reason: call.body?.reason, actor: actorOf(adminOf(call)) });
       return { id: call.params.id, state: "revoked" as const };
-    },
-  }),
-  route({
-    method: "GET",
-    path: "/api/v1/audit",
-    access: "admin",
-    tag: "audit",
-    summary: "The audit trail, newest first, in pages",
-    query: z.object({
-      product: z.string().max(64).optional(),
-      customer: z.string().max(64).optional(),
-      action: z.enum(auditActions).optional(),
-      limit: z.coerce.number().int().min(1).max(1000).optional(),
-      after: z.string().max(40).optional().describe("`next` of the page before"),
-    }),
-    success: { status: 200, json: auditPageSchema, text: "One page" },
-    run: async ({ context, query }) => {
-      const page = await context.audit.list(query);
-      return { events: page.events.map(eventJson), next: page.next ?? null };
     },
   }),
 ];

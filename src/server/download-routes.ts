@@ -1,14 +1,16 @@
 /** What customers read: plain downloads, the APT, YUM and APK trees, and the release index, all behind the access pair. */
 import { z } from "zod";
-import { actorOf, mayRead, type Principal } from "../access/principal.ts";
+import { actorOf, grantHolderOf, mayRead, type Principal } from "../access/principal.ts";
+import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
-import type { DownloadTree, ResolvedFile, ResolvedGone } from "../releases/resolve.ts";
+import type { DownloadTree, ResolvedDenied, ResolvedFile, ResolvedGone } from "../releases/resolve.ts";
 import type { AuditEvent } from "../store/audit-events.ts";
 import { protocolOf } from "./caller.ts";
 import type { ConditionalHeaders } from "./conditional.ts";
 import { absent } from "./error-rim.ts";
+import { deniedError, goneText } from "./refusal-text.ts";
 import { type Call, type RouteRow, route } from "./route.ts";
-import { type Delivery, sendBody } from "./send.ts";
+import { type Body, type Delivery, sendBody } from "./send.ts";
 import { releaseIndexSchema } from "./wire.ts";
 
 const productParams = z.object({ product: z.string().max(64) });
@@ -41,18 +43,30 @@ function downloadEvent(call: Call, file: Wanted): Omit<AuditEvent, "result"> {
 }
 
 /** Looks up, checks the right to read, answers: one way for every tree. */
-async function answerDownload(call: Call, wanted: { readonly product: string; readonly tree: DownloadTree; readonly path: string }): Promise<void> {
+export async function answerDownload(
+  call: Call,
+  wanted: {
+    readonly product: string;
+    readonly tree: DownloadTree;
+    readonly path: string /** Any other content is as if it were not there. */;
+    readonly digest?: Digest;
+  },
+): Promise<void> {
   const { context } = call;
   if (call.principal === undefined || !mayRead(call.principal, wanted.product)) throw absent();
   // One machine of one pair reads one snapshot from its first index to its last (releases/lease.ts).
   const reader = call.principal.kind === "customer" ? `${call.principal.keyId} ${call.request.ip}` : undefined;
-  const found = await context.resolver.resolve({ product: wanted.product, tree: wanted.tree, path: wanted.path, reader });
+  const holder = grantHolderOf(call.principal, wanted.product);
+  const found = await context.resolver.resolve({ product: wanted.product, tree: wanted.tree, path: wanted.path, reader, holder });
   switch (found.kind) {
     case "absent":
       throw absent();
     case "gone":
       throw await goneError(call, { product: wanted.product, found });
+    case "denied":
+      throw await deniedAnswer(call, { product: wanted.product, found });
     case "file":
+      if (wanted.digest !== undefined && found.digest !== wanted.digest) throw absent();
       await answerFile(call, { product: wanted.product, tree: wanted.tree, file: found });
   }
 }
@@ -66,9 +80,24 @@ function apkIndexConditions(headers: ConditionalHeaders): ConditionalHeaders {
   return others;
 }
 
-async function answerFile(call: Call, wanted: { readonly product: string; readonly tree: DownloadTree; readonly file: ResolvedFile }): Promise<void> {
+/**
+ * Which files a reader sees may change back to ones that are older: only the very date that he was given says that he has them
+ * (RFC 9110 13.1.3 lets a server compare exactly; nginx does so too).
+ */
+function exactDate(headers: ConditionalHeaders, modifiedAt: Date): ConditionalHeaders {
+  const since = headers["if-modified-since"];
+  if (since === undefined || Math.floor(Date.parse(since) / 1000) === Math.floor(modifiedAt.getTime() / 1000)) return headers;
+  return apkIndexConditions(headers);
+}
+
+export async function answerFile(
+  call: Call,
+  wanted: { readonly product: string; readonly tree: DownloadTree; readonly file: ResolvedFile & Pick<Body, "bytes"> },
+): Promise<void> {
   const { context } = call;
   const { file, product, tree } = wanted;
+  const { headers } = call.request;
+  const isApkIndex = tree === "apk" && file.artifact === undefined;
   const event = downloadEvent(call, { product, version: file.artifact?.version, artifact: file.artifact?.name });
   const record = (delivery: Delivery, result: "complete" | "aborted"): Promise<void> =>
     context.audit.record({ ...event, result, status: delivery.status, bytes: delivery.bytes, detail: delivery.range });
@@ -76,7 +105,7 @@ async function answerFile(call: Call, wanted: { readonly product: string; readon
     context,
     reply: call.reply,
     body: file,
-    ...(tree === "apk" && file.artifact === undefined ? { conditions: apkIndexConditions(call.request.headers) } : {}),
+    ...(file.isImmutable ? {} : { conditions: isApkIndex ? apkIndexConditions(headers) : exactDate(headers, file.modifiedAt) }),
     beforeLast: (delivery) => record(delivery, "complete"),
     onAborted: (delivery) => record(delivery, "aborted"),
   });
@@ -88,19 +117,27 @@ async function goneError(call: Call, gone: { readonly product: string; readonly 
   if (call.request.method === "GET") {
     await call.context.audit.record({ ...downloadEvent(call, { product: gone.product, version }), result: "gone", status: 410, bytes: 0, detail: state });
   }
-  const instead = replacement === undefined ? "" : `; use ${replacement} instead`;
-  const reason = state === "withdrawn" ? "was withdrawn by the vendor" : "is no longer kept";
   return new SlipwayError(
     "gone",
-    `Gone - ${gone.product} ${version} ${reason}${instead}`,
+    `Gone - ${goneText(gone.product, gone.found)}`,
     replacement === undefined ? {} : { detail: replacement, hint: `use ${gone.product} ${replacement}` },
   );
+}
+
+/** Not covered by what the vendor grants this customer: the reason reaches whoever runs apt, and the audit trail. */
+async function deniedAnswer(call: Call, denied: { readonly product: string; readonly found: ResolvedDenied }): Promise<SlipwayError> {
+  const { product, found } = denied;
+  if (call.request.method === "GET") {
+    const event = downloadEvent(call, { product, version: found.version });
+    await call.context.audit.record({ ...event, result: "denied", status: 403, bytes: 0, detail: found.reason });
+  }
+  return deniedError(product, found, call.context.settings);
 }
 
 const fileSuccess = {
   status: 200,
   media: "application/octet-stream",
-  text: "The file, or a part of it (206); 304 where the caller has it already; 410 for a version that is gone",
+  text: "The file, or a part of it (206); 304 where the caller has it already; 403 with the reason where a grant ends before it; 410 for a version that is gone",
 } as const;
 
 export const downloadRoutes: readonly RouteRow[] = [

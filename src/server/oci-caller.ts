@@ -6,14 +6,15 @@
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { adminTokenPrefix } from "../access/admin-tokens.ts";
-import { mayAdminister, mayRead, type Principal } from "../access/principal.ts";
+import { grantHolderOf, mayAdminister, mayRead, type Principal } from "../access/principal.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { productOfRepository } from "../releases/oci-repositories.ts";
-import { type Credentials, readCredentials, recordFailure } from "./caller.ts";
+import { type Credentials, readCredentials, recordFailure, refusingForeign } from "./caller.ts";
 import type { ServerContext } from "./context.ts";
 import { ociRefusal } from "./oci-errors.ts";
 import { type OciAction, type OciScope, openRegistryToken, registryTokenPrefix, type SealedCredential, scopeText } from "./oci-token.ts";
 import { publicAddress } from "./public-address.ts";
+import { deniedText, protocolDenial } from "./refusal-text.ts";
 
 export type OciCaller = {
   readonly principal: Principal;
@@ -42,12 +43,13 @@ function credentialOfPassword(context: ServerContext, password: string): SealedC
   return token === undefined || token.scopes !== undefined || token.expiresAt <= context.store.clock.now() ? undefined : token.credential;
 }
 
-/** The principal behind a credential that is good now, else undefined. */
-export async function principalOfCredential(context: ServerContext, credential: SealedCredential): Promise<Principal | undefined> {
+/** The principal behind a credential that is good now, else undefined. Throws DENIED for a pair that may not be used from this address. */
+export async function principalOfCredential(call: OciCall, credential: SealedCredential): Promise<Principal | undefined> {
+  const { context, request } = call;
   const now = context.store.clock.now();
-  return credential.kind === "pair"
-    ? context.authenticator.authenticate({ keyId: credential.keyId, secret: credential.secret, now })
-    : context.authenticator.authenticateToken({ token: credential.token, now });
+  if (credential.kind === "token") return context.authenticator.authenticateToken({ token: credential.token, now });
+  const { keyId, secret } = credential;
+  return refusingForeign(context, { keyId, at: { ...call, protocol: "oci" } }, () => context.authenticator.authenticate({ keyId, secret, now, address: request.ip }));
 }
 
 /** Throws `unauthorized` with the challenge on the reply, and `rate_limited` for a flood of wrong credentials. */
@@ -59,11 +61,11 @@ export async function requireOciCaller(call: OciCall, wish: OciWish | undefined)
     const token = openRegistryToken(context.kek, credentials.token);
     // An old token is no wrong credential: the client gets a new one without asking anybody.
     if (token !== undefined && token.expiresAt <= context.store.clock.now()) throw challenged(call, wish, "the token has expired");
-    const principal = token === undefined ? undefined : await principalOfCredential(context, token.credential);
+    const principal = token === undefined ? undefined : await principalOfCredential(call, token.credential);
     if (token !== undefined && principal !== undefined) return { principal, scopes: token.scopes };
   } else {
     const credential = presentedCredential(context, credentials);
-    const principal = credential === undefined ? undefined : await principalOfCredential(context, credential);
+    const principal = credential === undefined ? undefined : await principalOfCredential(call, credential);
     if (principal !== undefined) return { principal, scopes: undefined };
   }
   await recordFailure(context, credentials, call);
@@ -90,7 +92,12 @@ function actionsFor(action: OciAction): readonly OciAction[] {
  * is DENIED; a token whose scopes are too narrow is challenged for a wider one.
  */
 export function requireRight(call: OciCall, caller: OciCaller, wish: OciWish): void {
-  if (!mayRead(caller.principal, productOfRepository(wish.name))) throw absentRepository(wish.name);
+  const product = productOfRepository(wish.name);
+  if (!mayRead(caller.principal, product)) throw absentRepository(wish.name);
+  const { context } = call;
+  const holder = grantHolderOf(caller.principal, product);
+  const denied = holder === undefined ? undefined : protocolDenial(holder.grant, "oci", context.store.clock.now());
+  if (denied !== undefined) throw ociRefusal("DENIED", deniedText(product, denied, context.settings));
   if (wish.action !== "pull" && !mayAdminister(caller.principal)) throw ociRefusal("DENIED", "an access pair is read-only");
   if (!hasScope(caller, wish)) throw challenged(call, wish, "the token is for something else", "insufficient_scope");
 }

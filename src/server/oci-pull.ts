@@ -1,5 +1,5 @@
 /** What is read from the registry: manifests, blobs, tags and referrers (OCI distribution-spec 1.1, end-2, end-3, end-8, end-12). */
-import { actorOf } from "../access/principal.ts";
+import { actorOf, grantHolderOf } from "../access/principal.ts";
 import { ociMediaTypes } from "../formats/oci-descriptor.ts";
 import { isOciDigest, type OciDigest, parseOciDigest } from "../formats/oci-digest.ts";
 import { SlipwayError } from "../model/errors.ts";
@@ -7,12 +7,14 @@ import type { Version } from "../model/version.ts";
 import { blobUnknown, findBlob } from "../releases/oci-blobs.ts";
 import { findManifest, manifestUnknown } from "../releases/oci-manifests.ts";
 import { listReferrers, type ReferrersPage } from "../releases/oci-referrers.ts";
+import { productOfRepository } from "../releases/oci-repositories.ts";
 import { versionTags } from "../releases/oci-tags.ts";
 import type { RepositoryView } from "../releases/oci-view.ts";
 import type { AuditEvent, AuditResult } from "../store/audit-events.ts";
 import { type OciReference, readReference } from "./oci-address.ts";
 import { absentRepository, type OciCall, type OciCaller } from "./oci-caller.ts";
 import { ociRefusal } from "./oci-errors.ts";
+import { goneText } from "./refusal-text.ts";
 import { type Body, type Delivery, sendBody } from "./send.ts";
 
 type Pull = { readonly call: OciCall; readonly caller: OciCaller; readonly view: RepositoryView };
@@ -25,7 +27,8 @@ const warningLimit = 500;
 /** The repository as this caller sees it; one without anything published looks absent to a pair. */
 async function findView(call: OciCall, caller: OciCaller, name: string): Promise<Pull | undefined> {
   const isCustomer = caller.principal.kind === "customer";
-  const view = await call.context.images.view(name, isCustomer ? "cached" : "exact");
+  const holder = grantHolderOf(caller.principal, productOfRepository(name));
+  const view = await call.context.images.view(name, isCustomer ? "cached" : "exact", holder);
   return view === undefined || (isCustomer && view.manifests.size === 0) ? undefined : { call, caller, view };
 }
 
@@ -76,9 +79,7 @@ async function requireDigest(pull: Pull, reference: OciReference): Promise<OciDi
   if (ended === undefined) throw manifestUnknown(tag);
   if (pull.call.request.method === "GET")
     await pull.call.context.audit.record({ ...pullEvent(pull, ended.version), result: "gone", status: 404, bytes: 0, detail: ended.state });
-  const reason = ended.state === "withdrawn" ? "was withdrawn by the vendor" : "is no longer kept";
-  const instead = ended.replacement === undefined ? "" : `; use ${ended.replacement} instead`;
-  throw ociRefusal("MANIFEST_UNKNOWN", `${view.repository.product} ${ended.version} ${reason}${instead}`);
+  throw ociRefusal("MANIFEST_UNKNOWN", goneText(view.repository.product, ended));
 }
 
 function versionOf({ view }: Pull, reference: OciReference, digest: OciDigest): Version | undefined {

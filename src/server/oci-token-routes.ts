@@ -32,7 +32,7 @@ export async function tokenByPost(call: OciCall): Promise<TokenAnswer> {
 async function issueToken(call: OciCall, credentials: Credentials, scopes: readonly string[]): Promise<TokenAnswer> {
   const { context, reply } = call;
   const credential = presentedCredential(context, credentials);
-  const principal = credential === undefined ? undefined : await principalOfCredential(context, credential);
+  const principal = credential === undefined ? undefined : await principalOfCredential(call, credential);
   if (credential === undefined || principal === undefined) {
     reply.header("www-authenticate", basicRegistryChallenge);
     if (credentials.kind === "none") throw ociRefusal("UNAUTHORIZED", "this needs credentials");

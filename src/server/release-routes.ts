@@ -3,41 +3,23 @@ import { z } from "zod";
 import { actorOf } from "../access/principal.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { attachArtifact, createDraft, discardDraft } from "../releases/drafts.ts";
-import { listReleases, type Release, readRelease, type ReleaseWithArtifacts } from "../releases/releases.ts";
+import { listReleases, readRelease, type ReleaseWithArtifacts } from "../releases/releases.ts";
 import { publishRelease } from "../releases/publish.ts";
-import { applyRetention, planRetention } from "../releases/retain.ts";
+import { shareOf } from "../releases/promote.ts";
+import { retainAfterPublishing } from "../releases/retain.ts";
 import { withdrawRelease } from "../releases/withdraw.ts";
-import type { RetentionPlan } from "../policy/retention.ts";
 import { mediaTypeOf } from "../releases/media-type.ts";
 import { productParams } from "./product-routes.ts";
+import { releaseParams, summaryJson } from "./release-json.ts";
 import { adminOf, type RouteRow, route } from "./route.ts";
 import { sendBody } from "./send.ts";
-import { attachedSchema, digestSchema, releaseSchema, releaseSummarySchema, retentionPlanSchema, type WireRetentionPlan } from "./wire.ts";
+import { tufTextSchema } from "./tuf-wire.ts";
+import { attachedSchema, digestSchema, releaseSchema, releaseSummarySchema } from "./wire.ts";
 
-const releaseParams = productParams.extend({ version: z.string().max(130) });
 const artifactParams = releaseParams.extend({ name: z.string().max(200) });
-
-function summaryJson(release: Release): z.output<typeof releaseSummarySchema> {
-  return {
-    product: release.product,
-    version: release.version,
-    channel: release.channel,
-    state: release.state,
-    sequence: release.sequence ?? null,
-    createdAt: release.createdAt.toISOString(),
-    publishedAt: release.publishedAt?.toISOString() ?? null,
-    endedAt: release.endedAt?.toISOString() ?? null,
-    replacement: release.replacement ?? null,
-  };
-}
 
 function releaseJson(release: ReleaseWithArtifacts): z.output<typeof releaseSchema> {
   return { ...summaryJson(release), artifacts: release.artifacts.map(({ name, kind, digest, size }) => ({ name, kind, digest, size })) };
-}
-
-function planJson(plan: RetentionPlan): WireRetentionPlan {
-  const retires = plan.retires.map(({ version, files, bytes, replacement, why }) => ({ version, files, bytes, replacement: replacement ?? null, why }));
-  return { product: plan.product, keep: plan.keep, basis: plan.basis, keeps: [...plan.keeps], retires };
 }
 
 export const releaseRoutes: readonly RouteRow[] = [
@@ -133,11 +115,24 @@ export const releaseRoutes: readonly RouteRow[] = [
     body: z.strictObject({
       sums: digestSchema.describe("digest of the sums file that was verified"),
       keep: z.int().min(1).max(1000).optional().describe("from the recipe: how many stable versions stay"),
+      percent: z.number().min(0).max(100).optional().describe("of the customers, who see it at first; 100 by default"),
+      bypass: z.boolean().optional().describe("a security release: no rollout holds it back"),
+      tuf: tufTextSchema.optional().describe("the channel's next TUF metadata, signed by a release key"),
     }),
     success: { status: 200, json: releaseSchema.extend({ isNew: z.boolean() }), text: "It is published" },
     run: async (call) => {
       const { store, repositoryKey } = call.context;
-      const { release, isNew } = await publishRelease(store, { ...call.params, ...call.body, repositoryKey, actor: actorOf(adminOf(call)) });
+      const tuf = call.body.tuf === undefined ? undefined : { kek: call.context.kek, channel: call.body.tuf };
+      const { release, isNew } = await publishRelease(store, {
+        ...call.params,
+        ...call.body,
+        share: call.body.percent === undefined ? undefined : shareOf(call.body.percent),
+        isBypass: call.body.bypass,
+        tuf,
+        repositoryKey,
+        actor: actorOf(adminOf(call)),
+      });
+      if (isNew) await retainAfterPublishing(store, { product: release.product, repositoryKey, onFailure: (error) => call.context.log.error({ event: "retained_failed", err: error }) });
       return { ...releaseJson(await readRelease(store, release.product, release.version)), isNew };
     },
   }),
@@ -153,31 +148,6 @@ export const releaseRoutes: readonly RouteRow[] = [
     run: async (call) => {
       const { store, repositoryKey } = call.context;
       return summaryJson(await withdrawRelease(store, { ...call.params, reason: call.body?.reason, repositoryKey, actor: actorOf(adminOf(call)) }));
-    },
-  }),
-  route({
-    method: "GET",
-    path: "/api/v1/products/:product/retention",
-    access: "admin",
-    tag: "releases",
-    summary: "The retention plan of this moment; nothing is done",
-    params: productParams,
-    success: { status: 200, json: retentionPlanSchema, text: "The plan" },
-    run: async ({ context, params }) => planJson(await planRetention(context.store, params.product)),
-  }),
-  route({
-    method: "POST",
-    path: "/api/v1/products/:product/retention",
-    access: "admin",
-    tag: "releases",
-    summary: "Apply the retention plan with this basis; refused where another plan would be made now",
-    params: productParams,
-    body: z.strictObject({ basis: z.string().max(200) }),
-    success: { status: 200, json: z.object({ plan: retentionPlanSchema, quarantinedBytes: z.int() }), text: "What was done" },
-    run: async (call) => {
-      const { store, repositoryKey } = call.context;
-      const outcome = await applyRetention(store, { product: call.params.product, basis: call.body.basis, repositoryKey, actor: actorOf(adminOf(call)) });
-      return { plan: planJson(outcome.plan), quarantinedBytes: outcome.quarantinedBytes };
     },
   }),
 ];

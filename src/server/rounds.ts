@@ -1,15 +1,19 @@
-/** What the server does by itself: signs indexes again before they expire, and clears away what nobody needs. */
+/** What the server does by itself: signs indexes again before they expire, retires what is due, counts pulls, and clears away what nobody needs. */
+import { clearCountedPulls, rollUpPulls } from "../access/pull-rollups.ts";
 import { refreshSnapshots } from "../releases/refresh.ts";
+import { retainAutomatically } from "../releases/retain.ts";
 import { sweep } from "../releases/sweep.ts";
+import { refreshTuf } from "../releases/tuf-publish.ts";
 import { asSlipwayError } from "../model/errors.ts";
 import type { ServerContext } from "./context.ts";
 
 const refreshEveryMs = 3_600_000;
+const countEveryMs = 6 * 3_600_000;
 const sweepEveryMs = 24 * 3_600_000;
 
-/** Starts both rounds, the first one now; the returned function ends them and waits for one that runs. */
+/** Starts the rounds, the first one now; the returned function ends them and waits for one that runs. */
 export function startRounds(context: ServerContext): () => Promise<void> {
-  const { store, repositoryKey, log } = context;
+  const { store, repositoryKey, log, settings } = context;
   let running: Promise<void> = Promise.resolve();
   /** One after the other: both switch snapshots or look at what they name. A round that fails is logged and tried again at its next turn. */
   const round = (event: string, act: () => Promise<Readonly<Record<string, unknown>>>): void => {
@@ -23,10 +27,20 @@ export function startRounds(context: ServerContext): () => Promise<void> {
     });
   };
   const refresh = (): void => round("indexes_refreshed", async () => ({ products: await refreshSnapshots(store, repositoryKey) }));
+  const signTuf = (): void => round("tuf_signed", async () => ({ repositories: await refreshTuf(store, context.kek) }));
+  const retain = (): void => round("retained", async () => ({ steps: await retainAutomatically(store, repositoryKey) }));
   const clear = (): void => round("swept", async () => ({ ...(await sweep(store)) }));
-  const timers = [setInterval(refresh, refreshEveryMs), setInterval(clear, sweepEveryMs)];
+  const countPulls = (): void =>
+    round("pulls_counted", async () => {
+      const days = await rollUpPulls(store);
+      return { days, cleared: settings.auditKeep === 0 ? 0 : await clearCountedPulls(store, settings.auditKeep) };
+    });
+  const timers = [setInterval(refresh, refreshEveryMs), setInterval(retain, refreshEveryMs), setInterval(signTuf, refreshEveryMs), setInterval(countPulls, countEveryMs), setInterval(clear, sweepEveryMs)];
   for (const timer of timers) timer.unref();
   refresh();
+  retain();
+  signTuf();
+  countPulls();
   clear();
   return async () => {
     for (const timer of timers) clearInterval(timer);

@@ -10,7 +10,19 @@ import type { ServerContext } from "./context.ts";
  */
 export type Access = "open" | "customer" | "admin" | "operations";
 
-export type Tag = "downloads" | "setup" | "products" | "uploads" | "releases" | "customers" | "audit" | "operations";
+export type Tag =
+  | "downloads"
+  | "setup"
+  | "products"
+  | "uploads"
+  | "releases"
+  | "customers"
+  | "audit"
+  | "advisories"
+  | "feeds"
+  | "notices"
+  | "portal"
+  | "operations";
 
 /** One request on its way through a route. */
 export type Call<P = unknown, Q = unknown, B = unknown> = {

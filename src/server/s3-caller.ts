@@ -1,5 +1,6 @@
 /** Who signed a request of the AWS protocols: the pair behind the key id, once the signature is proved with one of its live secrets. */
 import type { FastifyReply, FastifyRequest } from "fastify";
+import { requireAllowed } from "../access/authenticator.ts";
 import type { CustomerPrincipal } from "../access/principal.ts";
 import {
   checkSigningTime,
@@ -12,7 +13,7 @@ import {
   unsignedPayload,
 } from "../access/signature-v4.ts";
 import { unseal } from "../store/key-encryption-key.ts";
-import { recordFailure } from "./caller.ts";
+import { recordFailure, refusingForeign } from "./caller.ts";
 import type { ServerContext } from "./context.ts";
 import { s3Refusal } from "./s3-errors.ts";
 
@@ -61,7 +62,11 @@ export async function requireSigner(call: SignedCall, options: { readonly servic
   const found = await context.authenticator.findSealed({ keyId: signature.keyId, now });
   const secrets = (found?.secrets ?? []).map(({ envelope, context: name }) => unseal(context.kek, envelope, name));
   const secret = signingSecret({ request: signed, signature, payloadHash: options.payloadHash ?? claimedPayload(signed, signature), secrets });
-  if (found !== undefined && secret !== undefined) return { principal: found.principal, signature, secret, signed };
+  if (found !== undefined && secret !== undefined) {
+    const at = { ...call, protocol: signature.service };
+    await refusingForeign(context, { keyId: signature.keyId, at }, () => requireAllowed(found, request.ip));
+    return { principal: found.principal, signature, secret, signed };
+  }
   await recordFailure(context, { kind: "pair", keyId: signature.keyId, secret: "" }, { ...call, protocol: signature.service, status: 403 });
   throw found === undefined
     ? s3Refusal("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")

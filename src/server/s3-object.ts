@@ -1,13 +1,14 @@
 /** One object of a bucket: HEAD and GET with ranges and preconditions, its bytes sent from here (the AWS CLI follows no redirect), every pull audited. */
-import { actorOf } from "../access/principal.ts";
+import { actorOf, grantHolderOf } from "../access/principal.ts";
 import { digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { type BucketFile, type BucketTree, viewPath } from "../releases/bucket-tree.ts";
-import { type DownloadTree, downloadTrees, type ResolvedGone } from "../releases/resolve.ts";
+import { type DownloadTree, downloadTrees, type ResolvedDenied, type ResolvedGone } from "../releases/resolve.ts";
 import type { AuditEvent } from "../store/audit-events.ts";
 import { answerFor, type ConditionalHeaders, wholeSeconds } from "./conditional.ts";
 import type { SignedCall, SignedCaller } from "./s3-caller.ts";
 import { s3Refusal } from "./s3-errors.ts";
+import { deniedError, goneText } from "./refusal-text.ts";
 import { type Delivery, sendBody } from "./send.ts";
 
 export type ObjectRequest = { readonly call: SignedCall; readonly caller: SignedCaller; readonly tree: BucketTree; readonly key: string };
@@ -58,21 +59,28 @@ async function findObject(wanted: ObjectRequest): Promise<BucketFile> {
   if (file !== undefined) return file;
   const [root, ...rest] = viewPath(key).split("/");
   const known = downloadTrees.find((candidate): candidate is DownloadTree => candidate === root);
-  const found = known === undefined ? undefined : await context.resolver.resolve({ product: tree.product, tree: known, path: rest.join("/") });
+  const found = known === undefined ? undefined : await context.resolver.resolve({ product: tree.product, tree: known, path: rest.join("/"), holder: grantHolderOf(caller.principal, tree.product) });
   // An index that an older snapshot lists under its own checksum: a sync that began before the last publication still asks for it.
   if (found?.kind === "file" && found.isImmutable) return { ...found, key };
   if (found?.kind === "gone") throw await goneError(wanted, found);
+  if (found?.kind === "denied") throw await deniedAnswer(wanted, found);
   throw s3Refusal("NoSuchKey", "The specified key does not exist.");
 }
 
 /** Retired or withdrawn: who still asks for it is worth knowing, and the answer names what to take instead (C6). */
 async function goneError(wanted: ObjectRequest, gone: ResolvedGone): Promise<SlipwayError> {
-  const { version, state, replacement } = gone;
+  const { version, state } = gone;
   if (wanted.call.request.method === "GET") {
     await wanted.call.context.audit.record({ ...pullEvent(wanted), version, result: "gone", status: 410, bytes: 0, detail: state });
   }
-  const reason = state === "withdrawn" ? "was withdrawn by the vendor" : "is no longer kept";
-  return new SlipwayError("gone", `Gone - ${wanted.tree.product} ${version} ${reason}${replacement === undefined ? "" : `; use ${replacement} instead`}`);
+  return new SlipwayError("gone", `Gone - ${goneText(wanted.tree.product, gone)}`);
+}
+
+async function deniedAnswer(wanted: ObjectRequest, denied: ResolvedDenied): Promise<SlipwayError> {
+  if (wanted.call.request.method === "GET") {
+    await wanted.call.context.audit.record({ ...pullEvent(wanted), version: denied.version, result: "denied", status: 403, bytes: 0, detail: denied.reason });
+  }
+  return deniedError(wanted.tree.product, denied, wanted.call.context.settings);
 }
 
 function pullEvent({ call, caller, tree }: ObjectRequest): Omit<AuditEvent, "result"> {

@@ -7,12 +7,13 @@
  */
 import type { Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { mayRead } from "../access/principal.ts";
+import { grantHolderOf, mayRead } from "../access/principal.ts";
 import type { QueryParameter } from "../access/signature-v4.ts";
 import type { BucketTree } from "../releases/bucket-tree.ts";
 import { xmlElement } from "../repositories/xml.ts";
 import type { ServerContext } from "./context.ts";
 import { answerLogin } from "./ecr-login.ts";
+import { deniedText, protocolDenial } from "./refusal-text.ts";
 import { isSigned, requireSigner, type SignedCall, type SignedCaller } from "./s3-caller.ts";
 import { answerS3Failure, s3Refusal, sendXml } from "./s3-errors.ts";
 import { bucketsXml, listPage, listXml, readBucketPath, readListRequest, s3Namespace } from "./s3-list.ts";
@@ -134,14 +135,19 @@ function productOfBucket(caller: SignedCaller, bucket: string): string | undefin
 
 async function treeOf(call: SignedCall, caller: SignedCaller, bucket: string): Promise<BucketTree> {
   const product = productOfBucket(caller, bucket);
-  const tree = product === undefined ? undefined : await call.context.buckets.present(product);
+  const holder = product === undefined ? undefined : grantHolderOf(caller.principal, product);
+  const denied = holder === undefined ? undefined : protocolDenial(holder.grant, "s3", call.context.store.clock.now());
+  if (product !== undefined && denied !== undefined) throw s3Refusal("AccessDenied", `Access Denied: ${deniedText(product, denied, call.context.settings)}`);
+  const tree = product === undefined ? undefined : await call.context.buckets.present(product, holder);
   if (tree === undefined) throw s3Refusal("NoSuchBucket", "The specified bucket does not exist");
   return tree;
 }
 
 async function listBuckets(call: SignedCall, caller: SignedCaller): Promise<void> {
-  const { products, customerName } = caller.principal;
-  const trees = await Promise.all([...products].sort().map((name) => call.context.buckets.present(name)));
+  const { grants, customerName } = caller.principal;
+  const now = call.context.store.clock.now();
+  const names = [...grants].flatMap(([name, grant]) => (protocolDenial(grant, "s3", now) === undefined ? [name] : []));
+  const trees = await Promise.all(names.sort().map((name) => call.context.buckets.present(name, grantHolderOf(caller.principal, name))));
   sendXml(
     call.reply,
     bucketsXml(
@@ -166,11 +172,15 @@ async function listBucket(wanted: {
 }): Promise<void> {
   const { call, caller, bucket } = wanted;
   const request = readListRequest(wanted.query);
-  const tree = request.token === undefined ? wanted.tree : await call.context.buckets.at(wanted.tree.product, request.token.snapshotId);
+  const tree = request.token === undefined ? wanted.tree : await continued(wanted, request.token.snapshotId);
   if (tree === undefined) throw s3Refusal("InvalidArgument", "The continuation token provided is incorrect");
   // A sync lists everything, without a delimiter, and then fetches what it saw.
   if (request.token === undefined && request.delimiter === "") call.context.bucketLeases.list(readerOf(call, caller), tree);
   sendXml(call.reply, listXml(bucket, tree, request, listPage(tree.keys, request)));
+}
+
+function continued({ call, caller, tree }: { readonly call: SignedCall; readonly caller: SignedCaller; readonly tree: BucketTree }, snapshotId: string) {
+  return call.context.buckets.at(tree.product, snapshotId, grantHolderOf(caller.principal, tree.product));
 }
 
 /** Reads and forgets what a refused request carries; gives up on more than a client sends at once. */

@@ -9,6 +9,8 @@ import type { Settings } from "../config/settings.ts";
 import type { Clock } from "../io/clock.ts";
 import { createBucketLeases } from "../releases/bucket-leases.ts";
 import { createBucketCatalog } from "../releases/bucket-tree.ts";
+import { createCustomerViews } from "../releases/customer-view.ts";
+import { createListings } from "../releases/listing.ts";
 import { createImageCatalog } from "../releases/oci-view.ts";
 import { openRepositoryKey } from "../releases/repository-key.ts";
 import { createDownloadResolver } from "../releases/resolve.ts";
@@ -22,6 +24,8 @@ import { type AdminTokenFile, ensureAdminToken } from "./first-start.ts";
 import type { Log } from "./log.ts";
 import { createLoginThrottle } from "./login-throttle.ts";
 import { createMetrics } from "./metrics.ts";
+import { openNoticeContext } from "./notice-context.ts";
+import { startNoticeRounds } from "./notice-rounds.ts";
 import { startRounds } from "./rounds.ts";
 import { smallBodyLimit } from "./send.ts";
 
@@ -63,6 +67,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     const adminTokenFile = await ensureAdminToken(store);
     const state = { isStopping: false };
     const audit = openAuditTrail(store);
+    const views = createCustomerViews(store, repositoryKey);
     const context: ServerContext = {
       settings,
       version: options.version,
@@ -71,9 +76,10 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       repositoryKey,
       authenticator: createAuthenticator(store),
       audit,
-      resolver: createDownloadResolver(store),
+      resolver: createDownloadResolver(store, views),
+      listings: createListings(store),
       images: createImageCatalog(store),
-      buckets: createBucketCatalog(store, repositoryKey),
+      buckets: createBucketCatalog(store, repositoryKey, views),
       bucketLeases: createBucketLeases(),
       cache: createByteCache({ limitBytes: settings.cacheMemory, largestBytes: smallBodyLimit }),
       budget: createBufferBudget(settings.downloadMemory),
@@ -84,17 +90,20 @@ export async function createServer(options: ServerOptions): Promise<Server> {
         areProcessMetricsOn: options.areProcessMetricsOn ?? true,
         auditQueue: audit.pending,
       }),
+      notices: openNoticeContext(settings, kek),
       log: options.log,
       isStopping: () => state.isStopping,
     };
     const app = await buildApp(context);
-    let endRounds = (): Promise<void> => Promise.resolve();
+    let endRounds = (): Promise<unknown> => Promise.resolve();
     const stop = onceOnly(async () => {
       state.isStopping = true;
       await closeApp(app, settings.stopTimeout, options.log);
       await endRounds();
+      context.notices.close();
       await audit.close();
       context.resolver.close();
+      context.listings.close();
       context.images.close();
       context.buckets.close();
       context.authenticator.close();
@@ -102,7 +111,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     });
     const listen = async (): Promise<string> => {
       await app.listen({ host: settings.listen.host, port: settings.listen.port });
-      endRounds = startRounds(context);
+      const ends = [startRounds(context), startNoticeRounds(context)];
+      endRounds = () => Promise.all(ends.map((end) => end()));
       return listeningAddress(app);
     };
     return { context, app, listen, adminTokenFile, stop };

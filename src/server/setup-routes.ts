@@ -1,18 +1,26 @@
 /** What a customer's machine needs once: public keys (for anybody) and the set-up files (behind the pair). */
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { requireAccessKey } from "../access/key-owner.ts";
 import { mayRead } from "../access/principal.ts";
 import { digestFromHex } from "../model/digest.ts";
+import { SlipwayError } from "../model/errors.ts";
+import { newestStable } from "../model/version.ts";
 import { findProduct, listApkReleaseKeys, readReleaseKeys } from "../releases/products.ts";
+import type { FeedPlace } from "../repositories/advisory.ts";
 import { apkSetup, aptAuth, aptSources, yumRepo } from "../repositories/setup.ts";
+import { isSetupClient, secretVariable, askForSecret, setupBlocks, setupClients } from "../repositories/setup-clients.ts";
 import { readApkPublicKey } from "../trust/apk-signature.ts";
 import { exportPublicKeys } from "../trust/openpgp.ts";
 import { readCredentials } from "./caller.ts";
 import type { ServerContext } from "./context.ts";
 import { absent } from "./error-rim.ts";
+import { feedPlace } from "./feed-place.ts";
+import { productKeys, securityPolicyText } from "./product-keys.ts";
 import { publicAddress } from "./public-address.ts";
 import { type Call, type RouteRow, route } from "./route.ts";
 import { sendBody } from "./send.ts";
+import { setupTextSchema } from "./advisory-wire.ts";
 
 /** Exported keyrings by the text they were made from; few, since products are few and their keys rarely change. */
 const exportLimit = 1_000;
@@ -35,7 +43,7 @@ async function exportKeys(context: ServerContext, releaseKey: string | undefined
 }
 
 /** Throws `not_found` alike for an unknown product and a kind of key that it has not. */
-async function readKeyFile(context: ServerContext, name: { readonly product: string; readonly ending: string }): Promise<Buffer> {
+async function readKeyFile(context: ServerContext, name: FeedPlace & { readonly ending: string }): Promise<Buffer> {
   const product = await findProduct(context.store, name.product);
   if (product === undefined) throw absent();
   const keys = await readReleaseKeys(context.store, product.name);
@@ -47,6 +55,12 @@ async function readKeyFile(context: ServerContext, name: { readonly product: str
     case "minisign.pub":
       if (keys.minisign === undefined) throw absent();
       return Buffer.from(keys.minisign);
+    case "json": {
+      const listed = (await productKeys(context, product.name)).map(({ path, ...key }) => ({ ...key, url: name.baseUrl + path }));
+      return Buffer.from(`${JSON.stringify({ product: product.name, keys: listed }, undefined, 2)}\n`);
+    }
+    case "txt":
+      return Buffer.from(securityPolicyText(name, await productKeys(context, product.name)));
     default:
       throw absent();
   }
@@ -72,6 +86,8 @@ async function readApkKeyFile(context: ServerContext, keyFile: string): Promise<
   if (pem === undefined) throw absent();
   return Buffer.from(pem);
 }
+
+const keyMedia: Readonly<Record<string, string>> = { gpg: "application/pgp-keys", json: "application/json; charset=utf-8" };
 
 async function sendKey(call: Call, bytes: Buffer, mediaType = "text/plain; charset=utf-8"): Promise<void> {
   await sendBody({
@@ -103,20 +119,48 @@ function setupText(call: Call, wanted: { readonly product: string; readonly file
   return ending === ".conf" ? aptAuth(place, pair) : yumRepo(place, pair);
 }
 
+async function setupAnswer(
+  call: Call,
+  id: string,
+  wanted: { readonly product?: string | undefined; readonly channel: string; readonly client?: string | undefined },
+): Promise<z.output<typeof setupTextSchema>> {
+  const { repositoryKey, listings } = call.context;
+  const key = await requireAccessKey(call.context.store, id);
+  const product = wanted.product ?? (key.products.length === 1 ? key.products[0] : undefined);
+  if (product === undefined)
+    throw new SlipwayError("usage", `the pair reads several products: ${key.products.join(", ")}`, { hint: "name one with --product" });
+  if (!key.products.includes(product)) throw new SlipwayError("not_found", `the pair ${id} does not read ${product.slice(0, 80)}`);
+  if (wanted.client !== undefined && !isSetupClient(wanted.client)) {
+    throw new SlipwayError("usage", `"${wanted.client}" is none of ${setupClients.join(", ")}`, { hint: "name a client that has a block" });
+  }
+  const listing = await listings.present(product);
+  const version = newestStable((listing?.releases ?? []).filter((release) => release.channel === wanted.channel).map((release) => release.version));
+  const input = {
+    place: { baseUrl: publicAddress(call), product, channel: wanted.channel },
+    pair: { keyId: key.id, secret: `$${secretVariable}` },
+    apkKey: repositoryKey.apkKey,
+    armoredKey: repositoryKey.publicText,
+    version,
+  };
+  const blocks = setupBlocks(input, wanted.client === undefined ? setupClients : [wanted.client]);
+  return { customer: key.customer, product, ask: askForSecret, blocks: blocks.map((block) => ({ ...block })) };
+}
+
 export const setupRoutes: readonly RouteRow[] = [
   route({
     method: "GET",
     path: "/keys/:file",
     access: "open",
     tag: "setup",
-    summary: "Public keys: <product>.asc and .gpg (repository and release keys), <product>.minisign.pub",
+    summary:
+      "Public keys: <product>.asc and .gpg (repository and release keys), <product>.minisign.pub; their fingerprints as <product>.json, and as text for a security policy as <product>.txt",
     params: z.object({ file: z.string().max(100) }),
     success: { status: 200, media: "text/plain", text: "The keys" },
     run: async (call) => {
-      const match = /^(.+?)\.(asc|gpg|minisign\.pub)$/.exec(call.params.file);
+      const match = /^(.+?)\.(asc|gpg|minisign\.pub|json|txt)$/.exec(call.params.file);
       if (match?.[1] === undefined || match[2] === undefined) throw absent();
-      const bytes = await readKeyFile(call.context, { product: match[1], ending: match[2] });
-      await (match[2] === "gpg" ? sendKey(call, bytes, "application/pgp-keys") : sendKey(call, bytes));
+      const bytes = await readKeyFile(call.context, { ...feedPlace(call, match[1]), ending: match[2] });
+      await sendKey(call, bytes, keyMedia[match[2]]);
     },
   }),
   route({
@@ -137,7 +181,7 @@ export const setupRoutes: readonly RouteRow[] = [
     summary: "The same keys where zypper looks for them",
     params: z.object({ product: z.string().max(64), channel: z.string().max(64) }),
     success: { status: 200, media: "text/plain", text: "The keys" },
-    run: async (call) => sendKey(call, await readKeyFile(call.context, { product: call.params.product, ending: "asc" })),
+    run: async (call) => sendKey(call, await readKeyFile(call.context, { ...feedPlace(call, call.params.product), ending: "asc" })),
   }),
   route({
     method: "GET",
@@ -160,5 +204,23 @@ export const setupRoutes: readonly RouteRow[] = [
       const text = setupText(call, { product, file, channel: call.query.channel });
       return call.reply.type("text/plain; charset=utf-8").header("cache-control", "no-store").send(text);
     },
+  }),
+  route({
+    method: "GET",
+    path: "/api/v1/keys/:id/setup",
+    access: "admin",
+    tag: "setup",
+    summary: "What a customer pastes into a shell for each client, filled with the pair's id; the shell asks for the secret",
+    params: z.object({ id: z.string().max(64) }),
+    query: z.object({
+      product: z.string().max(64).optional().describe("by default the pair's only one"),
+      channel: z
+        .string()
+        .regex(/^[a-z0-9][a-z0-9-]{0,62}$/)
+        .default("stable"),
+      client: z.string().max(20).optional().describe("one of them; by default all"),
+    }),
+    success: { status: 200, json: setupTextSchema, text: "First the line that asks for the secret, then a block for each client" },
+    run: async (call) => setupAnswer(call, call.params.id, call.query),
   }),
 ];

@@ -42,13 +42,18 @@ export const artifactSchema = z.object({
 export const releaseSummarySchema = z.object({
   product: z.string(),
   version: z.string(),
-  channel: z.string(),
+  channel: z.string().describe("where it was published first"),
+  channels: z
+    .array(z.object({ name: z.string(), promotedAt: instant, percent: z.number().describe("of the customers, who see it"), bypass: z.boolean() }))
+    .describe("every channel that it is in"),
   state: z.enum(["draft", "published", "withdrawn", "retired"]),
+  stage: z.enum(["announced", "unlisted"]).nullable().describe("where retention stands with it"),
   sequence: z.int().nullable(),
   createdAt: instant,
   publishedAt: instant.nullable(),
   endedAt: instant.nullable().describe("when it was withdrawn or retired"),
   replacement: z.string().nullable().describe("the version that a customer is led to once this one is gone"),
+  reason: z.string().nullable().describe("why it was withdrawn; customers read it"),
 });
 
 export const releaseSchema = releaseSummarySchema.extend({ artifacts: z.array(artifactSchema) });
@@ -60,22 +65,13 @@ export const uploadSchema = z.object({
   offset: sizeBytes.describe("bytes that the server holds"),
 });
 
-export const retentionPlanSchema = z.object({
-  product: z.string(),
-  keep: z.int(),
-  basis: z.string().describe("names the state that the plan was made from; apply refuses another one"),
-  keeps: z.array(z.string()).describe("versions that stay, newest first"),
-  retires: z
-    .array(z.object({ version: z.string(), files: z.int(), bytes: sizeBytes, replacement: z.string().nullable(), why: z.string() }))
-    .describe("versions that leave, oldest first"),
-});
-
 export const customerSchema = z.object({ name: z.string(), createdAt: instant });
 
 export const accessKeySchema = z.object({
   id: z.string(),
   customer: z.string(),
   products: z.array(z.string()),
+  allowedFrom: z.array(z.string()).nullable().describe("networks that it may be used from; null: anywhere"),
   createdAt: instant,
   expiresAt: instant.nullable(),
   revokedAt: instant.nullable(),
@@ -110,6 +106,32 @@ export const auditEventSchema = z.object({
   bytes: z.int().nullable(),
   result: z.string(),
   detail: z.string().nullable(),
+  link: z
+    .object({ seq: z.int(), hash: z.string() })
+    .nullable()
+    .describe("of administrative events: the link in their chain; SHA-256 over the hash before it, its number and the event"),
+});
+
+export const chainCheckSchema = z.object({
+  state: z.enum(["whole", "broken"]),
+  links: z.int().describe("links found whole, from the first one on"),
+  head: z.string().describe("hash of the newest whole link; note it elsewhere"),
+  fault: z.string().nullable().describe("what is wrong with the next one"),
+});
+
+export const usageSchema = z.object({
+  usage: z.array(
+    z.object({
+      customer: z.string(),
+      product: z.string(),
+      version: z.string(),
+      protocol: z.string(),
+      pulls: z.int(),
+      bytes: sizeBytes,
+      addresses: z.int().describe("most different addresses on one day"),
+      lastAt: instant,
+    }),
+  ),
 });
 
 export const auditPageSchema = z.object({
@@ -122,8 +144,19 @@ export const releaseIndexSchema = z.object({
   schema: z.literal(1),
   product: z.string(),
   channels: z.record(z.string(), z.string()).describe("the newest version of each channel"),
-  releases: z.array(z.object({ version: z.string(), channel: z.string(), sequence: z.int(), publishedAt: instant, state: z.literal("published") })),
-  retired: z.array(z.object({ version: z.string(), replacement: z.string().optional() })),
+  releases: z.array(
+    z.object({
+      version: z.string(),
+      channel: z.string().describe("the most stable channel that it is in"),
+      channels: z.array(z.string()),
+      sequence: z.int(),
+      publishedAt: instant,
+      state: z.literal("published"),
+      retiresAt: instant.optional().describe("announced: from about then on it is listed no more"),
+    }),
+  ),
+  supported: z.array(z.string()).describe("the stable versions that are supported, newest first"),
+  retired: z.array(z.object({ version: z.string(), replacement: z.string().optional(), reason: z.string().optional() })),
 });
 
 export const errorSchema = z.object({
@@ -139,5 +172,4 @@ export const errorSchema = z.object({
 });
 
 export type WireRelease = z.infer<typeof releaseSchema>;
-export type WireRetentionPlan = z.infer<typeof retentionPlanSchema>;
 export type WireAuditEvent = z.infer<typeof auditEventSchema>;

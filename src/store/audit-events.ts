@@ -5,8 +5,10 @@
  * there is never the one without the other.
  */
 import type { Kysely } from "kysely";
+import { appendToChain } from "./audit-chain.ts";
+import type { AuditEventTable } from "./audit-tables.ts";
 import { newId } from "./id.ts";
-import type { AuditEventTable, Database } from "./schema.ts";
+import type { Database } from "./schema.ts";
 
 export const auditActions = [
   "download",
@@ -25,6 +27,24 @@ export const auditActions = [
   "key.issue",
   "key.rotate",
   "key.revoke",
+  "key.restrict",
+  "grant.set",
+  "grant.remove",
+  "channel.rank",
+  "release.promote",
+  "release.demote",
+  "release.rollout",
+  "retention.policy",
+  "release.announce",
+  "release.unlist",
+  "advisory.publish",
+  "advisory.withdraw",
+  "webhook.add",
+  "webhook.remove",
+  "tuf.keys",
+  "tuf.accept",
+  "customer.contact",
+  "notice.unsubscribe",
   "token.issue",
   "token.revoke",
 ] as const;
@@ -94,11 +114,13 @@ export function auditRow(event: AuditEvent, now: Date): AuditEventTable {
   };
 }
 
-/** One administrative event, inside the transaction of the change that it records. */
+/** One administrative event and its link in the chain, inside the transaction of the change that it records. */
 export async function appendAuditEvent(
   transaction: Kysely<Database>,
   store: { readonly clock: { readonly now: () => Date } },
   event: AuditEvent,
 ): Promise<void> {
-  await transaction.insertInto("audit_events").values(auditRow(event, store.clock.now())).execute();
+  const row = auditRow(event, store.clock.now());
+  await transaction.insertInto("audit_events").values(row).execute();
+  await appendToChain(transaction, row);
 }

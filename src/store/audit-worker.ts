@@ -47,4 +47,5 @@ async function serve(port: NonNullable<typeof parentPort>, input: AuditWorkerInp
   });
 }
 
-if (parentPort !== null) await serve(parentPort, workerData as AuditWorkerInput);
+// A failure to open the database is an unhandled rejection, which ends the thread with an "error" event at its writer.
+if (parentPort !== null) void serve(parentPort, workerData as AuditWorkerInput);

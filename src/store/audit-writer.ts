@@ -7,7 +7,8 @@ import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { type Kysely, sql } from "kysely";
 import type { AuditAnswer, AuditRequest, AuditWorkerInput } from "./audit-worker.ts";
-import type { AuditEventTable, Database } from "./schema.ts";
+import type { AuditEventTable } from "./audit-tables.ts";
+import type { Database } from "./schema.ts";
 
 export type AuditWriter = {
   /** Resolves when all rows are on the disk; rejects when none is. The rows have the same columns in the same order. */

@@ -83,6 +83,89 @@ export const migrations: readonly Migration[] = [
       `create table oci_uploads (id text primary key, repository_id text not null references oci_repositories (id), started_at bigint not null)`,
     ],
   },
+  {
+    id: "0003-notices",
+    statements: [
+      `create table advisories (id text primary key, product_id text not null references products (id), state text not null,
+        severity text not null, fixed_in text not null, document text not null, revisions text not null, published_at bigint not null,
+        updated_at bigint not null)`,
+      `create index advisories_by_product on advisories (product_id, id)`,
+      `create table notices (id text primary key, kind text not null, product text, version text, customer_id text references customers (id),
+        due_at bigint not null, subject text not null, text text not null, dedupe_key text not null unique, created_at bigint not null,
+        planned_at bigint)`,
+      `create index notices_by_customer on notices (customer_id, id)`,
+      `create index notices_waiting on notices (due_at) where planned_at is null`,
+      `create table deliveries (id text primary key, transport text not null, target text not null, customer_id text references customers (id),
+        payload text not null, state text not null, attempts integer not null, next_at bigint not null, leased_until bigint, lease text,
+        last_error text, created_at bigint not null, ended_at bigint)`,
+      `create index deliveries_waiting on deliveries (next_at) where state = 'pending'`,
+      `create index deliveries_by_target on deliveries (target, id)`,
+      `create table delivery_notices (delivery_id text not null references deliveries (id), notice_id text not null references notices (id),
+        primary key (delivery_id, notice_id))`,
+      `create index delivery_notices_by_notice on delivery_notices (notice_id)`,
+      `create table webhooks (id text primary key, url text not null, kinds text not null, sealed_secret text not null, created_at bigint not null)`,
+      `create table customer_contacts (customer_id text primary key references customers (id), mail text not null,
+        unsubscribe_token text not null unique, created_at bigint not null)`,
+      `create table unsubscriptions (customer_id text not null references customers (id), kind text not null, created_at bigint not null,
+        primary key (customer_id, kind))`,
+    ],
+  },
+  {
+    id: "0003-audit-chain",
+    statements: [
+      `create table audit_chain (seq bigint primary key, event_id text not null unique, hash text not null)`,
+      `create table audit_chain_head (id integer primary key, seq bigint not null, hash text not null)`,
+      `insert into audit_chain_head (id, seq, hash) values (1, 0, '0000000000000000000000000000000000000000000000000000000000000000')`,
+      `create table pull_rollups (day text not null, customer text not null, product text not null, version text not null,
+        protocol text not null, pulls bigint not null, bytes bigint not null, addresses bigint not null, last_at bigint not null,
+        primary key (day, customer, product, version, protocol))`,
+      `create table rolled_days (day text primary key, rolled_at bigint not null)`,
+      `create index audit_events_by_time on audit_events (at)`,
+    ],
+  },
+  {
+    id: "0005-channels-and-grants",
+    statements: [
+      `create table channels (product_id text not null references products (id), name text not null, rank integer not null,
+        primary key (product_id, name))`,
+      `create table release_channels (release_id text not null references releases (id), channel text not null, promoted_at bigint not null,
+        rollout integer not null, salt text not null, is_bypass integer not null, primary key (release_id, channel))`,
+      `create table rollout_members (release_id text not null references releases (id), channel text not null,
+        customer_id text not null references customers (id), primary key (release_id, channel, customer_id))`,
+      `create table retention_stages (release_id text primary key references releases (id), stage text not null,
+        announced_at bigint not null, unlisted_at bigint)`,
+      `create table retention_policies (product_id text primary key references products (id), announce_days integer not null,
+        unlist_days integer not null, grace_days integer not null, keep_if_pulled_days integer, is_automatic integer not null)`,
+      // What was published goes on in its channel, for everybody.
+      `insert into release_channels (release_id, channel, promoted_at, rollout, salt, is_bypass)
+        select id, channel, coalesce(published_at, created_at), 10000, id, 0 from releases where state <> 'draft'`,
+      // The right belongs to the customer from now on, and a key only says which of his products it opens.
+      `alter table grants rename to access_key_products`,
+      `create table customer_grants (customer_id text not null references customers (id), product_id text not null references products (id),
+        channel text, formats text, versions text, entitled_until bigint, lapse text not null, pin text, pin_until bigint,
+        created_at bigint not null, changed_at bigint not null, primary key (customer_id, product_id))`,
+      `insert into customer_grants (customer_id, product_id, lapse, created_at, changed_at)
+        select access_keys.customer_id, access_key_products.product_id, 'keep', min(access_key_products.created_at), min(access_key_products.created_at)
+        from access_key_products join access_keys on access_keys.id = access_key_products.access_key_id
+        group by access_keys.customer_id, access_key_products.product_id`,
+      `alter table access_keys add column allowed_from text`,
+      `alter table releases add column reason text`,
+      `alter table snapshots add column changed_at bigint`,
+      `alter table snapshots add column base_id text`,
+      `alter table snapshots add column view text not null default ''`,
+      `alter table snapshots add column hidden text`,
+      `create unique index snapshots_by_view on snapshots (base_id, view)`,
+    ],
+  },
+  {
+    id: "0010-tuf",
+    statements: [
+      `create table tuf_files (product_id text not null references products (id), repository text not null, role text not null,
+        version integer not null, content text not null, created_at bigint not null, primary key (product_id, repository, role, version))`,
+      `create table tuf_keys (product_id text not null references products (id), repository text not null, key_id text not null,
+        sealed_private text not null, created_at bigint not null, primary key (product_id, key_id))`,
+    ],
+  },
 ];
 
 /** Any constant will do as long as every server uses the same; this one spells "slipway". */

@@ -6,6 +6,19 @@
  */
 import type { Digest } from "../model/digest.ts";
 import type { Version } from "../model/version.ts";
+import type { ChannelTable, ReleaseChannelTable, RetentionPolicyTable, RetentionStageTable, RolloutMemberTable } from "./channel-tables.ts";
+import type { AccessKeyProductTable, CustomerGrantTable } from "./grant-tables.ts";
+import type { AuditChainHeadTable, AuditChainTable, AuditEventTable, PullRollupTable, RolledDayTable } from "./audit-tables.ts";
+import type {
+  AdvisoryTable,
+  CustomerContactTable,
+  DeliveryNoticeTable,
+  DeliveryTable,
+  NoticeTable,
+  UnsubscriptionTable,
+  WebhookTable,
+} from "./notice-tables.ts";
+import type { TufFileTable, TufKeyTable } from "./tuf-tables.ts";
 
 export const releaseStates = ["draft", "published", "withdrawn", "retired"] as const;
 export type ReleaseState = (typeof releaseStates)[number];
@@ -41,6 +54,8 @@ export type ReleaseTable = {
   ended_at: number | null;
   /** The version that an answer 410 names. */
   replacement: Version | null;
+  /** Why it was withdrawn, for its readers. */
+  reason: string | null;
 };
 
 export type ArtifactTable = {
@@ -73,6 +88,13 @@ export type SnapshotTable = {
   valid_until: number;
   /** JSON: what the next snapshot grows from, per view and channel (src/repositories, index-blocks.ts). */
   views: string;
+  /** Whole seconds since 1970 that grow from head to head; null before customer views were known. */
+  changed_at: number | null;
+  /** A customer view: the head that it was made from, and which of its releases are left out (customer-view.ts). Empty for a head. */
+  base_id: string | null;
+  view: string;
+  /** JSON. */
+  hidden: string | null;
 };
 
 /** Index blocks that a snapshot's `views` name: referenced blobs. */
@@ -113,6 +135,8 @@ export type AccessKeyTable = {
   created_at: number;
   expires_at: number | null;
   revoked_at: number | null;
+  /** Networks that it may be used from, separated by commas; null: anywhere. */
+  allowed_from: string | null;
 };
 
 /** One or two live secrets of a key: while both live, the old one has `retires_at`. */
@@ -125,12 +149,6 @@ export type AccessKeySecretTable = {
   sealed: string;
   created_at: number;
   retires_at: number | null;
-};
-
-export type GrantTable = {
-  access_key_id: string;
-  product_id: string;
-  created_at: number;
 };
 
 export type AdminTokenTable = {
@@ -150,28 +168,6 @@ export type ServerKeyTable = {
   public_text: string;
   sealed_private: string;
   created_at: number;
-};
-
-export type AuditEventTable = {
-  id: string;
-  at: number;
-  actor_kind: string;
-  actor_id: string | null;
-  actor_name: string | null;
-  customer: string | null;
-  key_id: string | null;
-  action: string;
-  product: string | null;
-  version: string | null;
-  artifact: string | null;
-  path: string | null;
-  protocol: string | null;
-  address: string | null;
-  client: string | null;
-  status: number | null;
-  bytes: number | null;
-  result: string;
-  detail: string | null;
 };
 
 /** An image repository: `<product>` or `<product>/<image>`. */
@@ -233,6 +229,8 @@ export type OciUploadTable = {
 };
 
 export type Database = {
+  tuf_files: TufFileTable;
+  tuf_keys: TufKeyTable;
   products: ProductTable;
   release_keys: ReleaseKeyTable;
   releases: ReleaseTable;
@@ -245,14 +243,31 @@ export type Database = {
   customers: CustomerTable;
   access_keys: AccessKeyTable;
   access_key_secrets: AccessKeySecretTable;
-  grants: GrantTable;
+  customer_grants: CustomerGrantTable;
+  access_key_products: AccessKeyProductTable;
+  channels: ChannelTable;
+  release_channels: ReleaseChannelTable;
+  rollout_members: RolloutMemberTable;
+  retention_stages: RetentionStageTable;
+  retention_policies: RetentionPolicyTable;
   admin_tokens: AdminTokenTable;
   server_keys: ServerKeyTable;
   audit_events: AuditEventTable;
+  audit_chain: AuditChainTable;
+  audit_chain_head: AuditChainHeadTable;
+  pull_rollups: PullRollupTable;
+  rolled_days: RolledDayTable;
   oci_repositories: OciRepositoryTable;
   oci_manifests: OciManifestTable;
   oci_edges: OciEdgeTable;
   oci_blobs: OciBlobTable;
   oci_tags: OciTagTable;
   oci_uploads: OciUploadTable;
+  advisories: AdvisoryTable;
+  notices: NoticeTable;
+  deliveries: DeliveryTable;
+  delivery_notices: DeliveryNoticeTable;
+  webhooks: WebhookTable;
+  customer_contacts: CustomerContactTable;
+  unsubscriptions: UnsubscriptionTable;
 };

@@ -1,10 +1,17 @@
 /** What a verifier trusts, and which signatures it demands: the trust policy, checked once when it is read. */
 import { SlipwayError } from "../model/errors.ts";
 import { type MinisignPublicKey, parseMinisignPublicKey } from "./minisign-key.ts";
+import { fingerprintOf } from "./openpgp.ts";
 import { type OpenpgpKeyring, pinKeys } from "./openpgp-verify.ts";
+import type { SigstorePolicy } from "./sigstore-policy.ts";
 
+/** Made with release keys over the sums. */
 export const signatureKinds = ["minisign", "openpgp"] as const;
 export type SignatureKind = (typeof signatureKinds)[number];
+
+/** What a policy can demand: signatures by release keys, and Sigstore bundles, over the sums and over the artifact itself. */
+export const proofKinds = [...signatureKinds, "sigstore"] as const;
+export type ProofKind = (typeof proofKinds)[number];
 
 /** The kinds of release key: besides those that sign the sums, the one that signs apks. */
 export const releaseKeyKinds = [...signatureKinds, "apk"] as const;
@@ -17,7 +24,11 @@ export type ReleaseKeyKind = (typeof releaseKeyKinds)[number];
 export type TrustPolicy = {
   readonly minisign: readonly MinisignPublicKey[];
   readonly openpgp: OpenpgpKeyring;
-  readonly require: readonly SignatureKind[];
+  /** Undefined: no bundle is looked at. */
+  readonly sigstore: SigstorePolicy | undefined;
+  readonly require: readonly ProofKind[];
+  /** Key id or fingerprint -> sequence of the last release that it may have signed; keys that are not here have no end. */
+  readonly lastSequences: ReadonlyMap<string, number>;
 };
 
 /** A policy as files and settings give it. */
@@ -26,19 +37,33 @@ export type TrustPolicySource = {
   readonly minisign?: readonly string[];
   /** An armored or binary keyring; `fingerprints` pins some of its primary keys, without them every key in it counts. */
   readonly openpgp?: { readonly keyring: Uint8Array; readonly fingerprints?: readonly string[] };
-  readonly require: readonly SignatureKind[];
+  readonly sigstore?: SigstorePolicy;
+  /** Keys that a verified release has added, each pinned by its fingerprint. */
+  readonly addedOpenpgp?: readonly { readonly publicKey: Uint8Array; readonly fingerprint: string }[];
+  readonly lastSequences?: ReadonlyMap<string, number>;
+  readonly require: readonly ProofKind[];
 };
 
 /** Throws `policy_invalid` for a policy that would accept everything or nothing, `key_invalid` for an unreadable key. */
 export async function createTrustPolicy(source: TrustPolicySource): Promise<TrustPolicy> {
   const minisign = (source.minisign ?? []).map(parseMinisignPublicKey);
-  const openpgp = source.openpgp === undefined ? { keys: [] } : await pinKeys(source.openpgp.keyring, source.openpgp.fingerprints);
+  const pinned = source.openpgp === undefined ? { keys: [] } : await pinKeys(source.openpgp.keyring, source.openpgp.fingerprints);
+  const added = source.addedOpenpgp ?? [];
+  const keyrings = [...(source.openpgp === undefined ? [] : [source.openpgp.keyring]), ...added.map(({ publicKey }) => publicKey)];
+  const fingerprints = new Set([...pinned.keys.map(fingerprintOf), ...added.map(({ fingerprint }) => fingerprint)]);
+  // Copies of one key are merged: a revocation in any of them counts.
+  const openpgp = added.length === 0 ? pinned : await pinKeys(keyrings, [...fingerprints]);
   if (source.require.length === 0) throw new SlipwayError("policy_invalid", "the trust policy requires no signature at all");
-  const counts = { minisign: minisign.length, openpgp: openpgp.keys.length };
+  const { sigstore } = source;
+  const counts = { minisign: minisign.length, openpgp: openpgp.keys.length, sigstore: sigstore === undefined ? 0 : 1 };
   for (const kind of source.require) {
-    if (counts[kind] === 0) throw new SlipwayError("policy_invalid", `the trust policy requires ${kind} signatures but trusts no ${kind} key`);
+    if (counts[kind] === 0)
+      throw new SlipwayError(
+        "policy_invalid",
+        `the trust policy requires ${kind} signatures but trusts no ${kind} ${kind === "sigstore" ? "identity" : "key"}`,
+      );
   }
-  return { minisign, openpgp, require: [...new Set(source.require)] };
+  return { minisign, openpgp, sigstore, require: [...new Set(source.require)], lastSequences: source.lastSequences ?? new Map() };
 }
 
 /** Tells a minisign public key (file or bare line) and the PEM of an apk key from an OpenPGP keyring by their first bytes. */

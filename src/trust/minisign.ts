@@ -28,8 +28,28 @@ export function signMinisign(data: Uint8Array, key: MinisignSecretKey, trustedCo
   }
   const signature = sign(null, prehash(data), key.privateKey);
   const globalSignature = sign(null, Buffer.concat([signature, Buffer.from(trustedComment)]), key.privateKey);
-  const encoded = Buffer.concat([Buffer.from("ED"), keyIdBytes(key.keyId), signature]).toString("base64");
-  return `${untrustedPrefix}signature from minisign secret key ${key.keyId}\n${encoded}\n${trustedPrefix}${trustedComment}\n${globalSignature.toString("base64")}\n`;
+  return minisignText({ keyId: key.keyId, signature, trustedComment, globalSignature });
+}
+
+/** What the first signature is over: BLAKE2b-512 of the file. The second is over the first and the trusted comment. */
+export function minisignDigest(data: Uint8Array): Uint8Array {
+  return prehash(data);
+}
+
+/** The four lines of a `.minisig`, from signatures that are made elsewhere. Throws `signature_invalid` for a comment that does not fit one line. */
+export function minisignText(parts: {
+  readonly keyId: string;
+  readonly signature: Uint8Array;
+  readonly trustedComment: string;
+  readonly globalSignature: Uint8Array;
+}): string {
+  const { keyId, signature, trustedComment, globalSignature } = parts;
+  if (!isOneLine(trustedComment, trustedLimit)) {
+    throw new SlipwayError("signature_invalid", "a trusted comment is one line of at most 8192 bytes without control characters");
+  }
+  const encoded = Buffer.concat([Buffer.from("ED"), keyIdBytes(keyId), signature]).toString("base64");
+  const global = Buffer.from(globalSignature).toString("base64");
+  return `${untrustedPrefix}signature from minisign secret key ${keyId}\n${encoded}\n${trustedPrefix}${trustedComment}\n${global}\n`;
 }
 
 /** Verifies both signatures against the trusted keys; never throws for bad input, the verdict says what is wrong. */

@@ -31,13 +31,13 @@ const binaryDocument = 0x00;
 const unfitDetails = { revoked: "gpg_revoked", expired: "gpg_expired", weak: "gpg_weak_hash", unusable: "gpg_bad" } as const;
 
 /**
- * The keys of `keyring` whose primary fingerprints are pinned; without `fingerprints` all of them (the file itself is the pin).
+ * The keys of the keyrings whose primary fingerprints are pinned; without `fingerprints` all of them (the file itself is the pin).
  * Throws `key_invalid` for an unreadable keyring and `policy_invalid` where a pinned key is missing from it.
  */
-export async function pinKeys(keyring: Uint8Array, fingerprints?: readonly string[]): Promise<OpenpgpKeyring> {
+export async function pinKeys(keyrings: Uint8Array | readonly Uint8Array[], fingerprints?: readonly string[]): Promise<OpenpgpKeyring> {
   const settings = openpgpSettings(await loadOpenpgp());
   const merged = new Map<string, Key>();
-  for (const key of await readPublicKeys(keyring)) {
+  for (const key of (await Promise.all((keyrings instanceof Uint8Array ? [keyrings] : keyrings).map(readPublicKeys))).flat()) {
     // The same key twice: a revocation in one copy must count, so the copies are merged.
     const known = merged.get(fingerprintOf(key));
     merged.set(fingerprintOf(key), known === undefined ? key : await known.update(key, undefined, settings));
@@ -124,7 +124,8 @@ async function readPackets(bytes: Uint8Array): Promise<readonly OpenpgpPacket[] 
   return packets;
 }
 
-async function unarmorSignature(bytes: Uint8Array): Promise<Uint8Array | undefined> {
+/** The packets of an armored signature; undefined for what is none. */
+export async function unarmorSignature(bytes: Uint8Array): Promise<Uint8Array | undefined> {
   const openpgp = await loadOpenpgp();
   const text = Buffer.from(bytes).toString("latin1").trim();
   if (!text.startsWith("-----BEGIN PGP SIGNATURE-----") || !text.endsWith("-----END PGP SIGNATURE-----") || text.split("-----BEGIN").length !== 2)

@@ -162,6 +162,13 @@ export function describeKey(key: Key): {
   };
 }
 
+/** When the primary key ends; undefined for one that does not. Throws `key_invalid` for a key without a valid user id. */
+export async function keyExpiry(key: Key): Promise<Date | undefined> {
+  const end = await key.getExpirationTime(undefined, openpgpSettings(await loadOpenpgp()));
+  if (end === null) throw new SlipwayError("key_invalid", `the key ${fingerprintOf(key)} has no valid user id`);
+  return end instanceof Date ? end : undefined;
+}
+
 async function armor(bytes: Uint8Array, type: "signature" | "publicKey"): Promise<string> {
   const openpgp = await loadOpenpgp();
   return openpgp.armor(openpgp.enums.armor[type], bytes, undefined, undefined, undefined, true, openpgpSettings(openpgp)).replaceAll("\r\n", "\n");

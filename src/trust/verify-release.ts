@@ -2,18 +2,20 @@
  * The way from downloaded bytes to a release that may be installed; nothing is believed before the step that proves it.
  *
  * Parties: the vendor's release keys sign SHA256SUMS; SHA256SUMS names release.json and every artifact by SHA-256; release.json says which
- * product, version and sequence this is. Order: 1 the signatures over the sums, 2 the grammar of the sums, 3 the trusted comment against
+ * product, version and sequence this is. Sigstore's bundles stand beside or instead of release keys: one over the sums, one over each
+ * artifact (`requireBundle`), by the vendor's workflow at the release's tag. Order: 1 the signatures over the sums, 2 the grammar of the sums, 3 the trusted comment against
  * sums and expectation, 4 release.json against the sums, 5 release.json against the expectation and the comment, 6 its artifacts against the
  * sums. Without 3 and 5 an old, validly signed release could be replayed as a new one (trust facts 4.1).
  */
 import { type Digest, digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { type Manifest, type ManifestArtifact, manifestName, manifestSchema, manifestSizeLimit } from "../model/manifest.ts";
-import { tryParseVersion, type Version } from "../model/version.ts";
+import { tagOf, tryParseVersion, type Version } from "../model/version.ts";
 import { type Checksums, digestOf, parseChecksums } from "./checksums.ts";
-import type { SignatureKind, TrustPolicy } from "./keyring.ts";
+import type { ProofKind, TrustPolicy } from "./keyring.ts";
 import { type MinisignVerdict, verifyMinisign } from "./minisign.ts";
 import { type OpenpgpDetail, verifyDetached } from "./openpgp-verify.ts";
+import { type SigstoreDetail, signerAt, verifySigstoreBundle } from "./sigstore-verify.ts";
 import { parseTrustedComment, type ReleaseBinding } from "./trusted-comment.ts";
 import type { Verified } from "./verified.ts";
 
@@ -21,6 +23,10 @@ import type { Verified } from "./verified.ts";
 export type VerificationDetail =
   | OpenpgpDetail
   | Extract<MinisignVerdict, { kind: "bad" }>["detail"]
+  | SigstoreDetail
+  | "bundle_missing"
+  | "key_retired"
+  | "key_set_invalid"
   | "gpg_missing"
   | "minisig_missing"
   | "trusted_comment_mismatch"
@@ -32,16 +38,17 @@ export type VerificationDetail =
   | "release_json_mismatch";
 
 /** Bytes of the signature files as they came; a file that is not there is undefined. */
-export type SignatureFiles = { readonly openpgp?: Uint8Array | undefined; readonly minisign?: Uint8Array | undefined };
+export type SignatureFiles = Readonly<Partial<Record<ProofKind, Uint8Array | undefined>>>;
 
-export type GoodSignature = { readonly kind: SignatureKind; readonly keyId: string };
+/** `keyId` is the key's id or fingerprint, or the identity of a Sigstore certificate. */
+export type GoodSignature = { readonly kind: ProofKind; readonly keyId: string };
 
 export type SignedSums = {
   readonly sums: Checksums;
   readonly sumsDigest: Digest;
   readonly signatures: readonly GoodSignature[];
   /** Kinds whose signature was there but for which the policy trusts no key. */
-  readonly unchecked: readonly SignatureKind[];
+  readonly unchecked: readonly ProofKind[];
   /** What the minisign trusted comment binds; undefined where no minisign signature was checked or its comment has another form. */
   readonly binding: ReleaseBinding | undefined;
   /** The minisign trusted comment as it stands, for reports. */
@@ -58,16 +65,20 @@ export type ReleaseDescription = {
   readonly signatures: readonly GoodSignature[];
 };
 
-/** Steps 1 and 2. Throws `upgrade_verification_failed` with a VerificationDetail; the only maker of Verified<SignedSums>. */
+/**
+ * Steps 1 and 2. Throws `upgrade_verification_failed` with a VerificationDetail; the only maker of Verified<SignedSums>. `version` is the one
+ * that a Sigstore identity must have signed at the tag of; without it a policy with an identity throws `policy_invalid`.
+ */
 export async function verifySums(question: {
   readonly sums: Uint8Array;
   readonly signatures: SignatureFiles;
   readonly policy: TrustPolicy;
+  readonly version?: Version | undefined;
   readonly now: Date;
 }): Promise<Verified<SignedSums>> {
   const { sums, signatures, policy, now } = question;
   const good: GoodSignature[] = [];
-  const unchecked: SignatureKind[] = [];
+  const unchecked: ProofKind[] = [];
   let trustedComment: string | undefined;
   if (signatures.minisign === undefined) {
     if (policy.require.includes("minisign")) throw refused("minisig_missing", "the release has no minisign signature over its sums");
@@ -88,6 +99,9 @@ export async function verifySums(question: {
     if (verdict.kind === "bad") throw refused(verdict.detail, verdict.message);
     good.push({ kind: "openpgp", keyId: verdict.fingerprint });
   }
+  const bundle = await checkBundle({ bundle: signatures.sigstore, name: "the sums", artifact: [sums], policy, version: question.version });
+  if (bundle !== undefined) good.push({ kind: "sigstore", keyId: bundle.signer });
+  else if (signatures.sigstore !== undefined) unchecked.push("sigstore");
   // A policy always requires something (keyring.ts); this stops whoever builds one by hand.
   if (good.length === 0) throw refused("sums_malformed", "no signature over the sums was checked");
   return markVerified<SignedSums>({
@@ -113,7 +127,7 @@ export async function verifyRelease(question: {
   readonly now: Date;
 }): Promise<Verified<ReleaseDescription>> {
   const { expected } = question;
-  const signed = await verifySums(question);
+  const signed = await verifySums({ ...question, version: expected.version });
   const isMinisigned = signed.signatures.some((signature) => signature.kind === "minisign");
   if (isMinisigned) checkBinding(signed, expected);
   const manifest = readManifest(signed, question.manifest);
@@ -123,6 +137,7 @@ export async function verifyRelease(question: {
   if (signed.binding !== undefined && signed.binding.sequence !== manifest.sequence) {
     throw refused("trusted_comment_mismatch", `the trusted comment has sequence ${signed.binding.sequence}, release.json ${manifest.sequence}`);
   }
+  requireLastSequences(signed, manifest.sequence, question.policy);
   for (const artifact of manifest.artifacts) {
     const listed = signed.sums.get(artifact.name);
     if (listed === undefined) throw refused("sums_entry_missing", `${artifact.name} stands in release.json but not in the sums`);
@@ -154,12 +169,56 @@ export function requireArtifact(
   return row;
 }
 
+/**
+ * The Sigstore bundle of one artifact, over the bytes that will be used, read once. Returns their digest and size, so that they need not be
+ * read again, or undefined where the policy knows no Sigstore signer, or does not demand a bundle and there is none.
+ * Throws `upgrade_verification_failed` with bundle_missing or a SigstoreDetail.
+ */
+export function requireBundle(
+  release: { readonly version: Version | undefined },
+  file: { readonly name: string; readonly bundle: Uint8Array | undefined; readonly artifact: AsyncIterable<Uint8Array> | Iterable<Uint8Array> },
+  policy: TrustPolicy,
+): Promise<{ readonly signer: string; readonly digest: Digest; readonly size: number } | undefined> {
+  return checkBundle({ ...file, policy, version: release.version });
+}
+
+async function checkBundle(question: {
+  readonly name: string;
+  readonly bundle: Uint8Array | undefined;
+  readonly artifact: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+  readonly policy: TrustPolicy;
+  readonly version: Version | undefined;
+}): Promise<{ readonly signer: string; readonly digest: Digest; readonly size: number } | undefined> {
+  const { name, bundle, artifact, policy, version } = question;
+  if (bundle === undefined) {
+    if (policy.require.includes("sigstore")) throw refused("bundle_missing", `there is no Sigstore bundle of ${name}`);
+    return undefined;
+  }
+  if (policy.sigstore === undefined) return undefined;
+  if (version === undefined && policy.sigstore.kind === "keyless") {
+    throw new SlipwayError("policy_invalid", "a Sigstore identity is bound to a tag, and no version was named", { hint: "add --version" });
+  }
+  const verdict = await verifySigstoreBundle({ bundle, artifact, signer: signerAt(policy.sigstore, version === undefined ? "" : tagOf(version)) });
+  if (verdict.kind === "bad") throw refused(verdict.detail, `${name}: ${verdict.message}`);
+  return verdict;
+}
+
 /** The same against the sums alone, where no manifest is at hand: hash only. */
 export function requireDigest(signed: Verified<SignedSums> | Verified<ReleaseDescription>, artifact: { readonly name: string; readonly digest: Digest }): void {
   const listed = signed.sums.get(artifact.name);
   if (listed === undefined) throw refused("sums_entry_missing", `${artifact.name} is not listed in the sums`);
   const got = digestHex(artifact.digest);
   if (got !== listed) throw refused("hash_mismatch", `${artifact.name} has SHA-256 ${got}; signed was ${listed}`);
+}
+
+/** A key that a later key set has retired may still have signed what came before its end, and nothing after (trust facts 4.4 step 5). */
+function requireLastSequences(signed: SignedSums, sequence: number, policy: TrustPolicy): void {
+  for (const { keyId } of signed.signatures) {
+    const last = policy.lastSequences.get(keyId);
+    if (last !== undefined && sequence > last) {
+      throw refused("key_retired", `signed by the key ${keyId}, which was retired after sequence ${last}; this release has ${sequence}`);
+    }
+  }
 }
 
 function checkBinding(signed: SignedSums, expected: { readonly product: string; readonly version: Version }): void {

@@ -1,23 +1,27 @@
 /** Rows 1 to 4: fetch the release's description and artifact into the staging folder, and prove them, before anything that runs is touched. */
 import { randomBytes } from "node:crypto";
-import { rename, rm, statfs } from "node:fs/promises";
+import { type FileHandle, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { syncDirectory, writeFileAtomic } from "../io/atomic-file.ts";
 import { downloadPart, type PartValidator } from "../io/download.ts";
-import { digestFromHex } from "../model/digest.ts";
+import { type Digest, digestFromHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { manifestName, manifestSizeLimit, type ManifestArtifact } from "../model/manifest.ts";
+import { contractSchema } from "../model/upgrade-contract.ts";
 import { parseVersion, type Version } from "../model/version.ts";
 import { sumsSizeLimit } from "../trust/checksums.ts";
-import { requireArtifact } from "../trust/verify-release.ts";
-import { hashHandle, lstatIfThere, openRegular, seeFile } from "./file-tree.ts";
+import type { TrustPolicy } from "../trust/keyring.ts";
+import { requireArtifact, requireBundle } from "../trust/verify-release.ts";
+import { hashHandle, lstatIfThere, openRegular, readHandle, seeFile } from "./file-tree.ts";
+import { requireContract } from "./gate.ts";
 import { readState } from "./installed-state.ts";
 import { readPrivateFile } from "./journal.ts";
 import { chooseArtifact, requireProgress } from "./plan.ts";
 import { requireUnpackaged } from "./package-owner.ts";
-import { proveDescription, readTrustPolicy } from "./prove.ts";
+import { proveDescription, readTrustPolicy, rememberTrust } from "./prove.ts";
 import type { ReleaseFiles } from "./release-source.ts";
+import { sectionsOf } from "./sections.ts";
 import { ensurePrivate } from "./state-directory.ts";
 import type { HeldArtifact } from "./strategy.ts";
 import { requireGoOn, type Work } from "./work.ts";
@@ -27,7 +31,9 @@ const names = {
   sums: "SHA256SUMS",
   minisign: "SHA256SUMS.minisig",
   openpgp: "SHA256SUMS.sig",
+  sigstore: "SHA256SUMS.bundle",
   manifest: manifestName,
+  bundle: "artifact.bundle",
   artifact: "artifact",
   part: "artifact.part",
   partNote: "part.json",
@@ -44,11 +50,15 @@ export async function download(work: Work): Promise<void> {
   const policy = await readTrustPolicy(installation);
   const description = await proveDescription({ files, installation, policy, version, now: machine.clock.now() });
   requireProgress(description, await readState(directory.state, installation.product));
+  await rememberTrust(directory.state, description);
   const artifact = chooseArtifact(description.manifest, installation);
   const target = strategy.target(artifact, version);
   await saveDescription(staging, files);
+  await saveFile(staging, names.bundle, await fetchBundle(work, { policy, version, name: artifact.name }));
   await requireSpace(work, artifact);
   const before = journal.current();
+  const contract = contractSchema.parse(description.manifest);
+  requireContract(before.from, { version, contract }, sectionsOf(installation, before.from.contract, contract));
   const paths = Object.keys(target.files);
   if (before.isUnlinked !== true) await requireUnpackaged(machine, strategy.livePaths(target.files));
   const from = await strategy.adopt(before.from, { paths, fetch: (other, folder) => fetchRelease(work, other, folder) });
@@ -63,8 +73,9 @@ export async function download(work: Work): Promise<void> {
       sha256: artifact.sha256,
       files: target.files,
       ...(target.ref === undefined ? {} : { ref: target.ref }),
+      contract,
     },
-    trust: { ...before.trust, checks: description.signatures.map((signature) => signature.kind) },
+    trust: { ...before.trust, checks: [...(installation.trust.tuf === undefined ? [] : ["tuf"]), ...description.signatures.map((signature) => signature.kind)] },
   });
   await fetchArtifact(work, { artifact, version, folder: staging, name: names.artifact });
   await journal.advance({ phase: "downloaded", download: { ...journal.current().download, bytes: artifact.size } });
@@ -80,19 +91,42 @@ async function fetchRelease(work: Work, version: Version, folder: string): Promi
   const policy = await readTrustPolicy(installation);
   const { manifest } = await proveDescription({ files, installation, policy, version, now: machine.clock.now() });
   const artifact = chooseArtifact(manifest, installation);
+  const bundle = await fetchBundle(work, { policy, version, name: artifact.name });
   await fetchArtifact(work, { artifact, version, folder, name: artifact.name });
+  const handle = await openRegular(join(folder, artifact.name));
+  if (handle === undefined) throw new SlipwayError("unavailable", `${join(folder, artifact.name)} is gone`, { detail: "staging_lost" });
+  try {
+    await requireBundle({ version }, { name: artifact.name, bundle, artifact: readHandle(handle) }, policy);
+  } finally {
+    await handle.close();
+  }
   return artifact;
 }
 
+/** Before the artifact itself: where the policy demands a bundle and there is none, nothing large is fetched. */
+async function fetchBundle(
+  { source, signal }: Work,
+  { policy, version, name }: { readonly policy: TrustPolicy; readonly version: Version; readonly name: string },
+): Promise<Uint8Array | undefined> {
+  if (policy.sigstore === undefined) return undefined;
+  const bundle = await source.bundle(version, name, signal);
+  if (bundle === undefined && policy.require.includes("sigstore")) {
+    throw new SlipwayError("upgrade_verification_failed", `there is no Sigstore bundle of ${name}`, { detail: "bundle_missing" });
+  }
+  return bundle;
+}
+
+async function saveFile(staging: string, name: string, bytes: Uint8Array | undefined): Promise<void> {
+  if (bytes === undefined) await rm(join(staging, name), { force: true });
+  else await writeFileAtomic(join(staging, name), bytes);
+}
+
 async function saveDescription(staging: string, files: ReleaseFiles): Promise<void> {
-  const save = async (name: string, bytes: Uint8Array | undefined): Promise<void> => {
-    if (bytes === undefined) await rm(join(staging, name), { force: true });
-    else await writeFileAtomic(join(staging, name), bytes);
-  };
-  await save(names.sums, files.sums);
-  await save(names.minisign, files.minisign);
-  await save(names.openpgp, files.openpgp);
-  await save(names.manifest, files.manifest);
+  await saveFile(staging, names.sums, files.sums);
+  await saveFile(staging, names.minisign, files.minisign);
+  await saveFile(staging, names.openpgp, files.openpgp);
+  await saveFile(staging, names.sigstore, files.sigstore);
+  await saveFile(staging, names.manifest, files.manifest);
 }
 
 /** Part, unpacked files, kept old code: with a tenth to spare (updater facts 3.4 row 1). Throws `disk_full` before a byte is fetched. */
@@ -190,14 +224,19 @@ export async function holdArtifact(work: Work): Promise<HeldArtifact> {
     manifest,
     minisign: await read(names.minisign, signatureLimitBytes),
     openpgp: await read(names.openpgp, signatureLimitBytes),
+    sigstore: await read(names.sigstore, signatureLimitBytes),
   };
   const policy = await readTrustPolicy(installation);
   const description = await proveDescription({ files, installation, policy, version: parseVersion(transaction.to.version), now: machine.clock.now() });
   const handle = await openRegular(join(staging, names.artifact));
   if (handle === undefined) throw lost(names.artifact);
   try {
-    const { sha256, size } = await hashHandle(handle);
-    const artifact = requireArtifact(description, { name: transaction.to.target ?? "", digest: digestFromHex(sha256), size });
+    const name = transaction.to.target ?? "";
+    const bundle = policy.sigstore === undefined ? undefined : await read(names.bundle, signatureLimitBytes);
+    // A bundle's check reads every byte, so what it has seen need not be read once more.
+    const proven = await requireBundle(description, { name, bundle, artifact: readHandle(handle) }, policy);
+    const seen = proven ?? (await hashed(handle));
+    const artifact = requireArtifact(description, { name, digest: seen.digest, size: seen.size });
     if (artifact.sha256 !== transaction.to.sha256) {
       throw new SlipwayError("upgrade_verification_failed", `the journal is about another ${artifact.name} than the one that was signed`, {
         detail: "hash_mismatch",
@@ -208,6 +247,11 @@ export async function holdArtifact(work: Work): Promise<HeldArtifact> {
     await handle.close();
     throw error;
   }
+}
+
+async function hashed(handle: FileHandle): Promise<{ readonly digest: Digest; readonly size: number }> {
+  const { sha256, size } = await hashHandle(handle);
+  return { digest: digestFromHex(sha256), size };
 }
 
 export const newTransactionId = (): string => randomBytes(12).toString("hex");

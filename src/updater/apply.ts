@@ -5,11 +5,14 @@
 import { rm } from "node:fs/promises";
 import { bootId } from "../io/lock.ts";
 import { asSlipwayError, SlipwayError } from "../model/errors.ts";
-import { backupPath, createBackup, newBackupId } from "./backup.ts";
+import { backupPath, newBackupId } from "./backup.ts";
 import { finish } from "./finish.ts";
+import { requireMayGoOn } from "./gate.ts";
 import { passHealthGate, type Verdict } from "./health.ts";
 import { type InstalledState, readState, writeState } from "./installed-state.ts";
+import { outcomesOf, proveOutcomes } from "./prove-outcomes.ts";
 import { runHook } from "./service.ts";
+import { backUpSections, sectionsFor } from "./state-backup.ts";
 import type { HeldArtifact } from "./strategy.ts";
 import type { Transaction } from "./transaction.ts";
 import { nowMs, recordError, requireGoOn, type Work } from "./work.ts";
@@ -32,14 +35,14 @@ export async function prepare(work: Work, held: HeldArtifact): Promise<void> {
   await strategy.place(journal.current(), held);
   requireGoOn(work);
   requireApproval(work);
+  await requireMayGoOn(work);
   const { tries } = installation.health;
   await journal.advance({ step: "switch", trial: { triesLeft: tries, tries, bootId: await bootId() } });
 }
 
 async function backUpState(work: Work): Promise<void> {
   const { journal, installation, directory, machine } = work;
-  const { paths } = installation.backup;
-  if (paths.length === 0) return;
+  if (sectionsFor(work).length === 0) return;
   const transaction = journal.current();
   // One that was made before a crash is older than the state: it is made again.
   if (transaction.backup !== undefined) await rm(backupPath(directory.backups, transaction.backup.id), { force: true });
@@ -48,16 +51,8 @@ async function backUpState(work: Work): Promise<void> {
   await journal.advance({ backup: { id, required: true, done: false, quiesced: quiesce !== undefined } });
   try {
     if (quiesce !== undefined) await runHook(machine, quiesce, { what: "quiesce", timeoutSeconds });
-    const { sha256, bytes } = await createBackup({
-      product: installation.product,
-      version: transaction.from.version,
-      reason: `pre-upgrade ${transaction.from.version ?? "none"} -> ${transaction.to.version}`,
-      paths,
-      folder: directory.backups,
-      id,
-      now: machine.clock.now(),
-      onWarning: (text) => machine.observe({ event: "warning", text }),
-    });
+    const reason = `pre-upgrade ${transaction.from.version ?? "none"} -> ${transaction.to.version}`;
+    const { sha256, bytes } = await backUpSections(work, { id, reason, runs: transaction.from });
     machine.observe({ event: "step", step: "backup", text: `${bytes} bytes of state in ${backupPath(directory.backups, id)}` });
     if (unquiesce !== undefined) await runHook(machine, unquiesce, { what: "unquiesce", timeoutSeconds });
     await journal.advance({ backup: { id, required: true, done: true, sha256, quiesced: false } });
@@ -141,6 +136,7 @@ export async function tryOut(work: Work, isStopped: boolean): Promise<void> {
     if (failure.code === "internal") machine.observe({ event: "warning", text: failure.message });
     verdict = { isHealthy: false, isOtherVersion: false, text: failure.message };
   }
+  if (verdict.isHealthy) verdict = await proveBeforeCommit(work, verdict);
   if (verdict.isHealthy) {
     await commit(work, state);
     return;
@@ -148,6 +144,21 @@ export async function tryOut(work: Work, isStopped: boolean): Promise<void> {
   machine.observe({ event: "warning", text: `${to.version}: ${verdict.text}` });
   const triesLeft = verdict.isOtherVersion ? 0 : counted.triesLeft;
   await journal.advance({ trial: { ...counted, triesLeft }, lastError: recordError(new SlipwayError("health_failed", verdict.text), nowMs(work)) });
+}
+
+/** The outcomes that the installation file demands; a skipped check that is required proves nothing. */
+async function proveBeforeCommit(work: Work, verdict: Verdict): Promise<Verdict> {
+  const { installation, journal, machine } = work;
+  const { to } = journal.current();
+  const outcomes = outcomesOf(installation, to.contract);
+  for (const name of installation.verify) {
+    const report = await proveOutcomes({ machine, outcomes, name, version: to.version, signal: work.signal });
+    const first = report.checks.find((check) => check.result !== "PASS");
+    machine.observe({ event: "step", step: "verify", text: `outcome ${name}: ${report.result}` });
+    if (report.result !== "PASS")
+      return { isHealthy: false, isOtherVersion: false, text: `outcome ${name} is ${report.result}${first === undefined ? "" : `: ${first.name}: ${first.detail}`}` };
+  }
+  return verdict;
 }
 
 /** What cannot be stopped may be gone already; what still runs and is the wrong version fails the gate. */
@@ -174,13 +185,21 @@ async function commit(work: Work, state: InstalledState): Promise<void> {
             seq: from.seq ?? 0,
             files: from.files,
             at: nowMs(work),
+            ...(from.contract === undefined ? {} : { contract: from.contract }),
             ...(from.ref === undefined ? {} : { ref: from.ref }),
             ...(backup?.done === true ? { backup: { ...backup, restored: false } } : {}),
           },
         ];
   const next: InstalledState = {
     ...state,
-    installed: { version: to.version, seq, files: to.files ?? {}, at: nowMs(work), ...(to.ref === undefined ? {} : { ref: to.ref }) },
+    installed: {
+      version: to.version,
+      seq,
+      files: to.files ?? {},
+      at: nowMs(work),
+      ...(to.ref === undefined ? {} : { ref: to.ref }),
+      ...(to.contract === undefined ? {} : { contract: to.contract }),
+    },
     previous: [...left, ...state.previous.filter((entry) => entry.version !== from.version && entry.version !== to.version)].slice(
       0,
       installation.keep_previous,

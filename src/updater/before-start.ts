@@ -5,9 +5,12 @@
  * durably first; where the tries are used up, the old files and their state are put back, so that what starts is the old version. The rest
  * (health, verdict, history) is for `slipway upgrade resume`.
  */
+import { join } from "node:path";
 import { acquireLock, bootId, lockOwner } from "../io/lock.ts";
 import { SlipwayError } from "../model/errors.ts";
+import { lstatIfThere } from "./file-tree.ts";
 import { readJournal } from "./journal.ts";
+import { finishRestoreBeforeStart } from "./restore-by-hand.ts";
 import { putBack } from "./roll-back.ts";
 import { findStateDirectory } from "./state-directory.ts";
 import type { StrategyContext } from "./strategy.ts";
@@ -33,8 +36,9 @@ export async function beforeStart(context: Omit<StrategyContext, "directory">): 
     if (reading.kind === "foreign") machine.observe({ event: "warning", text: `the journal cannot be read by this slipway: ${reading.reason}` });
     return reading.kind === "known" && isSwitching(reading.transaction) ? reading.transaction : undefined;
   };
+  const isRestored = await finishCutRestore({ ...context, directory });
   const transaction = await unfinished();
-  if (transaction === undefined) return "nothing";
+  if (transaction === undefined) return isRestored ? "finished" : "nothing";
   const strategy = strategyOf({ ...context, directory });
   if ((await lockOwner(directory.path)) !== undefined && (await strategy.isStartable(transaction))) return "nothing"; // the updater that lives counts
   const lock = await acquireLock(directory.path, "before start", { waitMs: lockWaitMs });
@@ -44,6 +48,18 @@ export async function beforeStart(context: Omit<StrategyContext, "directory">): 
     const work = startWork({ ...context, directory, transaction: still, signal: new AbortController().signal });
     await work.absorb();
     return strategy.canFinishBeforeStart ? await settleStart(work) : await permitStart(work);
+  } finally {
+    await lock.release();
+  }
+}
+
+/** A restore by hand that was cut among its renames, and whose updater is gone. */
+async function finishCutRestore(context: StrategyContext): Promise<boolean> {
+  const { directory } = context;
+  if ((await lstatIfThere(join(directory.path, "restore.json"))) === undefined || (await lockOwner(directory.path)) !== undefined) return false;
+  const lock = await acquireLock(directory.path, "before start", { waitMs: lockWaitMs });
+  try {
+    return await finishRestoreBeforeStart(context);
   } finally {
     await lock.release();
   }

@@ -5,6 +5,7 @@ import { SlipwayError } from "../model/errors.ts";
 import { appendHistory, readHistory } from "./history.ts";
 import type { InstalledState } from "./installed-state.ts";
 import { cleanRestore } from "./restore.ts";
+import { sectionsFor } from "./state-backup.ts";
 import { isFinal, type Transaction } from "./transaction.ts";
 import type { Work } from "./work.ts";
 
@@ -38,10 +39,16 @@ async function removeUnneeded(work: Work, state: InstalledState, transaction: Tr
   for (const name of await readdir(staging)) {
     if (name !== transaction.id || isFinal(transaction)) await rm(join(staging, name), { recursive: true, force: true });
   }
+  for (const name of await readdir(directory.path)) {
+    if (name.startsWith("drill-")) await rm(join(directory.path, name), { recursive: true, force: true }); // of one that was killed: a drill holds the lock
+  }
   const needed = new Set([...state.previous.flatMap((entry) => (entry.backup === undefined ? [] : [entry.backup.id])), ...state.safetyBackups]);
   if (!isFinal(transaction) && transaction.backup !== undefined) needed.add(transaction.backup.id);
   for (const name of await readdir(directory.backups)) {
     if (!needed.has(name.split(".")[0] ?? "")) await rm(join(directory.backups, name), { force: true });
   }
-  if (transaction.backup !== undefined) await cleanRestore(work.installation.backup.paths, transaction.backup.id);
+  if (transaction.backup === undefined) return;
+  const paths = sectionsFor(work).flatMap(({ path }) => (path === undefined ? [] : [path]));
+  await cleanRestore(paths, transaction.backup.id);
+  await rm(join(directory.path, `restore-${transaction.backup.id}`), { recursive: true, force: true });
 }

@@ -1,6 +1,7 @@
 /** Puts the guard on the machine: the shell script's copy in the updater's folder, the systemd units, and what systemd must be told. */
 import { mkdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { builtInShellGuard } from "../io/built-in.ts";
 import { requireCommand } from "../io/command.ts";
 import { writeFileAtomic } from "../io/atomic-file.ts";
 import { type GuardUnits, guardUnits } from "./guard-units.ts";
@@ -32,7 +33,8 @@ export async function applyGuard(plan: GuardPlan, installation: Installation): P
   const directory = await prepareStateDirectory(installation.stateDir);
   await ensurePrivate(directory.guard);
   if (plan.shellGuard !== undefined) {
-    await writeFileAtomic(plan.shellGuard, await readFile(new URL("./guard.sh", import.meta.url)), { mode: 0o755 });
+    const script = builtInShellGuard ?? (await readFile(new URL("./guard.sh", import.meta.url), "utf8"));
+    await writeFileAtomic(plan.shellGuard, script, { mode: 0o755 });
   }
   if (plan.units === undefined) return;
   for (const { path, text } of plan.units.files) {

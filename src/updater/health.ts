@@ -1,7 +1,8 @@
 /** The health gate: does the product answer, and is it the version that it should be? Upgrade and rollback pass the same one. */
-import { readStreamBounded } from "../io/bounded-read.ts";
-import type { HealthCheck, Installation } from "./installation.ts";
+import type { Probe } from "../model/probe.ts";
+import type { Installation } from "./installation.ts";
 import type { Machine } from "./machine.ts";
+import { type ProbeResult, runProbe } from "./probe.ts";
 import type { Service } from "./service.ts";
 
 export type Verdict =
@@ -9,83 +10,11 @@ export type Verdict =
   /** `isOtherVersion`: it answers, but as another version; starting it again will not change that. */
   | { readonly isHealthy: false; readonly text: string; readonly isOtherVersion: boolean };
 
-type CheckResult = { readonly isGood: boolean; readonly isOtherVersion: boolean; readonly text: string };
-
-const bodyLimitBytes = 256 * 1024;
-
-const sameVersion = (seen: string, expected: string): boolean => seen.trim().replace(/^v/, "") === expected;
-
-function judgeVersion(what: string, seen: string | undefined, expected: string): CheckResult {
-  if (seen === undefined) return { isGood: false, isOtherVersion: false, text: `${what} does not say its version` };
-  if (sameVersion(seen, expected)) return { isGood: true, isOtherVersion: false, text: `${what} is ${expected}` };
-  return { isGood: false, isOtherVersion: true, text: `${what} says version ${JSON.stringify(seen.slice(0, 80))}; expected ${expected}` };
-}
-
-function firstGroup(pattern: string, text: string): string | undefined {
-  const found = new RegExp(pattern, "m").exec(text);
-  return found === null ? undefined : (found[1] ?? found[0]);
-}
-
-/** `a.b` in a JSON answer, as text. */
-function jsonAt(text: string, path: string): string | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined; // not JSON: it does not say its version
-  }
-  for (const part of path.replace(/^[$./]+/, "").split(/[./]/)) {
-    if (typeof value !== "object" || value === null || !Object.hasOwn(value, part)) return undefined;
-    value = (value as Readonly<Record<string, unknown>>)[part];
-  }
-  return typeof value === "string" || typeof value === "number" ? String(value) : undefined;
-}
-
-async function runHttp(machine: Machine, check: NonNullable<HealthCheck["http"]>, expected: string): Promise<CheckResult> {
-  const what = new URL(check.url).host;
-  const bad = (text: string): CheckResult => ({ isGood: false, isOtherVersion: false, text: `${what}: ${text}` });
-  try {
-    const response = await machine.fetch(check.url, {
-      redirect: "manual",
-      signal: AbortSignal.timeout(check.timeout_seconds * 1000),
-      headers: { connection: "close" },
-    });
-    const body = response.body === null ? "" : (await readStreamBounded(response.body, bodyLimitBytes, what)).toString("utf8");
-    if (response.status !== check.status) return bad(`HTTP ${response.status}; expected ${check.status}`);
-    const { version } = check;
-    if (version === undefined) return { isGood: true, isOtherVersion: false, text: `${what} answers ${check.status}` };
-    if (version.header !== undefined) return judgeVersion(what, response.headers.get(version.header) ?? undefined, expected);
-    return judgeVersion(what, version.json === undefined ? firstGroup(version.regex ?? "", body) : jsonAt(body, version.json), expected);
-  } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : error instanceof Error ? error.message : String(error);
-    return bad(cause);
-  }
-}
-
-async function runProgram(machine: Machine, check: NonNullable<HealthCheck["command"]>, expected: string): Promise<CheckResult> {
-  const what = check.argv[0] ?? "";
-  const bad = (text: string): CheckResult => ({ isGood: false, isOtherVersion: false, text: `${what}: ${text}` });
-  try {
-    const result = await machine.runCommand(check.argv, { timeoutMs: check.timeout_seconds * 1000, outputLimit: bodyLimitBytes });
-    if (result.isTimedOut) return bad(`no end after ${check.timeout_seconds} s`);
-    if (result.exitCode !== 0) return bad(`exit ${result.exitCode ?? result.signal ?? "?"}: ${result.stderr.trim().split("\n").at(-1)?.slice(0, 300) ?? ""}`);
-    if (check.version === undefined) return { isGood: true, isOtherVersion: false, text: `${what} exits 0` };
-    return judgeVersion(what, firstGroup(check.version, `${result.stdout}\n${result.stderr}`), expected);
-  } catch (error) {
-    return bad(error instanceof Error ? error.message : String(error));
-  }
-}
-
 /** Every check once; the first that is not good decides. */
-async function runChecks(machine: Machine, checks: readonly HealthCheck[], expected: string): Promise<CheckResult> {
+async function runChecks(machine: Machine, checks: readonly Probe[], expected: string): Promise<ProbeResult> {
   let text = "";
   for (const check of checks) {
-    const result =
-      check.http !== undefined
-        ? await runHttp(machine, check.http, expected)
-        : check.command !== undefined
-          ? await runProgram(machine, check.command, expected)
-          : { isGood: false, isOtherVersion: false, text: "a check without content" };
+    const result = await runProbe(machine, check, expected);
     if (!result.isGood) return result;
     text = result.text;
   }
@@ -111,7 +40,7 @@ export async function passHealthGate(options: {
 
   const deadline = nowMs() + health.deadline_seconds * 1000;
   let inARow = 0;
-  let last: CheckResult;
+  let last: ProbeResult;
   for (;;) {
     last = await runChecks(machine, health.checks, version);
     inARow = last.isGood ? inARow + 1 : 0;

@@ -5,7 +5,7 @@ import { open } from "node:fs/promises";
 import { z } from "zod";
 import { SlipwayError } from "../model/errors.ts";
 import { readPrivateFile } from "./journal.ts";
-import type { Transaction } from "./transaction.ts";
+import { runbookStepSchema, type Transaction } from "./transaction.ts";
 
 const sizeLimitBytes = 16 * 1024 * 1024;
 
@@ -20,6 +20,8 @@ const lineSchema = z.looseObject({
   reason: z.string().optional(),
   error: z.looseObject({ code: z.string(), message: z.string(), detail: z.string().optional() }).optional(),
   downtimeMs: z.int().optional(),
+  /** A rollback's steps in ms, measured. */
+  runbook: z.array(runbookStepSchema).optional(),
   previousLine: z.string(),
 });
 
@@ -56,14 +58,10 @@ function parseJson(text: string): unknown {
 
 /** Appends the outcome of a transaction durably, once: the same id and phase again changes nothing. */
 export async function appendHistory(path: string, transaction: Transaction, at: Date): Promise<void> {
-  const text = (await readPrivateFile(path, sizeLimitBytes))?.toString("utf8") ?? "";
-  const whole = text.split("\n").filter((line) => lineSchema.safeParse(parseJson(line)).success);
-  const { from, to, phase, rolledBack, rollbackFailed, rollbackReason, lastError, timings } = transaction;
-  if ((await readHistory(path)).lines.some((line) => line.id === transaction.id && line.phase === phase)) return;
-  const last = whole.at(-1);
-  const line: HistoryLine = {
+  const { id, from, to, phase, rolledBack, rollbackFailed, rollbackReason, lastError, timings } = transaction;
+  await appendLine(path, {
     at: at.getTime(),
-    id: transaction.id,
+    id,
     ...(from.version === undefined ? {} : { from: from.version }),
     to: to.version,
     phase,
@@ -74,8 +72,17 @@ export async function appendHistory(path: string, transaction: Transaction, at: 
       ? {}
       : { error: { code: lastError.code, message: lastError.message, ...(lastError.detail === undefined ? {} : { detail: lastError.detail }) } }),
     ...(timings.stoppedAt === undefined || timings.healthyAt === undefined ? {} : { downtimeMs: timings.healthyAt - timings.stoppedAt }),
-    previousLine: last === undefined ? noLine : lineHash(last),
-  };
+    ...(timings.runbook === undefined ? {} : { runbook: timings.runbook }),
+  });
+}
+
+/** Appends one line durably and chains it to the one before; a line of the same id and phase is there once. */
+export async function appendLine(path: string, fields: Omit<HistoryLine, "previousLine">): Promise<void> {
+  const text = (await readPrivateFile(path, sizeLimitBytes))?.toString("utf8") ?? "";
+  const whole = text.split("\n").filter((line) => lineSchema.safeParse(parseJson(line)).success);
+  if ((await readHistory(path)).lines.some((line) => line.id === fields.id && line.phase === fields.phase)) return;
+  const last = whole.at(-1);
+  const line = { ...fields, previousLine: last === undefined ? noLine : lineHash(last) };
   const handle = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
   try {
     if (!(await handle.stat()).isFile()) throw new SlipwayError("state_dir_insecure", `${path} is not a regular file`, { place: path });

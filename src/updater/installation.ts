@@ -10,6 +10,7 @@
  *       secret: file:/etc/jaco/secret
  *     trust:
  *       minisign: [RWQ…]                  # public keys; or openpgp: { keyring: release.asc, fingerprints: [...] }
+ *       # or sigstore: { issuer: https://…, repository: https://github.com/acme/jaco, workflow: .github/workflows/release.yml, trusted_root: trusted_root.json }
  *     backup: { paths: [/var/lib/jaco/data] }
  *     service: { systemd: jaco.service }  # or stop: [argv…], start: [argv…]
  *     health:
@@ -26,8 +27,13 @@ import { readFileBounded } from "../io/bounded-read.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { defaultSumsName } from "../model/manifest.ts";
 import { parseFileName, parseProductName, parseWord } from "../model/names.ts";
+import { argvSchema, httpUrlSchema, probeSchema, readsVersion } from "../model/probe.ts";
 import { parseTarget, type Target } from "../model/target.ts";
+import { outcomesSchema, stateSectionsSchema } from "../model/upgrade-contract.ts";
+import { sectionsOf } from "./sections.ts";
 import { readStrictYaml } from "./strict-yaml.ts";
+import { trustProblem, trustSectionSchema, withAbsolutePaths } from "./trust-section.ts";
+import { windowSchema } from "./window.ts";
 
 /** Runs one of model's name checks inside a schema, so that its message gets a place. */
 function checked<T>(parse: (text: string) => T): (text: string, context: z.RefinementCtx) => T {
@@ -41,29 +47,15 @@ function checked<T>(parse: (text: string) => T): (text: string, context: z.Refin
   };
 }
 
-const argv = z.array(z.string().max(4096)).min(1, "a command needs at least the program").max(64);
 const folder = z.string().min(1).max(4096);
 const relativePath = z.string().refine((text) => isPlainRelative(text), "must be a plain relative path without ..");
-const httpUrl = z.string().refine((text) => /^https?:\/\//.test(text) && URL.canParse(text), "must be an http or https URL");
-const regex = z.string().max(1000).refine(isRegex, "is not a regular expression");
-const bareUrl = httpUrl.refine(
-  (text) => !URL.canParse(text) || (new URL(text).username === "" && new URL(text).search === ""),
-  "must not carry a user, password or query",
-);
+const bareUrl = httpUrlSchema.refine((text) => !URL.canParse(text) || new URL(text).search === "", "must not carry a query");
 
 /** One safe relative path inside a release or a root. */
 export function isPlainRelative(text: string): boolean {
   if (text === "" || text.length > 1024 || isAbsolute(text) || /^[A-Za-z]:/.test(text) || text.includes("\\")) return false;
   if (text.split("").some((unit) => unit.charCodeAt(0) < 32)) return false;
   return text.split("/").every((part) => part !== "" && part !== "." && part !== ".." && part !== "__proto__");
-}
-
-function isRegex(text: string): boolean {
-  try {
-    return new RegExp(text) instanceof RegExp;
-  } catch {
-    return false; // the question was whether it is one
-  }
 }
 
 const reference = z.string().regex(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$/, "must be env:NAME or file:PATH; secrets do not stand in this file");
@@ -74,27 +66,38 @@ const sourceSchema = z.strictObject({
   secret: reference.optional(),
 });
 
-const httpCheck = z.strictObject({
-  url: httpUrl,
-  status: z.int().min(100).max(599).default(200),
-  /** Where the answer says its version. */
-  version: z
-    .strictObject({ json: z.string().min(1).optional(), regex: regex.optional(), header: z.string().min(1).optional() })
-    .refine((value) => Object.keys(value).length === 1, "name exactly one of json, regex, header")
-    .optional(),
-  timeout_seconds: z.number().positive().max(600).default(5),
-});
+const serviceSchema = z
+  .strictObject({
+    systemd: z.string().min(1).max(256).optional(),
+    /** The product runs under `slipway guard exec`. */
+    supervisor: z.literal(true).optional(),
+    stop: argvSchema.optional(),
+    start: argvSchema.optional(),
+    timeout_seconds: z.number().positive().max(3600).default(60),
+  })
+  .refine((value) => (value.stop === undefined) === (value.start === undefined), { message: "name both stop and start" })
+  .refine((value) => [value.systemd, value.supervisor, value.stop].filter((way) => way !== undefined).length === 1, {
+    message: "name exactly one of systemd, supervisor: true, and stop with start",
+  });
 
-const commandCheck = z.strictObject({
-  argv,
-  /** The first group, or the whole match, is the version. */
-  version: regex.optional(),
-  timeout_seconds: z.number().positive().max(600).default(10),
+const healthSchema = z.strictObject({
+  checks: z
+    .array(probeSchema)
+    .min(1)
+    .max(32)
+    .refine((checks) => checks.some(readsVersion), {
+      message: "at least one check must read the version that runs; otherwise an upgrade that changed nothing would pass",
+    }),
+  /** From start to healthy. */
+  deadline_seconds: z.number().positive().max(86_400).default(60),
+  interval_seconds: z.number().positive().max(600).default(1),
+  /** Good answers in a row. */
+  consecutive: z.int().min(1).max(100).default(3),
+  /** How long it must stay healthy before the upgrade counts. */
+  bake_seconds: z.number().nonnegative().max(86_400).default(30),
+  /** Starts of a version before it is given up. */
+  tries: z.int().min(1).max(10).default(3),
 });
-
-const checkSchema = z
-  .strictObject({ http: httpCheck.optional(), command: commandCheck.optional() })
-  .refine((value) => Object.keys(value).length === 1, "name exactly one of http, command");
 
 const installationSchema = z.strictObject({
   product: z.string().transform(checked(parseProductName)),
@@ -135,52 +138,27 @@ const installationSchema = z.strictObject({
     mirrors: z.array(sourceSchema).max(16).default([]),
     sums: z.string().transform(checked(parseFileName)).default(defaultSumsName),
   }),
-  trust: z.strictObject({
-    minisign: z.array(z.string().min(1).max(1000)).max(16).default([]),
-    openpgp: z.strictObject({ keyring: folder, fingerprints: z.array(z.string().regex(/^([0-9A-Fa-f] ?){40}$/, "must be 40 hex digits")).min(1) }).optional(),
-    /** Which signatures must be there; by default one of those that a key is given for. */
-    require: z.array(z.enum(["minisign", "openpgp"])).default([]),
-  }),
+  trust: trustSectionSchema,
   backup: z
     .strictObject({
+      /** Folders and files; the short form of sections. Where neither is named, the signed release says what its state is. */
       paths: z.array(folder).max(100).default([]),
-      quiesce: argv.optional(),
-      unquiesce: argv.optional(),
+      sections: stateSectionsSchema.default([]),
+      quiesce: argvSchema.optional(),
+      unquiesce: argvSchema.optional(),
       timeout_seconds: z.number().positive().max(86_400).default(600),
     })
     .prefault({}),
-  service: z
-    .strictObject({
-      systemd: z.string().min(1).max(256).optional(),
-      /** The product runs under `slipway guard exec`. */
-      supervisor: z.literal(true).optional(),
-      stop: argv.optional(),
-      start: argv.optional(),
-      timeout_seconds: z.number().positive().max(3600).default(60),
-    })
-    .refine((value) => (value.stop === undefined) === (value.start === undefined), { message: "name both stop and start" })
-    .refine((value) => [value.systemd, value.supervisor, value.stop].filter((way) => way !== undefined).length === 1, {
-      message: "name exactly one of systemd, supervisor: true, and stop with start",
-    })
-    .optional(),
-  health: z.strictObject({
-    checks: z
-      .array(checkSchema)
-      .min(1)
-      .max(32)
-      .refine((checks) => checks.some((check) => check.http?.version !== undefined || check.command?.version !== undefined), {
-        message: "at least one check must read the version that runs; otherwise an upgrade that changed nothing would pass",
-      }),
-    /** From start to healthy. */
-    deadline_seconds: z.number().positive().max(86_400).default(60),
-    interval_seconds: z.number().positive().max(600).default(1),
-    /** Good answers in a row. */
-    consecutive: z.int().min(1).max(100).default(3),
-    /** How long it must stay healthy before the upgrade counts. */
-    bake_seconds: z.number().nonnegative().max(86_400).default(30),
-    /** Starts of a version before it is given up. */
-    tries: z.int().min(1).max(10).default(3),
-  }),
+  service: serviceSchema.optional(),
+  health: healthSchema,
+  /** When it may be switched to another version; always by default. */
+  window: z.array(windowSchema).max(32).default([]),
+  /** Proofs of the operator's own, beside those of the release; one of the same name takes its place. */
+  outcomes: outcomesSchema.default([]),
+  /** Outcomes that must pass before an upgrade counts; `auto` is a name, too. */
+  verify: z.array(z.string().min(1).max(63)).max(32).default([]),
+  /** How a copy of the product runs beside the live one, for `slipway drill`; {folder}, {root} and {section:NAME} are the copy's. */
+  drill: z.strictObject({ service: serviceSchema, health: healthSchema }).optional(),
   /** Versions kept to go back to. */
   keep_previous: z.int().min(1).max(20).default(2),
 });
@@ -200,7 +178,6 @@ export type Installation = Omit<Parsed, "target" | "state_dir" | "root"> & {
   readonly stateDir: string;
 };
 
-export type HealthCheck = Parsed["health"]["checks"][number];
 export type Source = z.output<typeof sourceSchema>;
 
 const sizeLimitBytes = 256 * 1024;
@@ -229,12 +206,10 @@ export async function loadInstallation(file: string): Promise<Installation> {
     stateDir: at(parsed.state_dir ?? `/var/lib/${parsed.product}`),
     target: parsed.target ?? parseTarget(`${platform() === "win32" ? "windows" : platform()}/${arch()}`),
     backup: { ...parsed.backup, paths: parsed.backup.paths.map(at) },
-    trust: {
-      ...parsed.trust,
-      ...(parsed.trust.openpgp === undefined ? {} : { openpgp: { ...parsed.trust.openpgp, keyring: at(parsed.trust.openpgp.keyring) } }),
-    },
+    trust: withAbsolutePaths(parsed.trust, dirname(place)),
   };
   requireSense(installation, file);
+  sectionsOf({ ...installation, place: file });
   return installation;
 }
 
@@ -246,20 +221,11 @@ function requireSense(installation: Installation, place: string): void {
   };
   if (!installation.hasRoot && (strategy === "versions" || strategy === "inplace"))
     refuse(`strategy ${strategy} needs a root: the folder that holds the product`);
-  if (trust.minisign.length === 0 && trust.openpgp === undefined)
-    refuse("trust: name at least one minisign key or an openpgp keyring; nothing is installed unsigned");
-  if (trust.require.includes("minisign") && trust.minisign.length === 0) refuse("trust.require demands minisign, but trust.minisign names no key");
-  if (trust.require.includes("openpgp") && trust.openpgp === undefined) refuse("trust.require demands openpgp, but trust.openpgp names no keyring");
+  const problem = trustProblem(trust);
+  if (problem !== undefined) refuse(problem);
   if ((backup.quiesce === undefined) !== (backup.unquiesce === undefined)) refuse("backup: quiesce and unquiesce go together");
   for (const source of [installation.source, ...installation.source.mirrors]) {
     if ((source.key_id === undefined) !== (source.secret === undefined)) refuse("source: key_id and secret go together");
-  }
-  for (const path of backup.paths) {
-    const inside = (child: string, parent: string): boolean => child === parent || child.startsWith(parent.endsWith("/") ? parent : `${parent}/`);
-    const updates = join(installation.stateDir, "updates");
-    if (inside(updates, path) || inside(path, updates))
-      refuse(`backup.paths: ${path} and the updater's own ${updates} lie inside each other; name the product's data more narrowly`);
-    if (backup.paths.some((other) => other !== path && inside(other, path))) refuse(`backup.paths: ${path} holds another path of the list`);
   }
 }
 

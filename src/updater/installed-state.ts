@@ -2,7 +2,9 @@
 import { z } from "zod";
 import { writeFileAtomic } from "../io/atomic-file.ts";
 import { SlipwayError } from "../model/errors.ts";
+import { trustMemorySchema } from "../trust/trust-memory.ts";
 import { readPrivateFile } from "./journal.ts";
+import { contractSchema } from "../model/upgrade-contract.ts";
 import { backupReferenceSchema, fileTableSchema } from "./transaction.ts";
 
 const sizeLimitBytes = 32 * 1024 * 1024;
@@ -14,6 +16,8 @@ const installedSchema = z.looseObject({
   ref: z.string().max(1024).optional(),
   /** Milliseconds since 1970. */
   at: z.int().nonnegative(),
+  /** What this release promised about upgrades when it was installed. */
+  contract: contractSchema.optional(),
 });
 
 const stateSchema = z.looseObject({
@@ -25,6 +29,17 @@ const stateSchema = z.looseObject({
   blocked: z.array(z.looseObject({ version: z.string(), reason: z.string(), at: z.int().nonnegative(), transaction: z.string() })).max(1000),
   /** Backups made before an operator's rollback; nobody removes them but the operator. */
   safetyBackups: z.array(z.string().max(64)).max(1000).default([]),
+  /** Random, of this installation: its place in staged rollouts. */
+  machineId: z
+    .string()
+    .regex(/^[0-9a-f]{32}$/)
+    .optional(),
+  /** Only these versions: a version, or a range. */
+  pin: z.looseObject({ range: z.string().max(200), at: z.int().nonnegative() }).optional(),
+  /** No upgrades at all, for ever or until then. */
+  hold: z.looseObject({ reason: z.string().max(500), at: z.int().nonnegative(), until: z.int().nonnegative().optional() }).optional(),
+  /** The newest key set that a verified release has carried, and what any of them required. */
+  trust: trustMemorySchema.optional(),
   highWater: z.looseObject({ seq: z.int().nonnegative(), version: z.string() }).optional(),
 });
 

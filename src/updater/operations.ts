@@ -2,13 +2,26 @@
 import type { LockOwner } from "../io/lock.ts";
 import type { Version } from "../model/version.ts";
 import type { BeforeStart } from "./before-start.ts";
+import type { Control } from "./control.ts";
+import type { DrillReport } from "./drill.ts";
 import type { History } from "./history.ts";
 import type { InstalledState } from "./installed-state.ts";
 import type { InstallResult, RollbackResult } from "./outcome.ts";
 import type { Offer, UpgradePlan } from "./plan.ts";
+import type { OutcomeReport } from "./prove-outcomes.ts";
+import type { RestorePlan, RestoreResult } from "./restore-by-hand.ts";
+import type { BackupCheck, BackupSummary } from "./state-operations.ts";
 import type { Transaction } from "./transaction.ts";
+import type { InstalledReport } from "./verify-installed.ts";
 
-export type CheckResult = { readonly installed: string | null; readonly channel: string; readonly offer: Offer };
+export type CheckResult = {
+  readonly installed: string | null;
+  readonly channel: string;
+  readonly offer: Offer;
+  /** The operator's pin and the reason of a hold, where there are such. */
+  readonly pin: string | null;
+  readonly hold: string | null;
+};
 
 export type Status = {
   readonly product: string;
@@ -19,6 +32,10 @@ export type Status = {
   readonly live: string | null;
   readonly previous: readonly string[];
   readonly blocked: InstalledState["blocked"];
+  readonly pin: string | null;
+  readonly hold: InstalledState["hold"] | null;
+  /** The maintenance window that is open or opens next; null where there are none. */
+  readonly window: { readonly isOpen: boolean; readonly opensAt: string; readonly closesAt: string } | null;
   readonly lock: LockOwner | null;
   readonly journal:
     | { readonly kind: "none" }
@@ -40,17 +57,40 @@ export type Updater = {
     readonly adopt?: Version | undefined;
     /** Replace files that a package owns. */
     readonly isUnlinked?: boolean | undefined;
+    /** Also while the maintenance window is closed. */
+    readonly isOutsideWindow?: boolean | undefined;
     readonly signal: AbortSignal;
   }) => Promise<InstallResult>;
   /** Brings an unfinished transaction to its end; throws `nothing_to_resume` where there is none. */
   readonly resume: (options: { readonly signal: AbortSignal }) => Promise<InstallResult>;
   /** The guard's part in the moment before the product starts; see before-start.ts. */
   readonly beforeStart: () => Promise<BeforeStart>;
+  /** Approves an unfinished transaction again, and goes on with it. */
+  readonly confirm: (options: { readonly signal: AbortSignal }) => Promise<InstallResult>;
+  /** Gives up a transaction that has not switched anything; throws `conflict` for one that has. */
+  readonly cancel: () => Promise<{ readonly version: string }>;
+  /** Pins, holds, blocked versions. */
+  readonly control: (control: Control) => Promise<InstalledState>;
+  /** Removes what no kept version and no unfinished transaction needs; returns how many bytes that were. */
+  readonly gc: () => Promise<{ readonly removedBytes: number }>;
+  /** `restoreState`: `auto` puts the state back unless the releases say that the previous version reads it as it is. */
   readonly rollback: (options: {
     readonly version?: Version | undefined;
-    readonly isStateRestored: boolean;
+    readonly restoreState?: "auto" | "always" | "never" | undefined;
     readonly signal: AbortSignal;
   }) => Promise<RollbackResult>;
+  /** The rollback on a copy, measured; see drill.ts. */
+  readonly drill: (options: { readonly folder?: string | undefined; readonly signal: AbortSignal }) => Promise<DrillReport>;
+  /** Without `output` among the updater's own backups, where it stays until the operator removes it. */
+  readonly backup: (options: { readonly output?: string | undefined; readonly isGzipped?: boolean | undefined }) => Promise<BackupSummary>;
+  readonly verifyBackup: (options: { readonly path: string }) => Promise<BackupCheck>;
+  /** Newest first; damaged ones are reported and left out. */
+  readonly backups: () => Promise<readonly BackupSummary[]>;
+  readonly planRestore: (options: { readonly path: string; readonly isForced?: boolean | undefined }) => Promise<RestorePlan>;
+  readonly restore: (options: { readonly path: string; readonly isForced?: boolean | undefined }) => Promise<RestoreResult>;
+  /** One outcome, or `auto`. */
+  readonly prove: (options: { readonly name: string; readonly signal: AbortSignal }) => Promise<OutcomeReport>;
+  readonly verifyInstalled: (options: { readonly isOffline?: boolean | undefined; readonly signal: AbortSignal }) => Promise<InstalledReport>;
   readonly status: () => Promise<Status>;
   readonly history: () => Promise<History>;
 };

@@ -1,10 +1,32 @@
 /** What a finished transaction means to whoever asked for it: a result, or the failure with the verdict on the old version. */
 import { asSlipwayError, type ErrorCode, errorTable, SlipwayError } from "../model/errors.ts";
+import type { Skipped } from "./plan.ts";
 import type { Transaction } from "./transaction.ts";
 
 export type InstallResult =
-  | { readonly kind: "installed"; readonly from: string | null; readonly version: string; readonly downtimeMs: number | null; readonly transaction: string }
-  | { readonly kind: "nothing"; readonly installed: string | null; readonly reason: "up_to_date" | "no_release" };
+  | {
+      readonly kind: "installed";
+      readonly from: string | null;
+      readonly version: string;
+      /** From stop to healthy; of several hops the sum. */
+      readonly downtimeMs: number | null;
+      readonly transaction: string;
+      /** The versions on the way, the last one included; absent where it was one step. */
+      readonly hops?: readonly string[];
+    }
+  | { readonly kind: "nothing"; readonly installed: string | null; readonly reason: "up_to_date" | "no_release"; readonly skipped: readonly Skipped[] };
+
+/** The runbook (K7) as it ran: each step with its time. */
+export type RunbookReport = {
+  readonly steps: readonly { readonly step: string; readonly ms: number }[];
+  /** From the first stop to proven healthy. */
+  readonly rtoMs: number;
+  readonly targetMs: number;
+  readonly isWithinTarget: boolean;
+};
+
+/** What the third source document promises for going back: 15 minutes. */
+const rtoTargetMs = 15 * 60_000;
 
 export type RollbackResult = {
   readonly from: string;
@@ -14,6 +36,7 @@ export type RollbackResult = {
   readonly isStateRestored: boolean;
   /** Backup id of the state as it was before the rollback. */
   readonly keptState: string | null;
+  readonly report: RunbookReport;
 };
 
 const downtimeOf = ({ timings }: Transaction): number | null =>
@@ -61,6 +84,12 @@ export function rollbackResult(transaction: Transaction): RollbackResult {
     downtimeMs: downtimeOf(transaction) ?? 0,
     isStateRestored: transaction.backup?.restored === true,
     keptState: transaction.safetyBackup?.id ?? null,
+    report: {
+      steps: transaction.timings.runbook ?? [],
+      rtoMs: downtimeOf(transaction) ?? 0,
+      targetMs: rtoTargetMs,
+      isWithinTarget: (downtimeOf(transaction) ?? 0) < rtoTargetMs,
+    },
   };
 }
 

@@ -1,9 +1,12 @@
 /** Decides, without doing anything: which release is offered, which artifact of it fits, and what an upgrade would do. */
+import semver from "semver";
 import { SlipwayError } from "../model/errors.ts";
 import type { Manifest, ManifestArtifact } from "../model/manifest.ts";
+import type { StateSection } from "../model/upgrade-contract.ts";
 import { formatTarget } from "../model/target.ts";
 import { compareVersions, isStable, tryParseVersion, type Version } from "../model/version.ts";
 import type { ReleaseDescription } from "../trust/verify-release.ts";
+import { heldBack } from "./cohort.ts";
 import type { InstalledState } from "./installed-state.ts";
 import type { ReleaseIndex } from "./release-source.ts";
 import type { SettledInstallation } from "./settle.ts";
@@ -14,28 +17,34 @@ export type Offer =
   | { readonly kind: "none"; readonly reason: "up_to_date" | "source_is_older" | "no_release"; readonly skipped: readonly Skipped[] };
 
 /** A release that is newer but not offered. */
-export type Skipped = { readonly version: string; readonly reason: "preview" | "blocked" | "other_channel" };
+export type Skipped = { readonly version: string; readonly reason: "preview" | "blocked" | "other_channel" | "pinned" | "cohort" | "not_before" | "halted" };
 
 export type Choice = {
   readonly index: ReleaseIndex;
   readonly channel: string;
   readonly installed: Version | undefined;
   readonly blocked: InstalledState["blocked"];
+  /** Only versions of this range: the operator's pin. */
+  readonly pin?: string | undefined;
+  /** This machine's place in staged rollouts. */
+  readonly machineId?: string | undefined;
+  readonly now: Date;
   /** A version that the operator named: a preview may be asked for, nothing else is relaxed. */
   readonly requested?: Version | undefined;
 };
 
 /**
  * The release to install. SemVer order decides, not the source's word for "latest"; a preview is never offered on stable (K1).
- * Throws `downgrade_refused`, `version_blocked`, `version_not_found`, `gone` for a version that was named.
+ * Throws `downgrade_refused`, `version_blocked`, `version_withdrawn`, `pinned`, `held`, `version_not_found`, `gone` for a version that was named.
  */
 export function chooseRelease(choice: Choice): Offer {
-  const { index, channel, installed, blocked, requested } = choice;
+  const { index, channel, installed, blocked, requested, pin, machineId, now } = choice;
+  const isPinnedOut = (version: Version): boolean => pin !== undefined && !semver.satisfies(version, pin, { includePrerelease: true });
   const isBlocked = (version: Version): boolean => blocked.some((entry) => entry.version === version);
   const isNewer = (version: Version): boolean => installed === undefined || compareVersions(version, installed) > 0;
   const releases = index.releases.flatMap((release) => {
     const version = tryParseVersion(release.version);
-    return version === undefined || release.state !== "published" ? [] : [{ version, channel: release.channel }];
+    return version === undefined || release.state !== "published" ? [] : [{ version, channel: release.channel, rollout: release.rollout }];
   });
   if (requested !== undefined) {
     if (installed !== undefined && compareVersions(requested, installed) === 0) return { kind: "none", reason: "up_to_date", skipped: [] };
@@ -44,6 +53,11 @@ export function chooseRelease(choice: Choice): Offer {
       const reason = blocked.find((entry) => entry.version === requested)?.reason ?? "";
       throw new SlipwayError("version_blocked", `${requested} failed on this machine before: ${reason}`);
     }
+    if (isPinnedOut(requested)) throw new SlipwayError("pinned", `this installation is pinned to ${pin ?? ""}; ${requested} is outside`);
+    const listed = index.releases.find((release) => tryParseVersion(release.version) === requested);
+    if (listed?.state === "withdrawn") throw new SlipwayError("version_withdrawn", `${index.product} ${requested} was withdrawn`);
+    // Who names a version does not wait for its turn; what the vendor halted is halted for everybody.
+    if (listed?.rollout?.halted === true) throw new SlipwayError("held", `the vendor halted the rollout of ${requested}`, { detail: "halted" });
     if (!releases.some((release) => release.version === requested)) {
       const retired = index.retired.find((entry) => entry.version === requested);
       if (retired === undefined) throw new SlipwayError("version_not_found", `${index.product} ${requested} is not offered`);
@@ -62,15 +76,18 @@ export function chooseRelease(choice: Choice): Offer {
         ? "other_channel"
         : channel === "stable" && !isStable(version)
           ? "preview"
-          : undefined;
+          : isPinnedOut(version)
+            ? "pinned"
+            : heldBack(release.rollout, machineId ?? "", now);
     if (why !== undefined) {
       if (isNewer(version)) skipped.push({ version, reason: why });
     } else if (best === undefined || compareVersions(version, best) > 0) best = version;
   }
-  if (best === undefined) return { kind: "none", reason: "no_release", skipped };
+  if (best === undefined) return { kind: "none", reason: installed !== undefined && skipped.length > 0 ? "up_to_date" : "no_release", skipped };
   if (isNewer(best)) return { kind: "upgrade", version: best, skipped };
   const isEqual = installed !== undefined && compareVersions(best, installed) === 0;
-  return { kind: "none", reason: isEqual || skipped.some((entry) => entry.reason === "blocked") ? "up_to_date" : "source_is_older", skipped };
+  const hasNewer = skipped.some(({ reason }) => reason !== "preview" && reason !== "other_channel");
+  return { kind: "none", reason: isEqual || hasNewer ? "up_to_date" : "source_is_older", skipped };
 }
 
 /** Throws `metadata_rollback` where a release is older, in the vendor's own order, than one that this machine has already seen. */
@@ -126,6 +143,8 @@ export type UpgradePlan = {
   readonly root: string;
   readonly from: string | null;
   readonly to: string;
+  /** The versions on the way to the one that is wanted, each installed and proven; `to` is the first. */
+  readonly path: readonly string[];
   readonly sequence: number;
   readonly artifact: { readonly name: string; readonly size: number; readonly sha256: string };
   readonly signatures: readonly { readonly kind: string; readonly keyId: string }[];
@@ -154,10 +173,13 @@ export function describePlan(options: {
   readonly description: ReleaseDescription;
   readonly artifact: ManifestArtifact;
   readonly files: FileTable;
+  readonly path: readonly Version[];
+  readonly sections: readonly StateSection[];
 }): UpgradePlan {
-  const { installation, live, description, artifact, files } = options;
+  const { installation, live, description, artifact, files, path, sections } = options;
   const paths = Object.keys(files);
-  const { health, service, strategy, strategyReason, backup } = installation;
+  const { health, service, strategy, strategyReason } = installation;
+  const kept = sections.map((section) => section.path ?? `${section.name} (${section.dump?.[0] ?? ""})`);
   const words = strategyWords(installation, { version: description.version, files: paths.length });
   const stop = service === undefined ? [] : ["stop the service"];
   const start = service === undefined ? [] : ["start the service"];
@@ -168,6 +190,7 @@ export function describePlan(options: {
     root: installation.root,
     from: live.version ?? null,
     to: description.version,
+    path,
     sequence: description.sequence,
     artifact: { name: artifact.name, size: artifact.size, sha256: artifact.sha256 },
     signatures: description.signatures,
@@ -177,7 +200,7 @@ export function describePlan(options: {
       removed: Object.keys(live.files).filter((path) => files[path] === undefined),
       unchanged: paths.filter((path) => live.files[path]?.sha256 === files[path]?.sha256).length,
     },
-    backup: backup.paths,
+    backup: kept,
     steps: [
       `download ${artifact.name} (${artifact.size} bytes)`,
       `verify the signature over the sums (${description.signatures.map(({ kind }) => kind).join(", ")}), then the SHA-256 of the artifact`,
@@ -188,7 +211,7 @@ export function describePlan(options: {
               ? `keep a copy of ${Object.keys(live.files).length} files of ${live.version}`
               : `keep the package of ${live.version}, fetched where it is not kept yet`,
           ]),
-      ...backup.paths.map((path) => `back up ${path}`),
+      ...kept.map((one) => `back up ${one}`),
       words.place,
       ...stop,
       words.replace,

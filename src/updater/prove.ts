@@ -1,32 +1,26 @@
-/** What the installation file trusts, and a release's description proven by it. */
-import { readFileBounded } from "../io/bounded-read.ts";
+/** What an installation trusts, and a release's description proven by it. */
 import { SlipwayError } from "../model/errors.ts";
 import type { Version } from "../model/version.ts";
-import { createTrustPolicy, type SignatureKind, type TrustPolicy } from "../trust/keyring.ts";
+import { createTrustPolicy, type TrustPolicy } from "../trust/keyring.ts";
+import { rememberKeySet, type TrustMemory, withMemory } from "../trust/trust-memory.ts";
 import { type ReleaseDescription, verifyRelease } from "../trust/verify-release.ts";
 import type { Verified } from "../trust/verified.ts";
 import type { Installation } from "./installation.ts";
+import { readState, writeState } from "./installed-state.ts";
 import type { ReleaseFiles } from "./release-source.ts";
+import { stateDirectoryOf } from "./state-directory.ts";
+import { readTrustSection } from "./trust-section.ts";
 
-const keyringLimitBytes = 1024 * 1024;
-
-/** The trust policy of the installation file: by default every kind of signature that a key is given for must be there. */
+/** The trust policy of the installation file, with what verified releases have changed since: keys added and retired, more required. */
 export async function readTrustPolicy(installation: Installation): Promise<TrustPolicy> {
-  const { minisign, openpgp, require } = installation.trust;
-  const given: readonly SignatureKind[] = [...(minisign.length > 0 ? (["minisign"] as const) : []), ...(openpgp === undefined ? [] : (["openpgp"] as const))];
+  const { trust: memory } = await readState(stateDirectoryOf(installation.stateDir).state, installation.product);
+  return trustPolicyOf(installation, memory);
+}
+
+/** The same with a memory that is at hand. Throws `installation_invalid`. */
+export async function trustPolicyOf(installation: Installation, memory: TrustMemory | undefined): Promise<TrustPolicy> {
   try {
-    return await createTrustPolicy({
-      minisign,
-      ...(openpgp === undefined
-        ? {}
-        : {
-            openpgp: {
-              keyring: await readFileBounded(openpgp.keyring, keyringLimitBytes),
-              fingerprints: openpgp.fingerprints.map((text) => text.replaceAll(" ", "").toUpperCase()),
-            },
-          }),
-      require: require.length > 0 ? require : given,
-    });
+    return await createTrustPolicy(withMemory(await readTrustSection(installation.trust), memory).source);
   } catch (error) {
     throw new SlipwayError("installation_invalid", `trust: ${error instanceof Error ? error.message : String(error)}`, {
       place: installation.place,
@@ -35,8 +29,15 @@ export async function readTrustPolicy(installation: Installation): Promise<Trust
   }
 }
 
+/** Durable before anything of the release is used: a machine that goes back to the old version does not go back to the old keys. */
+export async function rememberTrust(statePath: string, description: Verified<ReleaseDescription>): Promise<void> {
+  const state = await readState(statePath, description.product);
+  const memory = await rememberKeySet(state.trust, description);
+  if (memory !== undefined && memory !== state.trust) await writeState(statePath, { ...state, trust: memory });
+}
+
 /** A release's description, proven; throws `upgrade_verification_failed`. */
-export function proveDescription(options: {
+export async function proveDescription(options: {
   readonly files: ReleaseFiles;
   readonly installation: Installation;
   readonly policy: TrustPolicy;
@@ -44,12 +45,26 @@ export function proveDescription(options: {
   readonly now: Date;
 }): Promise<Verified<ReleaseDescription>> {
   const { files, installation, policy, version, now } = options;
-  return verifyRelease({
-    sums: files.sums,
-    manifest: files.manifest,
-    signatures: { minisign: files.minisign, openpgp: files.openpgp },
-    expected: { product: installation.product, version },
-    policy,
-    now,
+  try {
+    return await verifyRelease({
+      sums: files.sums,
+      manifest: files.manifest,
+      signatures: { minisign: files.minisign, openpgp: files.openpgp, sigstore: files.sigstore },
+      expected: { product: installation.product, version },
+      policy,
+      now,
+    });
+  } catch (error) {
+    throw withRotationHint(error, version);
+  }
+}
+
+/** Attack 72: a release by a key that this machine has not learnt of, because the release that introduces it was passed by. */
+function withRotationHint(error: unknown, version: Version): unknown {
+  if (!(error instanceof SlipwayError) || (error.detail !== "minisig_key_unknown" && error.detail !== "gpg_wrong_key")) return error;
+  return new SlipwayError(error.code, error.message, {
+    detail: error.detail,
+    cause: error,
+    hint: `nothing was changed. If the vendor changed keys before ${version}, install the release that introduces the new key first (a waypoint: \`slipway upgrade install --version\`); otherwise do not install this, and tell the vendor`,
   });
 }

@@ -7,19 +7,32 @@ import type { Version } from "../model/version.ts";
 import { sumsSizeLimit } from "../trust/checksums.ts";
 import { minisigSizeLimit } from "../trust/minisign.ts";
 import { openpgpSignatureSizeLimit } from "../trust/openpgp-verify.ts";
-import { signatureSuffixes } from "../trust/release-signature.ts";
+import { bundleSuffixes, signatureSuffixes } from "../trust/release-signature.ts";
+import { bundleSizeLimit } from "../trust/sigstore-bundle.ts";
+import { rolloutSchema } from "./cohort.ts";
 import { type Installation, readCredentials, type Source } from "./installation.ts";
 import type { Machine } from "./machine.ts";
 
 const indexLimitBytes = 4 * 1024 * 1024;
 const delaysMs = [5_000, 15_000, 45_000] as const;
+/** Small files are asked for while somebody waits: an unreachable source is said after seconds, and a timer comes back anyway. */
+const shortDelaysMs = [1_000, 3_000] as const;
 
 const indexSchema = z.object({
   schema: z.literal(1),
   product: z.string(),
   channels: z.record(z.string(), z.string()).default({}),
   releases: z
-    .array(z.object({ version: z.string(), channel: z.string(), sequence: z.int().nonnegative(), publishedAt: z.string().optional(), state: z.string() }))
+    .array(
+      z.object({
+        version: z.string(),
+        channel: z.string(),
+        sequence: z.int().nonnegative(),
+        publishedAt: z.string().optional(),
+        state: z.string(),
+        rollout: rolloutSchema.optional(),
+      }),
+    )
     .max(10_000),
   retired: z
     .array(z.object({ version: z.string(), replacement: z.string().optional() }))
@@ -35,11 +48,15 @@ export type ReleaseFiles = {
   readonly manifest: Uint8Array;
   readonly minisign: Uint8Array | undefined;
   readonly openpgp: Uint8Array | undefined;
+  readonly sigstore: Uint8Array | undefined;
 };
 
 export type ReleaseSource = {
-  readonly index: (signal: AbortSignal) => Promise<ReleaseIndex>;
+  /** `isOnce`: without a second round where no source answers. */
+  readonly index: (signal: AbortSignal, options?: { readonly isOnce: boolean }) => Promise<ReleaseIndex>;
   readonly files: (version: Version, signal: AbortSignal) => Promise<ReleaseFiles>;
+  /** The Sigstore bundle of an artifact, where there is one. */
+  readonly bundle: (version: Version, name: string, signal: AbortSignal) => Promise<Uint8Array | undefined>;
   /** Runs `download` against one source after the other until one succeeds or fails for good. */
   readonly artifact: <T>(
     at: { readonly version: Version; readonly name: string; readonly signal: AbortSignal },
@@ -47,6 +64,14 @@ export type ReleaseSource = {
   ) => Promise<T>;
   /** Of the first source, without credentials. */
   readonly displayUrl: string;
+};
+
+type Asked = {
+  readonly what: string;
+  readonly segments: readonly string[];
+  readonly signal: AbortSignal;
+  /** Pauses between rounds over all sources. */
+  readonly delays: readonly number[];
 };
 
 export function releaseSource(installation: Installation, machine: Machine): ReleaseSource {
@@ -60,7 +85,8 @@ export function releaseSource(installation: Installation, machine: Machine): Rel
   };
 
   /** All sources in order, then a pause, then again: only for failures that may pass. The last failure is thrown. */
-  const withSources = async <T>(what: string, segments: readonly string[], signal: AbortSignal, attempt: (remote: Remote) => Promise<T>): Promise<T> => {
+  const withSources = async <T>(asked: Asked, attempt: (remote: Remote) => Promise<T>): Promise<T> => {
+    const { what, segments, signal, delays } = asked;
     for (let round = 0; ; round += 1) {
       let failure: SlipwayError | undefined;
       for (const source of sources) {
@@ -71,7 +97,7 @@ export function releaseSource(installation: Installation, machine: Machine): Rel
         }
         if (signal.aborted) throw failure;
       }
-      const base = delaysMs[round];
+      const base = delays[round];
       if (failure === undefined || !failure.isRetryable || base === undefined) throw failure ?? new SlipwayError("internal", "no source was asked");
       const delayMs = requestedDelayMs(failure) ?? Math.round(base * (0.8 + 0.4 * machine.random()));
       machine.observe({ event: "retry", what, code: failure.detail ?? failure.code, message: failure.message, delayMs });
@@ -82,11 +108,11 @@ export function releaseSource(installation: Installation, machine: Machine): Rel
   };
 
   const file = (version: Version, name: string, limit: number, signal: AbortSignal): Promise<Uint8Array> =>
-    withSources(name, [version, name], signal, (remote) => fetchBounded(remote, limit));
+    withSources({ what: name, segments: [version, name], signal, delays: shortDelaysMs }, (remote) => fetchBounded(remote, limit));
 
   /** Absent where the first source that answers says so; the trust policy then says whether it must be there. */
   const optionalFile = (version: Version, name: string, limit: number, signal: AbortSignal): Promise<Uint8Array | undefined> =>
-    withSources(name, [version, name], signal, async (remote) => {
+    withSources({ what: name, segments: [version, name], signal, delays: shortDelaysMs }, async (remote) => {
       try {
         return await fetchBounded(remote, limit);
       } catch (error) {
@@ -97,8 +123,9 @@ export function releaseSource(installation: Installation, machine: Machine): Rel
 
   return {
     displayUrl: displayUrl(new URL(installation.source.url)),
-    index: async (signal) => {
-      const bytes = await withSources("index.json", ["index.json"], signal, (remote) => fetchBounded(remote, indexLimitBytes));
+    index: async (signal, { isOnce } = { isOnce: false }) => {
+      const asked = { what: "index.json", segments: ["index.json"], signal, delays: isOnce ? [] : shortDelaysMs };
+      const bytes = await withSources(asked, (remote) => fetchBounded(remote, indexLimitBytes));
       let value: unknown;
       try {
         value = JSON.parse(bytes.toString("utf8"));
@@ -115,10 +142,14 @@ export function releaseSource(installation: Installation, machine: Machine): Rel
       const sums = await file(version, name, sumsSizeLimit, signal);
       const minisign = await optionalFile(version, `${name}${signatureSuffixes.minisign}`, minisigSizeLimit, signal);
       const openpgp = await optionalFile(version, `${name}${signatureSuffixes.openpgp}`, openpgpSignatureSizeLimit, signal);
+      // Asked for only where somebody is trusted to have made it.
+      const isBundled = installation.trust.sigstore !== undefined;
+      const sigstore = isBundled ? await optionalFile(version, `${name}${signatureSuffixes.sigstore}`, bundleSizeLimit, signal) : undefined;
       const manifest = await optionalFile(version, manifestName, manifestSizeLimit, signal);
       if (manifest === undefined) throw new SlipwayError("upgrade_verification_failed", `${manifestName} is not there`, { detail: "sums_entry_missing" });
-      return { sums, manifest, minisign, openpgp };
+      return { sums, manifest, minisign, openpgp, sigstore };
     },
-    artifact: (at, download) => withSources(at.name, [at.version, at.name], at.signal, download),
+    bundle: (version, name, signal) => optionalFile(version, `${name}${bundleSuffixes.bundle}`, bundleSizeLimit, signal),
+    artifact: (at, download) => withSources({ what: at.name, segments: [at.version, at.name], signal: at.signal, delays: delaysMs }, download),
   };
 }

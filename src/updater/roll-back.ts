@@ -2,12 +2,15 @@
  * Rows R1 to R3: the previous version and its state back, proven by the same gate. Every part looks at what is there first, so a rollback
  * that was cut goes on where it was.
  */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { asSlipwayError, SlipwayError } from "../model/errors.ts";
-import { backupPath, createBackup, newBackupId } from "./backup.ts";
+import { backupPath, newBackupId } from "./backup.ts";
 import { finish } from "./finish.ts";
 import { passHealthGate } from "./health.ts";
 import { emptyState, type InstalledState, readState, writeState } from "./installed-state.ts";
 import { restoreBackup } from "./restore.ts";
+import { backUpSections, isReadableBy, restoreModeOf, sectionsFor } from "./state-backup.ts";
 import type { Transaction } from "./transaction.ts";
 import { nowMs, recordError, type Work } from "./work.ts";
 
@@ -66,7 +69,7 @@ function afterRollback(state: InstalledState, transaction: Transaction, now: num
   return {
     ...state,
     blocked,
-    installed: { version: from.version, seq: from.seq ?? 0, files: from.files, at: now, ...(from.ref === undefined ? {} : { ref: from.ref }) },
+    installed: { version: from.version, seq: from.seq ?? 0, files: from.files, at: now, ...(from.ref === undefined ? {} : { ref: from.ref }), ...(from.contract === undefined ? {} : { contract: from.contract }) },
     previous: state.previous.filter((entry) => entry.version !== from.version),
     safetyBackups: safetyBackup?.done === true ? [...new Set([...state.safetyBackups, safetyBackup.id])] : state.safetyBackups,
   };
@@ -77,7 +80,7 @@ async function goBack(work: Work): Promise<void> {
   const begun = journal.current();
   if (begun.timings.stoppedAt === undefined) await journal.advance({ timings: { ...begun.timings, stoppedAt: nowMs(work) } });
   try {
-    await service.stop();
+    await timed(work, "stop", () => service.stop());
   } catch (error) {
     // A version that crashed may have nothing left to stop; what still runs will fail the gate, which asks for the old version.
     machine.observe({ event: "warning", text: `stop: ${error instanceof Error ? error.message : String(error)}` });
@@ -85,8 +88,9 @@ async function goBack(work: Work): Promise<void> {
   await putBack(work);
   const { from } = journal.current();
   if (from.version === undefined) return; // nothing was installed before, and nothing is now
-  await service.start();
-  const verdict = await passHealthGate({ installation, machine, service, version: from.version });
+  const { version } = from;
+  await timed(work, "start", () => service.start());
+  const verdict = await timed(work, "verify", () => passHealthGate({ installation, machine, service, version }));
   if (!verdict.isHealthy)
     throw new SlipwayError("rollback_failed", `${from.version} runs again but is not healthy: ${verdict.text}`, { detail: "old_unhealthy" });
 }
@@ -94,36 +98,45 @@ async function goBack(work: Work): Promise<void> {
 /** The old files and their state, while nothing of the product runs. Each part looks at what is there first. */
 export async function putBack(work: Work): Promise<void> {
   await keepPresentState(work);
-  await work.strategy.switchBack(work.journal.current());
-  await restoreState(work);
+  await timed(work, "reinstall", () => work.strategy.switchBack(work.journal.current()));
+  if (isRestoreWanted(work.journal.current())) await timed(work, "restore", () => restoreState(work));
+}
+
+type RunbookStep = NonNullable<Transaction["timings"]["runbook"]>[number]["step"];
+
+/** One step of the runbook (K7); its time goes to the journal with the next write, a failed one's too. */
+async function timed<T>(work: Work, step: RunbookStep, run: () => Promise<T>): Promise<T> {
+  const from = nowMs(work);
+  try {
+    return await run();
+  } finally {
+    const { timings } = work.journal.current();
+    const runbook = [...(timings.runbook ?? []), { step, ms: Math.max(0, nowMs(work) - from) }].slice(-100);
+    await work.journal.advance({ timings: { ...timings, runbook } });
+  }
 }
 
 /** Before an operator's rollback: the state as the newer version left it, so that going back loses nothing for good. */
 async function keepPresentState(work: Work): Promise<void> {
-  const { journal, installation, directory, machine } = work;
+  const { journal, directory, machine } = work;
   const transaction = journal.current();
-  const { paths } = installation.backup;
-  if (transaction.rollbackReason !== "operator" || !isRestoreWanted(transaction) || paths.length === 0 || transaction.safetyBackup?.done === true) return;
+  if (transaction.rollbackReason !== "operator" || !isRestoreWanted(transaction) || transaction.safetyBackup?.done === true) return;
+  if (sectionsFor(work).length === 0) return;
   const id = newBackupId();
-  const { sha256, bytes } = await createBackup({
-    product: installation.product,
-    version: transaction.to.version,
-    reason: `pre-rollback ${transaction.to.version} -> ${transaction.from.version ?? "none"}`,
-    paths,
-    folder: directory.backups,
-    id,
-    now: machine.clock.now(),
-    onWarning: (text) => machine.observe({ event: "warning", text }),
-  });
+  const reason = `pre-rollback ${transaction.to.version} -> ${transaction.from.version ?? "none"}`;
+  const { sha256, bytes } = await backUpSections(work, { id, reason, runs: transaction.to });
   await journal.advance({ safetyBackup: { id, required: true, done: true, sha256 } });
   machine.observe({ event: "step", step: "backup", text: `the present state is kept: ${bytes} bytes in ${backupPath(directory.backups, id)}` });
 }
 
-/** Does the old version need its own state? Only if the new one ever ran on it, or the operator says so. */
+/** Does the old version need its own state? Where the operator leaves it to us: unless the releases say that it reads what the new one wrote. */
 function isRestoreWanted(transaction: Transaction): boolean {
-  const { backup, trial } = transaction;
+  const { backup, trial, from, to, rollbackReason } = transaction;
   if (backup?.done !== true || backup.sha256 === undefined) return false;
-  return transaction.restoreState ?? (trial !== undefined && trial.triesLeft < trial.tries);
+  const mode = restoreModeOf(transaction);
+  if (mode !== "auto") return mode === "always";
+  if (rollbackReason === "operator") return isReadableBy(from.contract, to.contract) !== true;
+  return trial !== undefined && trial.triesLeft < trial.tries; // only if the new version ever ran on it
 }
 
 async function restoreState(work: Work): Promise<void> {
@@ -131,12 +144,17 @@ async function restoreState(work: Work): Promise<void> {
   const transaction = journal.current();
   const { backup } = transaction;
   if (!isRestoreWanted(transaction) || backup?.sha256 === undefined || backup.restored === true) return;
+  const dumps = join(directory.path, `restore-${backup.id}`);
   await restoreBackup({
+    machine,
+    sections: sectionsFor(work),
+    dumps,
     path: backupPath(directory.backups, backup.id),
     id: backup.id,
     sha256: backup.sha256,
     product: installation.product,
     onStep: (text) => machine.observe({ event: "step", step: "restore", text }),
   });
+  await rm(dumps, { recursive: true, force: true });
   await journal.advance({ backup: { ...backup, restored: true } });
 }

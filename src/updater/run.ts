@@ -7,6 +7,7 @@ import { asSlipwayError, SlipwayError } from "../model/errors.ts";
 import { download, holdArtifact } from "./acquire.ts";
 import { endQuiesce, prepare, requireApproval, switchOver, tryOut } from "./apply.ts";
 import { finish } from "./finish.ts";
+import { requireMayGoOn, requireStillOffered } from "./gate.ts";
 import { readState } from "./installed-state.ts";
 import { rollBack } from "./roll-back.ts";
 import type { HeldArtifact } from "./strategy.ts";
@@ -47,6 +48,8 @@ export async function runTransaction(work: Work): Promise<Transaction> {
           break;
         case "verified":
           requireApproval(work);
+          await requireMayGoOn(work);
+          await requireStillOffered(work);
           await work.journal.advance({ phase: "applying", step: "prepare" });
           break;
         case "applying":
@@ -71,12 +74,15 @@ export async function runTransaction(work: Work): Promise<Transaction> {
   }
 }
 
+/** No failures: the transaction waits where it is. */
+const waiting = new Set<string>(["needs_confirmation", "interrupted", "outside_window"]);
+
 /** Before the switch a failure ends the attempt; whether it may be taken up again stands in the journal. */
 async function recordFailure(work: Work, failure: SlipwayError): Promise<void> {
   const { journal, directory, installation, machine } = work;
   const transaction = journal.current();
   if (isSwitching(transaction)) return; // recovery looks at what is there
-  if (failure.code === "needs_confirmation" || failure.code === "interrupted") {
+  if (waiting.has(failure.code)) {
     if (transaction.phase === "applying") await endQuiesce(work);
     return;
   }
@@ -105,6 +111,7 @@ export async function resumeTransaction(work: Work): Promise<Transaction> {
   const { journal, directory, installation } = work;
   const transaction = journal.current();
   if (isSwitching(transaction)) return runTransaction(work);
+  await requireMayGoOn(work); // a timer that finds the window closed uses up no attempt
   const isOld = nowMs(work) - transaction.startedAt > oldestMs;
   if (isOld || transaction.attempt >= transaction.maxAttempts) {
     const why = isOld ? "it is older than seven days" : `all ${transaction.maxAttempts} attempts are used up`;

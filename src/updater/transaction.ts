@@ -9,6 +9,7 @@
  * means: not ours to continue.
  */
 import { z } from "zod";
+import { contractSchema } from "../model/upgrade-contract.ts";
 import { isPlainRelative } from "./installation.ts";
 
 export const phases = ["created", "downloading", "downloaded", "verified", "applying", "failed", "applied"] as const;
@@ -51,6 +52,8 @@ export const backupReferenceSchema = z.looseObject({
 
 export const lastErrorSchema = z.looseObject({ code: z.string().max(64), message: z.string().max(4000), detail: z.string().max(200).optional(), at: instant });
 
+export const runbookStepSchema = z.object({ step: z.enum(["stop", "reinstall", "restore", "start", "verify"]), ms: z.int().nonnegative() });
+
 /** Times are milliseconds since 1970. */
 export const transactionSchema = z.looseObject({
   schema: z.literal(1),
@@ -61,7 +64,7 @@ export const transactionSchema = z.looseObject({
   phase: z.enum(phases),
   step: z.enum(steps).optional(),
   /** `version` is absent for a first installation. */
-  from: z.looseObject({ version: versionText.optional(), seq: z.int().nonnegative().optional(), files: fileTableSchema, ref: refSchema.optional() }),
+  from: z.looseObject({ version: versionText.optional(), seq: z.int().nonnegative().optional(), files: fileTableSchema, ref: refSchema.optional(), contract: contractSchema.optional() }),
   to: z.looseObject({
     version: versionText,
     seq: z.int().nonnegative().optional(),
@@ -70,11 +73,15 @@ export const transactionSchema = z.looseObject({
     sha256: hex.optional(),
     files: fileTableSchema.optional(),
     ref: refSchema.optional(),
+    /** What the signed release promises about upgrades. */
+    contract: contractSchema.optional(),
   }),
+  /** The version that was asked for, where this is a hop on the way to it. */
+  goal: versionText.optional(),
   source: z.looseObject({ kind: z.enum(["repo", "mirror"]), url: z.string().max(2000) }),
   trust: z.looseObject({ checks: z.array(z.string().max(64)).max(16) }),
   download: z.looseObject({ bytes: z.int().nonnegative(), isRestarted: z.boolean().optional() }),
-  approval: z.looseObject({ mode: z.enum(["explicit", "auto"]), by: z.string().max(200), until: instant }),
+  approval: z.looseObject({ mode: z.enum(["explicit", "auto"]), by: z.string().max(200), until: instant, isOutsideWindow: z.boolean().optional() }),
   backup: backupReferenceSchema.optional(),
   trial: z
     .looseObject({ triesLeft: z.int().min(0).max(10), tries: z.int().min(1).max(10), bootId: z.string().max(64), isStartedByGuard: z.boolean().optional() })
@@ -92,11 +99,16 @@ export const transactionSchema = z.looseObject({
   rollbackReason: z.enum(["trial", "operator", "approval", "busy"]).optional(),
   /** The operator said that files which a package owns may be replaced. */
   isUnlinked: z.boolean().optional(),
-  /** Operator's rollback: put the backed up state back as well? */
-  restoreState: z.boolean().optional(),
+  /** Rollback: put the backed up state back as well? `true` and `false` of an older journal mean always and never. */
+  restoreState: z.union([z.boolean(), z.enum(["auto", "always", "never"])]).optional(),
   /** Operator's rollback: the state as it was before, kept aside. */
   safetyBackup: backupReferenceSchema.optional(),
-  timings: z.looseObject({ stoppedAt: instant.optional(), healthyAt: instant.optional() }),
+  timings: z.looseObject({
+    stoppedAt: instant.optional(),
+    healthyAt: instant.optional(),
+    /** A rollback's steps, in the order in which they ran, in ms. */
+    runbook: z.array(runbookStepSchema).max(100).optional(),
+  }),
   startedAt: instant,
   updatedAt: instant,
 });

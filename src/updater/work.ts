@@ -4,13 +4,14 @@ import { openJournal, type Journal } from "./journal.ts";
 import { inplaceStrategy } from "./inplace-strategy.ts";
 import type { Machine } from "./machine.ts";
 import { packageStrategy } from "./package-strategy.ts";
-import { type ReleaseSource, releaseSource } from "./release-source.ts";
+import type { ReleaseSource } from "./release-source.ts";
 import { type Service, serviceOf } from "./service.ts";
 import type { SettledInstallation } from "./settle.ts";
 import type { StateDirectory } from "./state-directory.ts";
 import type { Strategy, StrategyContext } from "./strategy.ts";
 import type { Transaction } from "./transaction.ts";
 import { trialFile } from "./trial-file.ts";
+import { trustedSource } from "./tuf-source.ts";
 import { versionsStrategy } from "./versions-strategy.ts";
 
 export type Work = {
@@ -49,7 +50,7 @@ export function startWork(options: StrategyContext & { readonly transaction: Tra
     directory,
     signal,
     strategy: strategyOf(options),
-    source: releaseSource(installation, machine),
+    source: trustedSource(installation, machine),
     service: serviceOf(installation, machine, directory),
     journal,
     absorb: () => trial.absorb(journal),

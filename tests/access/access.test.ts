@@ -31,7 +31,7 @@ async function prepare({ store, dataDir }: StoreUnderTest) {
 
 /** The customer's name, or undefined for a refusal. */
 async function who(authenticator: Authenticator, pair: { readonly id: string; readonly secret: string }, now: Date): Promise<string | undefined> {
-  return (await authenticator.authenticate({ keyId: pair.id, secret: pair.secret, now }))?.customerName;
+  return (await authenticator.authenticate({ keyId: pair.id, secret: pair.secret, now, address: "127.0.0.1" }))?.customerName;
 }
 
 storeTest("C9 an issued pair authenticates its customer, reads its own product and nothing else", async (_, made) => {
@@ -40,7 +40,7 @@ storeTest("C9 an issued pair authenticates its customer, reads its own product a
   assert.match(pair.id, /^SLK[A-Z2-7]{20}$/);
   assert.match(pair.secret, /^[A-Za-z0-9_-]{43}$/);
   const authenticator = createAuthenticator(store);
-  const principal = await authenticator.authenticate({ keyId: pair.id, secret: pair.secret, now: clock.now() });
+  const principal = await authenticator.authenticate({ keyId: pair.id, secret: pair.secret, now: clock.now(), address: "127.0.0.1" });
   assert.ok(principal !== undefined);
   assert.equal(principal.customerName, "acme");
   assert.equal(mayRead(principal, "coequal"), true);
@@ -85,7 +85,9 @@ storeTest("C9 rotation keeps two secrets alive for the overlap and never three",
   assert.notEqual(second.secret, pair.secret);
   assert.equal(await who(authenticator, pair, clock.now()), "acme");
   assert.equal(await who(authenticator, second, clock.now()), "acme");
-  const third = await rotateAccessKey(store, { id: pair.id, overlapMs: 60_000, kek, actor });
+  await assert.rejects(rotateAccessKey(store, { id: pair.id, kek, actor }), failsWith("conflict"), "the first secret was promised for a minute");
+  assert.equal(await who(authenticator, pair, clock.now()), "acme");
+  const third = await rotateAccessKey(store, { id: pair.id, overlapMs: 60_000, isForced: true, kek, actor });
   assert.equal(await who(authenticator, pair, clock.now()), undefined, "the oldest of three ends at once");
   assert.equal(await who(authenticator, second, clock.now()), "acme");
   assert.equal(await who(authenticator, third, clock.now()), "acme");
@@ -127,18 +129,18 @@ storeTest("C9 an accepted header is recalled for less than a second, and not pas
   const pair = await issueAccessKey(store, { customer: "acme", product: "coequal", kek, actor, expiresAt: new Date(clock.now().getTime() + 60_000) });
   const authenticator = createAuthenticator(store);
   const header = `Basic of ${pair.id}`;
-  const accept = () => authenticator.authenticate({ keyId: pair.id, secret: pair.secret, now: clock.now(), header });
-  const recalled = () => authenticator.recall(header, clock.now())?.customerName;
+  const accept = () => authenticator.authenticate({ keyId: pair.id, secret: pair.secret, now: clock.now(), address: "127.0.0.1", header });
+  const recalled = () => authenticator.recall(header, clock.now(), "127.0.0.1")?.customerName;
   assert.equal(recalled(), undefined);
-  assert.equal(await authenticator.authenticate({ keyId: pair.id, secret: "wrong", now: clock.now(), header }), undefined);
+  assert.equal(await authenticator.authenticate({ keyId: pair.id, secret: "wrong", now: clock.now(), address: "127.0.0.1", header }), undefined);
   assert.equal(recalled(), undefined, "a wrong secret is not remembered");
   await accept();
   assert.equal(recalled(), "acme");
-  assert.equal(authenticator.recall(`${header}x`, clock.now()), undefined);
+  assert.equal(authenticator.recall(`${header}x`, clock.now(), "127.0.0.1"), undefined);
   await sleep(1_050);
   assert.equal(recalled(), undefined, "after a second the database is asked again");
   await accept();
-  assert.equal(authenticator.recall(header, new Date(clock.now().getTime() + 60_000)), undefined, "expired");
+  assert.equal(authenticator.recall(header, new Date(clock.now().getTime() + 60_000), "127.0.0.1"), undefined, "expired");
   await rotateAccessKey(store, { id: pair.id, kek, actor });
   assert.equal(recalled(), undefined);
   await accept();

@@ -1,12 +1,15 @@
-/** A customer's own apt and dnf against a real server that a real vendor published to: install, pin, upgrade, purge, and being refused. */
+/** A customer's own apt, dnf and zypper against a real server that a real vendor published to: install, pin, upgrade, purge, and being refused. */
 import assert from "node:assert/strict";
 import { appendFile, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { withAptRoot } from "../support/apt-root.ts";
 import { needClient } from "../support/clients.ts";
+import { parseVersion } from "../../src/model/version.ts";
 import { withDnfRoot } from "../support/dnf-root.ts";
+import { printingPackage, writeTestRpm } from "../support/test-packages.ts";
 import { createVendor, type Vendor } from "../support/vendor.ts";
+import { credentialsName, withZypperRoot } from "../support/zypper-root.ts";
 
 async function publishedVendor(t: TestContext): Promise<Vendor> {
   const vendor = await createVendor(t);
@@ -37,6 +40,8 @@ for (const generation of ["bookworm", "trixie"] as const) {
           assert.equal(end.exitCode, 0, `apt-get ${args.join(" ")}\n${end.stdout}\n${end.stderr}`);
           return end.stdout + end.stderr;
         };
+        const dpkg = (await apt.command(["dpkg", "--version"])).stdout;
+        assert.match(dpkg, generation === "bookworm" ? /version 1\.21\./ : /version 1\.22\./);
         await must(["update", "--error-on=any"]);
         await must(["install", "-y", "acme"]);
         assert.match((await apt.command(["acme"])).stdout, /acme 1\.4\.1/);
@@ -83,6 +88,7 @@ test("J3 dnf installs and upgrades with gpgcheck and repo_gpgcheck, keeps the op
     await vendor.release("1.4.2");
     await must(["--refresh", "upgrade"]);
     assert.match((await dnf.rpm(["-q", "acme"])).stdout, /^acme-1\.4\.2-1\.x86_64$/m);
+    assert.match((await dnf.rpm(["--version"])).stdout, /version 4\.1[6-9]\./);
     assert.match(await readFile(join(dnf.path, "etc/acme/acme.conf"), "utf8"), /level = debug/);
     assert.match(await readFile(join(dnf.path, "etc/acme/acme.conf.rpmnew"), "utf8"), /acme 1\.4\.2/);
 
@@ -90,6 +96,62 @@ test("J3 dnf installs and upgrades with gpgcheck and repo_gpgcheck, keeps the op
     const refused = await dnf.run(["--refresh", "reinstall", "acme"]);
     assert.notEqual(refused.exitCode, 0);
     assert.match(refused.stdout + refused.stderr, /401/);
+  });
+});
+
+test("J3 zypper on rpm 4.20 installs, upgrades and removes with every signature checked, keeps the operator's edit, and is refused once revoked", async (t) => {
+  await withZypperRoot(t, async (zypper) => {
+    assert.match((await zypper.command(["rpm", "--version"])).stdout, /version 4\.20\./);
+    const vendor = await publishedVendor(t);
+    const pair = await vendor.pair("acme-corp");
+    const repo = (await setUpText(vendor, pair, "acme.repo")).trim().replaceAll(/^(username|password)=.*\n?/gm, "");
+    assert.match(repo, /^gpgcheck=1$/m);
+    assert.match(repo, /^repo_gpgcheck=1$/m);
+    await zypper.writeRepo(`${repo.replace(/^(baseurl=.*)$/m, `$1?credentials=${credentialsName}`)}\npkg_gpgcheck=1\nautorefresh=1\n`, pair);
+    const must = async (...args: readonly string[]): Promise<string> => {
+      const end = await zypper.run(args);
+      assert.equal(end.exitCode, 0, `zypper ${args.join(" ")}\n${end.stdout}\n${end.stderr}`);
+      return end.stdout;
+    };
+    const installed = async (): Promise<string> => (await zypper.rpm(["-q", "acme"])).stdout.trim();
+    await must("refresh", "--force");
+    await must("install", "--no-recommends", "acme=1.4.1");
+    assert.equal(await installed(), "acme-1.4.1-1.x86_64");
+    await appendFile(zypper.inside("etc/acme/acme.conf"), "level = debug\n");
+    await vendor.release("1.4.2");
+    await must("refresh", "--force");
+    await must("update", "--no-recommends");
+    assert.equal(await installed(), "acme-1.4.2-1.x86_64");
+    assert.match(await readFile(zypper.inside("etc/acme/acme.conf"), "utf8"), /level = debug/);
+    assert.match(await readFile(zypper.inside("etc/acme/acme.conf.rpmnew"), "utf8"), /acme 1\.4\.2/);
+    await must("remove", "acme");
+    assert.equal((await zypper.rpm(["-q", "acme"])).exitCode, 1);
+    await assert.rejects(readFile(zypper.inside("usr/bin/acme")), { code: "ENOENT" });
+
+    // rpm itself, told to install nothing without a good signature and good digests.
+    const strict = ["--define", "_pkgverify_level all"];
+    const file = join(vendor.folder, "dist/1.4.2/acme-1.4.2-1.x86_64.rpm");
+    const signed = await readFile(file);
+    const damaged = Buffer.from(signed);
+    damaged[damaged.length - 20] = (damaged[damaged.length - 20] ?? 0) ^ 1;
+    await writeFile(join(zypper.path, "signed.rpm"), signed);
+    await writeFile(join(zypper.path, "damaged.rpm"), damaged);
+    await writeFile(join(zypper.path, "unsigned.rpm"), await writeTestRpm(printingPackage("unsigned", parseVersion("1.0.0"))));
+    for (const [name, why] of [
+      ["damaged", /digest|BAD/i],
+      ["unsigned", /no signature|not signed/i],
+    ] as const) {
+      const refused = await zypper.rpm([...strict, "-i", `/${name}.rpm`]);
+      assert.notEqual(refused.exitCode, 0, name);
+      assert.match(refused.stdout + refused.stderr, why);
+    }
+    const accepted = await zypper.rpm([...strict, "-i", "/signed.rpm"]);
+    assert.equal(accepted.exitCode, 0, accepted.stderr);
+    assert.equal(await installed(), "acme-1.4.2-1.x86_64");
+
+    await vendor.result(["key", "revoke", pair.id]);
+    const refused = await zypper.run(["refresh", "--force"]);
+    assert.notEqual(refused.exitCode, 0);
   });
 });
 

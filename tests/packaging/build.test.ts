@@ -60,6 +60,7 @@ test("J3 rpm shows the same files, the configuration as %config(noreplace), and 
       "/usr/share/acme/tree/one drwxr-xr-x root",
       "/usr/share/acme/tree/one/file.txt -rw-r--r-- root",
       "/usr/share/acme/tree/run.sh -rwxr-xr-x root",
+      "/usr/share/licenses/acme drwxr-xr-x root",
       "/usr/share/licenses/acme/LICENSE -rw-r--r-- root l",
       "/var/lib/acme drwxr-x--- root",
     ],

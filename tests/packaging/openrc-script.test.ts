@@ -52,7 +52,7 @@ test("J4 the unit of the example becomes an OpenRC script: program, arguments, u
     "name=jaco",
     "description=JACO container orchestrator",
     "supervisor=supervise-daemon",
-    "command=/usr/local/bin/jacod",
+    "command=/usr/bin/jacod",
     "respawn_delay=5",
     "respawn_max=0",
     "output_log=/var/log/jaco.log",

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { parseVersion } from "../../src/model/version.ts";
+import { sourceName } from "../../src/packaging/file-rules.ts";
 import { parseBuildableKinds, planRelease, type PlanRequest } from "../../src/packaging/plan.ts";
 import { loadRecipe } from "../../src/packaging/recipe.ts";
 import { epochSeconds, sampleRecipe } from "./fixture.ts";
@@ -15,7 +16,7 @@ const namesOf = (text: string, version?: string, request?: Partial<PlanRequest>)
   return [...made.artifacts, ...made.records].map((one) => one.name);
 };
 
-const example = (name: string): Promise<string> => readFile(new URL(`../../examples/${name}/slipway.yaml`, import.meta.url), "utf8");
+const example = (name: string, file = "slipway.yaml"): Promise<string> => readFile(new URL(`../../examples/${name}/${file}`, import.meta.url), "utf8");
 
 test("J1 the recipe of JACO plans exactly the names that the document gives", async () => {
   assert.deepEqual(namesOf(await example("jaco"), "0.2.0").toSorted(), [
@@ -31,6 +32,23 @@ test("J1 the recipe of JACO plans exactly the names that the document gives", as
     "jaco_0.2.0_x86_64.apk",
     "release.json",
   ]);
+});
+
+test("J1 J3 read to the letter, every name says amd64 or arm64 and every path is the document's", async () => {
+  const made = plan(await example("jaco", "as-documented.yaml"), "0.2.0");
+  assert.deepEqual(
+    made.artifacts.map(({ name }) => name).toSorted(),
+    ["amd64", "arm64"]
+      .flatMap((arch) => [`jaco_0.2.0_${arch}.deb`, `jaco-0.2.0-1.${arch}.rpm`, `jaco_0.2.0_${arch}.apk`, `jaco-v0.2.0-linux-${arch}.tar.gz`])
+      .toSorted(),
+  );
+  for (const artifact of made.artifacts) {
+    if (artifact.kind !== "deb" && artifact.kind !== "rpm" && artifact.kind !== "apk") continue;
+    const destinations = artifact.rules.map((rule) =>
+      rule.kind === "copy" && rule.destination.endsWith("/") ? rule.destination + sourceName(rule) : rule.destination,
+    );
+    assert.deepEqual(destinations, ["/usr/local/bin/jaco", "/usr/local/bin/jacod", "/lib/systemd/system/jaco.service", "/etc/jaco/jacod.yaml"]);
+  }
 });
 
 test("C1 the recipe of Coequal plans packages, six single files and one image", async () => {

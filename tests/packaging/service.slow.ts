@@ -4,10 +4,9 @@ import { copyFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { requireCommand } from "../../src/io/command.ts";
-import { debianMirror } from "../support/apt-root.ts";
 import { type BootedRoot, withBootedRoot } from "../support/booted-root.ts";
-import { cachedFolder } from "../support/cached-folder.ts";
 import { needClient } from "../support/clients.ts";
+import { zypperBase } from "../support/zypper-root.ts";
 import { temporaryFolder } from "./fixture.ts";
 import { acmeUser, describedService, type ServiceRecipe, servicePackages } from "./service-fixture.ts";
 
@@ -130,11 +129,7 @@ test("J4 rpm on a booted systemd: accounts before unpacking, restart after the t
 test("J4 rpm 4.20 makes the accounts by itself from our Provides, without our script", async (t) => {
   if (!needClient(t, "mmdebstrap")) return;
   if (process.getuid?.() !== 0) return t.skip("a private root needs root");
-  const mirror = await debianMirror();
-  const argv = ["mmdebstrap", "--mode=root", "--variant=apt", '--aptopt=Acquire::Check-Valid-Until "false"', "--include=rpm,passwd", "trixie"];
-  const base = await cachedFolder([...argv, mirror].join("\n"), async (folder) => {
-    await requireCommand([...argv, folder, mirror], { timeoutMs: 230_000 });
-  });
+  const base = await zypperBase();
   const packages = await packageFolder(t, { "1.0.0": recipe });
   const root = join(await temporaryFolder(t), "root");
   await requireCommand(["cp", "-a", base, root], { timeoutMs: 60_000 });

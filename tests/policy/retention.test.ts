@@ -4,6 +4,7 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import { compareVersions, isStable, newestStable, parseVersion } from "../../src/model/version.ts";
 import { planRetention, type RetentionFacts, replacementFor } from "../../src/policy/retention.ts";
+import { neededByUpgrades } from "../../src/policy/upgrade-need.ts";
 
 function factsOf(keep: number, ...versions: readonly string[]): RetentionFacts {
   return { product: "coequal", keep, published: versions.map((version) => ({ version: parseVersion(version), files: 3, bytes: 100 })) };
@@ -71,4 +72,69 @@ test("the basis tells whether anything changed, and the order in which releases 
   assert.notEqual(planRetention(factsOf(3, "1.0.0", "1.1.0", "1.2.0")).basis, plan.basis);
   assert.notEqual(planRetention(factsOf(2, "1.0.0", "1.1.0", "1.2.0", "1.3.0")).basis, plan.basis);
   assert.equal(replacementFor(parseVersion("1.0.0"), [parseVersion("1.0.0")]), undefined, "a version does not replace itself");
+});
+
+const day = (text: string): Date => new Date(`2026-03-${text}T00:00:00Z`);
+const policy = { announceDays: 10, unlistDays: 5, graceDays: 0, keepIfPulledDays: undefined };
+
+type StageCase = {
+  readonly name: string;
+  readonly stage?: RetentionFacts["published"][number]["stage"];
+  readonly policy?: Partial<typeof policy>;
+  readonly blockedBy?: RetentionFacts["published"][number]["blockedBy"];
+  readonly keep?: number;
+  readonly step: readonly [step: string, dueAt: Date | undefined, isDue: boolean] | undefined;
+};
+
+const stages: readonly StageCase[] = [
+  { name: "it is announced first", step: ["announce", undefined, true] },
+  { name: "an announced version waits", stage: { name: "announced", since: day("05") }, step: ["unlist", day("15"), false] },
+  { name: "then leaves the indexes", stage: { name: "announced", since: day("02") }, step: ["unlist", day("12"), true] },
+  { name: "an unlisted one waits", stage: { name: "unlisted", since: day("10") }, step: ["retire", day("15"), false] },
+  { name: "then is gone", stage: { name: "unlisted", since: day("07") }, step: ["retire", day("12"), true] },
+  { name: "no announcement without its days", policy: { announceDays: 0 }, step: ["unlist", undefined, true] },
+  { name: "an announced one is gone at once where nothing is unlisted", policy: { unlistDays: 0 }, stage: { name: "announced", since: day("02") }, step: ["retire", day("12"), true] },
+  { name: "what is needed stays, and is listed again", stage: { name: "unlisted", since: day("01") }, blockedBy: [{ kind: "pin", text: "acme" }], step: undefined },
+  { name: "so does what is no surplus any more", stage: { name: "announced", since: day("01") }, keep: 3, step: undefined },
+];
+
+for (const one of stages) {
+  test(`C6 ${one.name}`, () => {
+    const { published } = factsOf(1, "1.0.0", "1.1.0");
+    const facts: RetentionFacts = {
+      product: "coequal",
+      keep: one.keep ?? 1,
+      published: published.map((release) => (release.version === "1.0.0" ? { ...release, stage: one.stage, blockedBy: one.blockedBy ?? [] } : release)),
+      policy: { ...policy, ...one.policy },
+      now: day("12"),
+    };
+    const plan = planRetention(facts);
+    const [step] = plan.steps;
+    assert.deepEqual(step === undefined ? undefined : [step.step, step.dueAt, step.isDue], one.step);
+    assert.deepEqual(plan.restores, one.step === undefined ? ["1.0.0"] : []);
+    assert.equal(planRetention({ ...facts, now: new Date(day("12").getTime() + 1_000) }).basis, plan.basis, "a second later it is the same plan");
+    assert.notEqual(planRetention({ ...facts, now: day("01"), published: [] }).basis, plan.basis);
+  });
+}
+
+test("C6 the newest of each type stay, also where not every version has all types", () => {
+  const version = (text: string, types: readonly string[]) => ({ version: parseVersion(text), files: 1, bytes: 1, types });
+  const published = [version("1.0.0", ["deb", "file"]), version("1.1.0", ["file"]), version("1.2.0", ["file"]), version("1.3.0", ["deb", "file"])];
+  assert.deepEqual(
+    planRetention({ product: "coequal", keep: 2, published }).retires.map((release) => release.version),
+    ["1.1.0"],
+    "1.0.0 has one of the two newest debs",
+  );
+});
+
+test("C18 waypoints stay, and what an older version that stays goes over", () => {
+  const [v10, v11, v12] = ["1.0.0", "1.1.0", "1.2.0"].map((text) => parseVersion(text));
+  assert.ok(v10 && v11 && v12);
+  const kinds = (compat: ReadonlyMap<typeof v10, { upgradeFrom?: string; waypoint?: boolean }>, staying: readonly (typeof v10)[]) =>
+    neededByUpgrades(v11, { compat, staying }).map(({ kind }) => kind);
+  assert.deepEqual(kinds(new Map([[v11, { waypoint: true }]]), [v12]), ["waypoint"]);
+  assert.deepEqual(kinds(new Map([[v12, { upgradeFrom: ">=1.1.0" }]]), [v10, v12]), ["path"]);
+  assert.deepEqual(kinds(new Map([[v12, { upgradeFrom: "previous-line" }]]), [v10, v12]), ["path"]);
+  assert.deepEqual(kinds(new Map([[v12, { upgradeFrom: ">=1.0.0" }]]), [v10, v12]), []);
+  assert.deepEqual(kinds(new Map([[v12, { upgradeFrom: ">=1.1.0" }]]), [v12]), [], "nothing older stays");
 });

@@ -41,10 +41,16 @@ async function publishRow(store: Store, repository: OciRepository, version: stri
     published_at: 1,
     ended_at: null,
     replacement: null,
+    reason: null,
   };
+  const id = `r-${version}`;
   await store.db
     .insertInto("releases")
-    .values({ id: `r-${version}`, product_id: repository.productId, version: parseVersion(version), ...row })
+    .values({ id, product_id: repository.productId, version: parseVersion(version), ...row })
+    .execute();
+  await store.db
+    .insertInto("release_channels")
+    .values({ release_id: id, channel: "stable", promoted_at: 1, rollout: 10_000, salt: "", is_bypass: 0 })
     .execute();
   store.changes.emit("head", repository.product);
 }
@@ -76,7 +82,7 @@ storeTest("customers see a published image, its blobs and what refers to it, and
   const catalog = createImageCatalog(store);
   t.after(() => catalog.close());
   const view = await catalog.view("coequal/app", "cached");
-  assert.deepEqual([...(view?.tags.published.keys() ?? [])].toSorted(), ["1.0.0", "latest"]);
+  assert.deepEqual([...(view?.tags.published.keys() ?? [])].toSorted(), ["1.0.0", "latest", "stable"]);
   assert.deepEqual(new Set(view?.manifests.keys()), new Set([image.digest, signature.digest]));
   assert.deepEqual(new Set(view?.blobs.keys()), new Set([image.blob, signature.blob]));
   assert.equal(view?.manifests.get(other.digest), undefined);

@@ -86,7 +86,7 @@ test("an address or a word that would start another setting is refused", () => {
 test("C3 the index says what each channel offers; latest follows the newest stable, whenever it was published", () => {
   const release = (version: string, channel: string, sequence: number) => ({
     version: parseVersion(version),
-    channel,
+    channels: [channel],
     sequence,
     publishedAt: new Date(Date.UTC(2026, 0, sequence)),
   });
@@ -97,6 +97,14 @@ test("C3 the index says what each channel offers; latest follows the newest stab
     index.releases.map(({ version }) => version),
     ["0.29.0-rc.1", "0.28.2", "0.28.1", "0.27.9"],
   );
-  assert.deepEqual(index.releases[1], { version: "0.28.2", channel: "stable", sequence: 2, publishedAt: "2026-01-02T00:00:00.000Z", state: "published" });
+  assert.deepEqual(index.releases[1], {
+    version: "0.28.2",
+    channel: "stable",
+    channels: ["stable"],
+    sequence: 2,
+    publishedAt: "2026-01-02T00:00:00.000Z",
+    state: "published",
+  });
+  assert.deepEqual(index.supported, ["0.28.2", "0.28.1", "0.27.9"]);
   assert.deepEqual(index.retired, [{ version: "0.20.0", replacement: "0.28.2" }]);
 });

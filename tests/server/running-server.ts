@@ -73,7 +73,12 @@ export function patch(
 }
 
 /** A deb, an rpm and a plain binary of this version, with the manifest and the sums that publishing asks for. Unsigned. */
-export async function releaseFiles(product: string, version: string, extra: readonly TestFile[] = []): Promise<readonly TestFile[]> {
+export async function releaseFiles(
+  product: string,
+  version: string,
+  extra: readonly TestFile[] = [],
+  channel = "stable",
+): Promise<readonly TestFile[]> {
   const parsed = parseVersion(version);
   const artifacts: TestFile[] = [
     { name: `${product}_${version}_amd64.deb`, content: await writeTestDeb(printingPackage(product, parsed)) },
@@ -86,8 +91,8 @@ export async function releaseFiles(product: string, version: string, extra: read
     product,
     version,
     tag: `v${version}`,
-    channel: "stable",
-    sequence: Number(version.replaceAll(".", "")) * 1000,
+    channel,
+    sequence: Number(version.replaceAll(/\D/g, "")) * 1000,
     createdAt: "2026-05-01T00:00:00Z",
     artifacts: artifacts.map(({ name, content }) => ({ name, kind: kindOf(name), size: content.length, sha256: hexOf(content) })),
   };
@@ -106,10 +111,16 @@ function kindOf(name: string): string {
 }
 
 /** Uploads and attaches; leaves a draft. */
-export async function makeDraft(running: RunningServer, product: string, version: string, extra: readonly TestFile[] = []): Promise<readonly TestFile[]> {
-  const files = await releaseFiles(product, version, extra);
+export async function makeDraft(
+  running: RunningServer,
+  product: string,
+  version: string,
+  extra: readonly TestFile[] = [],
+  channel = "stable",
+): Promise<readonly TestFile[]> {
+  const files = await releaseFiles(product, version, extra, channel);
   assert.equal((await running.admin("POST", "/products", { name: product })).status, 200);
-  assert.equal((await running.admin("POST", `/products/${product}/releases`, { version, channel: "stable" })).status, 200);
+  assert.equal((await running.admin("POST", `/products/${product}/releases`, { version, channel })).status, 200);
   for (const file of files) {
     const digest = await running.upload(file.content);
     const answer = await running.admin("PUT", `/products/${product}/releases/${version}/artifacts/${file.name}`, { digest, size: file.content.length });
@@ -119,10 +130,22 @@ export async function makeDraft(running: RunningServer, product: string, version
 }
 
 export async function publish(running: RunningServer, product: string, version: string, extra: readonly TestFile[] = []): Promise<readonly TestFile[]> {
-  const files = await makeDraft(running, product, version, extra);
+  return publishTo(running, product, version, { extra });
+}
+
+/** `options` besides the files: the channel, and how many customers see it at first. */
+export async function publishTo(
+  running: RunningServer,
+  product: string,
+  version: string,
+  options: { readonly extra?: readonly TestFile[]; readonly channel?: string; readonly percent?: number; readonly beforePublish?: () => Promise<unknown> },
+): Promise<readonly TestFile[]> {
+  const files = await makeDraft(running, product, version, options.extra, options.channel);
   const sums = files.find(({ name }) => name === "SHA256SUMS");
   assert.ok(sums);
-  const answer = await running.admin("POST", `/products/${product}/releases/${version}/publish`, { sums: `sha256:${hexOf(sums.content)}` });
+  await options.beforePublish?.();
+  const body = { sums: `sha256:${hexOf(sums.content)}`, ...(options.percent === undefined ? {} : { percent: options.percent }) };
+  const answer = await running.admin("POST", `/products/${product}/releases/${version}/publish`, body);
   assert.equal(answer.status, 200, JSON.stringify(answer.body));
   return files;
 }

@@ -1,7 +1,7 @@
 /** Groups of audit events on both databases: whole or not at all, also after a failure and at the end. */
 import assert from "node:assert/strict";
 import { auditRow } from "../../src/store/audit-events.ts";
-import type { AuditEventTable } from "../../src/store/schema.ts";
+import type { AuditEventTable } from "../../src/store/audit-tables.ts";
 import type { Store } from "../../src/store/store.ts";
 import { storeTest } from "../support/stores.ts";
 

@@ -27,7 +27,7 @@ storeTest("numbers of milliseconds come back as numbers, and a second row with a
     (error) => isUniqueViolation(error),
   );
   const foreign = { access_key_id: "none", product_id: "none", created_at: 1 };
-  await assert.rejects(store.db.insertInto("grants").values(foreign).execute(), (error) => !isUniqueViolation(error));
+  await assert.rejects(store.db.insertInto("access_key_products").values(foreign).execute(), (error) => !isUniqueViolation(error));
 });
 
 storeTest(

@@ -4,12 +4,13 @@
  * The base is made once by mmdebstrap (20 s, 120 MB) and shared: /usr as hard links, since dpkg replaces files and never writes into them;
  * everything else as copies.
  */
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { TestContext } from "node:test";
 import { type CommandResult, requireCommand, runCommand } from "../../src/io/command.ts";
 import { cachedFolder } from "./cached-folder.ts";
 import { needClient } from "./clients.ts";
+import { copyRoot } from "./root-copy.ts";
 
 /** Debian 12 has apt 2.6 with gpgv, Debian 13 has apt 3.0 with sqv: two verifiers that disagree on keys. */
 export type AptGeneration = "bookworm" | "trixie";
@@ -42,7 +43,7 @@ export async function withAptRoot(t: TestContext, fn: (root: AptRoot) => Promise
   const base = await aptBase(options.generation ?? "bookworm");
   const path = await mkdtemp(join(dirname(base), "apt-root-"));
   try {
-    await copyBase(base, path);
+    await copyRoot(base, path);
     await fn(aptRoot(path));
   } finally {
     await rm(path, { recursive: true, force: true });
@@ -75,23 +76,6 @@ export async function debianMirror(): Promise<string> {
   const site = lines.find(([, , release]) => release === "bookworm" || release === "trixie")?.[0];
   if (site === undefined) throw new Error("this machine's apt names no mirror of Debian 12 or 13 (run apt-get update first)");
   return site;
-}
-
-async function copyBase(base: string, path: string): Promise<void> {
-  const others = (await readdir(base)).filter((name) => !["usr", "dev", "proc", "sys", "run"].includes(name));
-  await requireCommand(["cp", "-al", join(base, "usr"), path], { timeoutMs });
-  await requireCommand(["cp", "-a", ...others.map((name) => join(base, name)), path], { timeoutMs });
-  for (const name of ["dev", "proc", "sys", "run"]) await mkdir(join(path, name), { mode: 0o755 });
-  await requireCommand(["chmod", "755", path], { timeoutMs });
-  // Without a mounted /dev, programs still want to drop output and read randomness.
-  for (const [name, minor] of [
-    ["null", "3"],
-    ["zero", "5"],
-    ["random", "8"],
-    ["urandom", "9"],
-  ] as const) {
-    await requireCommand(["mknod", "-m", "666", join(path, "dev", name), "c", "1", minor], { timeoutMs });
-  }
 }
 
 function aptRoot(path: string): AptRoot {

@@ -31,6 +31,7 @@ export const debianPackages: readonly string[] = [
   "time", // peak memory in the benchmarks
   "curl",
   "awscli", // the bucket API and ECR logins
+  "python3-aiosmtpd", // a real mail server for notices
   "faketime", // clients with a wrong clock
 ];
 
@@ -42,6 +43,7 @@ export const slowDebianPackages: readonly string[] = [
   "golang-go", // cross-builds a product for every target
   "gcc", // a real program for them to look at
   "libc6-dev",
+  "qemu-user-static", // packages for arm64, run where they belong
 ];
 
 /** The path of a program on PATH, or undefined. */

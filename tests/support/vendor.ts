@@ -13,13 +13,17 @@ const entry = resolve(import.meta.dirname, "..", "..", "src", "main.ts");
 
 export type CommandEnd = { readonly exitCode: number; readonly stdout: string; readonly stderr: string };
 
+/** How the command is started: from source, or the executable that SLIPWAY_EXECUTABLE names (tests/cli/executable.slow.ts). */
+const program: readonly string[] =
+  process.env["SLIPWAY_EXECUTABLE"] === undefined ? [process.execPath, "--disable-warning=ExperimentalWarning", entry] : [process.env["SLIPWAY_EXECUTABLE"]];
+
 /** Runs the real command; never throws for an exit code. */
 export function runSlipway(
   words: readonly string[],
   options: { readonly cwd: string; readonly env: Readonly<Record<string, string>>; readonly input?: string },
 ): Promise<CommandEnd> {
   return new Promise((done, fail) => {
-    const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", entry, ...words], {
+    const child = spawn(program[0] ?? "", [...program.slice(1), ...words], {
       cwd: options.cwd,
       env: { PATH: process.env["PATH"] ?? "", HOME: options.cwd, ...options.env },
       stdio: ["pipe", "pipe", "pipe"],

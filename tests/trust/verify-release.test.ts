@@ -231,7 +231,7 @@ test("attack 16: a policy that requires nothing, or a kind without a key, is pol
   await assert.rejects(createTrustPolicy({ require: [] }), { code: "policy_invalid" });
   await assert.rejects(createTrustPolicy({ require: ["minisign"] }), { code: "policy_invalid" });
   await assert.rejects(createTrustPolicy({ minisign: [formatMinisignPublicKey(acme.minisign)], require: ["minisign", "openpgp"] }), { code: "policy_invalid" });
-  const empty: TrustPolicy = { minisign: [], openpgp: { keys: [] }, require: [] };
+  const empty: TrustPolicy = { minisign: [], openpgp: { keys: [] }, sigstore: undefined, require: [], lastSequences: new Map() };
   await refuses(await release(), "sums_malformed", empty);
 });
 

@@ -47,7 +47,7 @@ export const killAtCall =
     ...plainRun(site, command),
   ];
 
-async function run(
+export async function runKilled(
   argv: readonly string[],
 ): Promise<{ readonly isKilled: boolean; readonly exitCode: number | null; readonly stdout: string; readonly stderr: string }> {
   const result = await runCommand(argv, { timeoutMs: 60_000, env: { ...cleanEnvironment(), UV_USE_IO_URING: "0", UV_THREADPOOL_SIZE: "1" } });
@@ -70,7 +70,7 @@ export async function prepareScenario(vendor: Vendor, scenario: Scenario): Promi
 export async function listChanges(vendor: Vendor, scenario: Scenario): Promise<readonly string[]> {
   const site = await prepareScenario(vendor, scenario);
   try {
-    return JSON.parse((await run(plainRun(site, scenario.command))).stdout) as string[];
+    return JSON.parse((await runKilled(plainRun(site, scenario.command))).stdout) as string[];
   } finally {
     await rm(site.folder, { recursive: true });
   }
@@ -121,7 +121,7 @@ export async function crashAndRecover(vendor: Vendor, scenario: Scenario, killer
   try {
     let isKilled = true;
     for (const [index, killer] of killers.entries()) {
-      const result = await run(killer(site, index === 0 ? scenario.command : "resume"));
+      const result = await runKilled(killer(site, index === 0 ? scenario.command : "resume"));
       await requireRunnable(site, scenario);
       if (!result.isKilled) {
         isKilled = false;
@@ -129,7 +129,7 @@ export async function crashAndRecover(vendor: Vendor, scenario: Scenario, killer
         break;
       }
     }
-    const recovered = await run(plainRun(site, "resume"));
+    const recovered = await runKilled(plainRun(site, "resume"));
     assert.ok(!recovered.isKilled && [0, 3, 40].includes(recovered.exitCode ?? -1), `${what}: recovery ended with ${recovered.exitCode}: ${recovered.stderr}`);
     await requireWhole(site, scenario, what);
     // The machine is not stuck: the next upgrade goes through.

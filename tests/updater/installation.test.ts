@@ -48,7 +48,7 @@ for (const [name, text, place, message] of [
   ["an unknown key below", good.replace("trust: {", "trust: { minisgn: [],"), ":4:10", /unknown key "minisgn" under trust - did you mean "minisign"\?/],
   ["a wrong type", good.replace("root: opt", "root: 5"), ":2:7", /root/],
   ["a secret in the file", good.replace('com" }', 'com", key_id: a, secret: hunter2 }'), ":3:", /env:NAME or file:PATH/],
-  ["a URL with a password", good.replace("https://", "https://a:b@"), ":3:", /must not carry a user, password/],
+  ["a URL with a password", good.replace("https://", "https://a:b@"), ":3:", /must not carry a user/],
   ["no check that reads the version", good.replace(', version: "(.*)"', ""), ":7:5", /at least one check must read the version/],
   ["no key at all", good.replace("[RWQAAAA]", "[]"), "", /nothing is installed unsigned/],
   ["a key twice", `${good}product: other\n`, ":8:1", /unique/i],
@@ -93,5 +93,5 @@ test("the updater's import closure holds only model, formats, trust and io, and 
   );
   assert.ok(files.size > 30, `${files.size} files were seen`);
   for (const name of modules)
-    assert.ok(["zod", "yaml", "semver", "openpgp", "xz-decompress", "@noble/hashes/blake2.js"].includes(name), `${name} is in the updater's closure`);
+    assert.ok(name.startsWith("semver") || ["zod", "yaml", "openpgp", "xz-decompress", "@noble/hashes/blake2.js", "@sigstore/bundle", "@sigstore/protobuf-specs", "@sigstore/verify"].includes(name), `${name} is in the updater's closure`);
 });

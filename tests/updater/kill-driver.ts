@@ -1,7 +1,8 @@
 /**
  * Runs one updater command and kills its own process (SIGKILL) right after the N-th durable change, which the updater reports as an event.
- * `node kill-driver.ts <installation> install|resume|rollback <N>`; N = 0 lives on and prints the changes as JSON.
+ * `node kill-driver.ts <installation> install|resume|rollback|restore <N>; restore takes toy.rbk beside the file`; N = 0 lives on and prints the changes as JSON.
  */
+import { dirname, join } from "node:path";
 import { SlipwayError } from "../../src/model/errors.ts";
 import { loadInstallation } from "../../src/updater/installation.ts";
 import { thisMachine } from "../../src/updater/machine.ts";
@@ -21,7 +22,8 @@ const updater = createUpdater(
 try {
   if (command === "install") await updater.install({ signal });
   else if (command === "resume") await updater.resume({ signal });
-  else await updater.rollback({ isStateRestored: true, signal });
+  else if (command === "restore") await updater.restore({ path: join(dirname(file), "toy.rbk") });
+  else await updater.rollback({ restoreState: "always", signal });
 } catch (error) {
   if (!(error instanceof SlipwayError)) throw error;
   process.exitCode = error.exitCode;

@@ -89,7 +89,7 @@ for (const strategy of ["versions", "inplace"] as const) {
     await (await site.updater()).install({ signal });
     assert.equal(await site.state(), "1.5.0");
     await writeFile(join(site.folder, "data/only-new"), "written by 1.5.0");
-    const result = await (await site.updater()).rollback({ isStateRestored: true, signal });
+    const result = await (await site.updater()).rollback({ restoreState: "always", signal });
     assert.deepEqual([result.from, result.to, result.isStateRestored], ["1.5.0", "1.4.2", true]);
     assert.ok(result.downtimeMs >= 0);
     assert.equal(await site.running(), "1.4.2");
@@ -99,7 +99,7 @@ for (const strategy of ["versions", "inplace"] as const) {
     assert.equal(check.offer.kind, "none");
     const status = await (await site.updater()).status();
     assert.deepEqual([status.installed, status.previous], ["1.4.2", []]);
-    await failure((await site.updater()).rollback({ isStateRestored: true, signal }), "version_not_found");
+    await failure((await site.updater()).rollback({ restoreState: "always", signal }), "version_not_found");
   });
 
   test(`59 ${strategy}: where the old version is unhealthy too, the answer is rollback_failed, nothing is deleted, and a repaired machine can be resumed`, async (t) => {

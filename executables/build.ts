@@ -1,0 +1,68 @@
+/**
+ * Builds one single-file executable of Slipway: `node executables/build.ts --target linux/amd64 --version 0.1.0 --output FILE`.
+ *
+ * The sources are bundled, compiled ahead of time and put behind the target's runtime. The result reads no configuration of the runtime from
+ * the folder that it is started in (bunfig.toml, .env): a root updater must not run what lies there. Same sources, version and name of the
+ * output file give the same bytes.
+ */
+import { mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { requireCommand } from "../src/io/command.ts";
+import { parseVersion } from "../src/model/version.ts";
+import { signAdHoc } from "./mach-o-signature.ts";
+import { bundlerTarget, type ExecutableTarget, executableTargets, hostTarget, runtimeFor } from "./runtimes.ts";
+
+const root = resolve(import.meta.dirname, "..");
+
+/** Imported by libraries where it is installed; it never is. */
+const absentPackages = ["xmlbuilder2", "ajv-formats-draft2019", "libxmljs2", "pg-native"];
+
+/** The second is started as a thread by name. */
+const entries = ["src/main.ts", "src/store/audit-worker.ts"];
+
+const buildTimeoutMs = 10 * 60_000;
+
+async function buildExecutable(options: { readonly target: ExecutableTarget; readonly version: string; readonly output: string }): Promise<void> {
+  const { target, version } = options;
+  const output = resolve(options.output);
+  const [bundler, runtime] = [await runtimeFor(hostTarget()), await runtimeFor(target)];
+  const guard = await readFile(join(root, "src/updater/guard.sh"), "utf8");
+  await mkdir(dirname(output), { recursive: true });
+  const folder = await mkdtemp(join(dirname(output), ".executable-"));
+  try {
+    const made = join(folder, basename(output));
+    const argv = [
+      bundler,
+      "build",
+      "--compile",
+      `--target=${bundlerTarget(target)}`,
+      `--compile-executable-path=${runtime}`,
+      "--no-compile-autoload-bunfig",
+      "--no-compile-autoload-dotenv",
+      "--bytecode",
+      "--minify",
+      "--sourcemap=none",
+      ...absentPackages.map((name) => `--external=${name}`),
+      `--define=SLIPWAY_VERSION=${JSON.stringify(version)}`,
+      `--define=SLIPWAY_SHELL_GUARD=${JSON.stringify(guard)}`,
+      ...entries,
+      `--outfile=${made}`,
+    ];
+    await requireCommand(argv, { timeoutMs: buildTimeoutMs, cwd: root });
+    // The bundler signs its darwin/arm64 output rightly, and leaves the runtime's own signature on the other.
+    if (target === "darwin/amd64") await signAdHoc(made, "slipway");
+    await rename(made, output);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+const { values } = parseArgs({ options: { target: { type: "string" }, version: { type: "string" }, output: { type: "string" } } });
+const target = executableTargets.find((known) => known === values.target);
+if (target === undefined || values.version === undefined || values.output === undefined) {
+  process.stderr.write(`usage: node executables/build.ts --target ${executableTargets.join("|")} --version VERSION --output FILE\n`);
+  process.exitCode = 2;
+} else {
+  await buildExecutable({ target, version: parseVersion(values.version), output: values.output });
+}

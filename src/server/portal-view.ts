@@ -1,0 +1,131 @@
+/** What the portal shows one customer, as a value: products, what is about to go, advisories that concern what was pulled, its own pairs. */
+import { type AccessKey, listAccessKeys } from "../access/access-keys.ts";
+import type { CustomerPrincipal } from "../access/principal.ts";
+import { compareVersions, newestStable, type Version } from "../model/version.ts";
+import { type ListedNotice, listNotices } from "../notices/list-notices.ts";
+import { listAdvisories } from "../releases/advisories.ts";
+import { type Pull, pulledVersions } from "../releases/advisory-customers.ts";
+import { findProduct } from "../releases/products.ts";
+import { fixFor } from "../releases/publish-advisory.ts";
+import { allReleases } from "../releases/releases.ts";
+import type { Advisory, FeedPlace } from "../repositories/advisory.ts";
+import { askForSecret, secretVariable, type SetupBlock, setupBlocks } from "../repositories/setup-clients.ts";
+import { feedPlace } from "./feed-place.ts";
+import { type ProductKey, productKeys } from "./product-keys.ts";
+import type { Call } from "./route.ts";
+import { versionsSeenBy } from "./seen-versions.ts";
+
+export type PortalRelease = {
+  readonly version: Version;
+  readonly channels: readonly string[];
+  readonly publishedAt: Date | undefined;
+  /** When it leaves, where that was announced. */
+  readonly retiresAt: Date | undefined;
+  /** When this customer last pulled it. */
+  readonly pulledAt: Date | undefined;
+};
+
+export type PortalAdvisory = {
+  readonly advisory: Advisory;
+  /** Of what this customer pulled. */
+  readonly hits: readonly Version[];
+  /** It pulled the fix, or something newer that is not affected, since. */
+  readonly isMended: boolean;
+};
+
+export type PortalProduct = {
+  readonly name: string;
+  readonly place: FeedPlace;
+  readonly newest: Version | undefined;
+  /** Newest first. */
+  readonly releases: readonly PortalRelease[];
+  /** Pulled once, and gone since, newest first. */
+  readonly gone: readonly { readonly version: Version; readonly replacement: Version | undefined }[];
+  readonly advisories: readonly PortalAdvisory[];
+  readonly keys: readonly ProductKey[];
+  readonly ask: string;
+  readonly setup: readonly SetupBlock[];
+  readonly channel: string;
+};
+
+export type PortalView = {
+  readonly vendor: string;
+  readonly customer: string;
+  readonly keyId: string;
+  readonly now: Date;
+  readonly products: readonly PortalProduct[];
+  readonly pairs: readonly AccessKey[];
+  readonly notices: readonly ListedNotice[];
+};
+
+const noticeLimit = 20;
+
+export async function portalView(call: Call, principal: CustomerPrincipal): Promise<PortalView> {
+  const { store } = call.context;
+  const products: PortalProduct[] = [];
+  for (const name of [...principal.products].sort()) {
+    const made = await portalProduct(call, principal, name);
+    if (made !== undefined) products.push(made);
+  }
+  return {
+    vendor: feedPlace(call, "").vendor,
+    customer: principal.customerName,
+    keyId: principal.keyId,
+    now: store.clock.now(),
+    products,
+    pairs: (await listAccessKeys(store, principal.customerName)).filter((key) => key.revokedAt === undefined),
+    notices: await listNotices(store, { limit: noticeLimit, customer: principal.customerName }),
+  };
+}
+
+async function portalProduct(call: Call, principal: CustomerPrincipal, name: string): Promise<PortalProduct | undefined> {
+  const { store, repositoryKey } = call.context;
+  const product = await findProduct(store, name);
+  if (product === undefined) return undefined;
+  const pulls = await pulledVersions(store, name, principal.customerId);
+  const seen = await versionsSeenBy(call, principal, name);
+  const all = await allReleases(store, product);
+  const releases = all
+    .filter((release) => seen.has(release.version))
+    .sort((left, right) => compareVersions(right.version, left.version))
+    .map(({ version, channels, publishedAt, retiresAt }) => ({
+      version,
+      channels: channels.map(({ channel }) => channel),
+      publishedAt,
+      retiresAt,
+      pulledAt: pulls.find((pull) => pull.version === version)?.at,
+    }));
+  const gone = all
+    .filter((release) => (release.state === "withdrawn" || release.state === "retired") && pulls.some((pull) => pull.version === release.version))
+    .sort((left, right) => compareVersions(right.version, left.version))
+    .map(({ version, replacement }) => ({ version, replacement }));
+  const newest = newestStable(seen) ?? releases[0]?.version;
+  const place = feedPlace(call, name);
+  const channel = releases.find((release) => release.version === newest)?.channels[0] ?? "stable";
+  return {
+    name,
+    place,
+    newest,
+    releases,
+    gone,
+    advisories: (await listAdvisories(store, product.id)).flatMap((advisory) => concerning(advisory, pulls)),
+    keys: await productKeys(call.context, name),
+    ask: askForSecret,
+    setup: setupBlocks({
+      place: { baseUrl: place.baseUrl, product: name, channel },
+      pair: { keyId: principal.keyId, secret: `$${secretVariable}` },
+      apkKey: repositoryKey.apkKey,
+      armoredKey: repositoryKey.publicText,
+      version: newest,
+    }),
+    channel,
+  };
+}
+
+function concerning(advisory: Advisory, pulls: readonly Pull[]): readonly PortalAdvisory[] {
+  const hit = pulls.filter((pull) => fixFor(advisory, pull.version) !== undefined);
+  if (hit.length === 0) return [];
+  const lastAt = Math.max(...hit.map((pull) => pull.at.getTime()));
+  const isMended = pulls.some((pull) => !hit.includes(pull) && compareVersions(pull.version, advisory.fixedIn) >= 0 && pull.at.getTime() >= lastAt);
+  return [{ advisory, hits: hit.map((pull) => pull.version).sort(compareVersions), isMended }];
+}

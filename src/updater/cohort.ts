@@ -1,0 +1,38 @@
+/**
+ * Staged rollouts: which machines get a release first. A machine's bucket comes from its own random id and the release's salt, so that it is
+ * always the same for one release, and other machines are the first ones for the next.
+ *
+ * The schedule comes with the index, unsigned: it can only hold a release back, which whoever serves the index could do anyway.
+ */
+import { createHmac, randomBytes } from "node:crypto";
+import { z } from "zod";
+
+export const rolloutSchema = z.object({
+  salt: z.string().min(1).max(200),
+  percent: z.number().min(0).max(100),
+  /** Nobody begins, and who has not switched yet does not. */
+  halted: z.boolean().default(false),
+  notBefore: z.iso.datetime().optional(),
+  /** Security fixes are for all machines at once. */
+  bypassCohort: z.boolean().default(false),
+});
+
+export type Rollout = z.infer<typeof rolloutSchema>;
+
+const buckets = 10_000;
+
+export const newMachineId = (): string => randomBytes(16).toString("hex");
+
+/** 0 to 9999, evenly. */
+export function bucketOf(machineId: string, salt: string): number {
+  return Number(createHmac("sha256", salt).update(machineId).digest().readBigUInt64BE() % BigInt(buckets));
+}
+
+/** Why a machine does not get a release yet; undefined where it does. */
+export function heldBack(rollout: Rollout | undefined, machineId: string, now: Date): "halted" | "not_before" | "cohort" | undefined {
+  if (rollout === undefined) return undefined;
+  if (rollout.halted) return "halted";
+  if (rollout.notBefore !== undefined && now < new Date(rollout.notBefore)) return "not_before";
+  if (rollout.bypassCohort) return undefined;
+  return bucketOf(machineId, rollout.salt) < rollout.percent * (buckets / 100) ? undefined : "cohort";
+}

@@ -1,0 +1,131 @@
+/** What all operations on a settled installation share: looking at it, locking it, and starting transactions on it. */
+import { acquireLock } from "../io/lock.ts";
+import { tryParseVersion, type Version } from "../model/version.ts";
+import { newTransactionId } from "./acquire.ts";
+import { finish } from "./finish.ts";
+import { finishRestore } from "./restore-by-hand.ts";
+import { emptyState, type InstalledState, readState } from "./installed-state.ts";
+import { foreignJournalError, readJournal, writeJournal } from "./journal.ts";
+import type { Machine } from "./machine.ts";
+import type { ReleaseSource } from "./release-source.ts";
+import type { SettledInstallation } from "./settle.ts";
+import { findStateDirectory, prepareStateDirectory, type StateDirectory, stateDirectoryOf } from "./state-directory.ts";
+import type { Live } from "./strategy.ts";
+import type { Transaction } from "./transaction.ts";
+import { trustedSource } from "./tuf-source.ts";
+import { observePhase, startWork, strategyOf, type Work } from "./work.ts";
+
+const lockWaitMs = 10_000;
+const approvalMs = 15 * 60_000;
+const maxAttempts = 3;
+const never = new AbortController().signal;
+
+export type Present = { readonly directory: StateDirectory; readonly state: InstalledState; readonly live: Live };
+
+export type Session = {
+  readonly installation: SettledInstallation;
+  readonly machine: Machine;
+  readonly source: ReleaseSource;
+  /** Reading only: the directory is not made, nothing is locked. */
+  readonly present: () => Promise<Present>;
+  readonly look: (directory: StateDirectory, state: InstalledState) => Promise<Live>;
+  /** Runs under the lock; a restore that was cut is finished first. Throws `lock_held` after ten seconds. */
+  readonly locked: <T>(operation: string, run: (directory: StateDirectory) => Promise<T>) => Promise<T>;
+  /** The transaction of the journal; throws `journal_corrupt` for one that is not ours. */
+  readonly journaled: (directory: StateDirectory) => Promise<Transaction | undefined>;
+  readonly workFor: (directory: StateDirectory, transaction: Transaction, signal: AbortSignal) => Work;
+  /** A final transaction whose last breath was cut: its history line and the cleaning. */
+  readonly tidy: (directory: StateDirectory, transaction: Transaction) => Promise<void>;
+  /** Writes the transaction as the journal's, durably. */
+  readonly begin: (directory: StateDirectory, transaction: Transaction, signal: AbortSignal) => Promise<Work>;
+  readonly approval: (options?: { readonly isOutsideWindow?: boolean | undefined }) => Transaction["approval"];
+  readonly newTransaction: (live: Live, state: InstalledState, version: Version) => Transaction;
+};
+
+export const versionOf = (live: Live): Version | undefined => (live.version === undefined ? undefined : tryParseVersion(live.version));
+
+export function openSession(installation: SettledInstallation, machine: Machine): Session {
+  const { product } = installation;
+  const source = trustedSource(installation, machine);
+  const workFor: Session["workFor"] = (directory, transaction, signal) => startWork({ installation, machine, directory, transaction, signal });
+  const look: Session["look"] = (directory, state) => strategyOf({ installation, machine, directory }).look(state.installed);
+  const approval: Session["approval"] = ({ isOutsideWindow } = {}) => ({
+    mode: "explicit",
+    by: `uid:${process.geteuid?.() ?? "-"}`,
+    until: machine.clock.now().getTime() + approvalMs,
+    ...(isOutsideWindow === true ? { isOutsideWindow } : {}),
+  });
+  return {
+    installation,
+    machine,
+    source,
+    look,
+    workFor,
+    approval,
+
+    present: async () => {
+      const found = await findStateDirectory(installation.stateDir);
+      const directory = found ?? stateDirectoryOf(installation.stateDir);
+      const state = found === undefined ? emptyState(product) : await readState(found.state, product);
+      return { directory, state, live: await look(directory, state) };
+    },
+
+    locked: async (operation, run) => {
+      const directory = await prepareStateDirectory(installation.stateDir);
+      const lock = await acquireLock(directory.path, operation, { waitMs: lockWaitMs });
+      try {
+        await finishRestore({ installation, machine, directory });
+        return await run(directory);
+      } finally {
+        await lock.release();
+      }
+    },
+
+    journaled: async (directory) => {
+      const reading = await readJournal(directory.transaction, product);
+      if (reading.kind === "foreign") throw foreignJournalError(directory.transaction, reading);
+      return reading.kind === "none" ? undefined : reading.transaction;
+    },
+
+    tidy: async (directory, transaction) => finish(workFor(directory, transaction, never), await readState(directory.state, product)),
+
+    begin: async (directory, transaction, signal) => {
+      await writeJournal(directory.transaction, transaction);
+      observePhase(machine, transaction);
+      return workFor(directory, transaction, signal);
+    },
+
+    newTransaction: (live, { installed }, version) => {
+      const now = machine.clock.now().getTime();
+      const recorded = installed?.version === live.version ? installed : undefined;
+      return {
+        schema: 1,
+        id: newTransactionId(),
+        product,
+        strategy: installation.strategy,
+        phase: "created",
+        from: {
+          ...(live.version === undefined ? {} : { version: live.version }),
+          ...(recorded === undefined ? {} : { seq: recorded.seq }),
+          files: live.files,
+          ...(live.ref === undefined ? {} : { ref: live.ref }),
+          ...(recorded?.contract === undefined ? {} : { contract: recorded.contract }),
+        },
+        to: { version },
+        source: { kind: "repo", url: source.displayUrl },
+        trust: { checks: [] },
+        download: { bytes: 0 },
+        approval: approval(),
+        attempt: 1,
+        maxAttempts,
+        notBefore: 0,
+        retryable: true,
+        rolledBack: false,
+        rollbackFailed: false,
+        timings: {},
+        startedAt: now,
+        updatedAt: now,
+      };
+    },
+  };
+}
