@@ -184,10 +184,7 @@ export async function rotateAccessKey(
 }
 
 /** Throws `conflict` while the secret before the newest lives: its holders were told until when. */
-async function requireNoOverlap(
-  transaction: Transaction<Database>,
-  key: { readonly id: string; readonly newest: number; readonly now: Date },
-): Promise<void> {
+async function requireNoOverlap(transaction: Transaction<Database>, key: { readonly id: string; readonly newest: number; readonly now: Date }): Promise<void> {
   const living = await transaction
     .selectFrom("access_key_secrets")
     .select("retires_at")
@@ -196,9 +193,13 @@ async function requireNoOverlap(
     .where("retires_at", ">", key.now.getTime())
     .executeTakeFirst();
   if (living === undefined) return;
-  throw new SlipwayError("conflict", `the access key ${key.id} was rotated before, and its old secret works until ${new Date(living.retires_at ?? 0).toISOString()}`, {
-    hint: "wait until then, or end that secret now by rotating with --force",
-  });
+  throw new SlipwayError(
+    "conflict",
+    `the access key ${key.id} was rotated before, and its old secret works until ${new Date(living.retires_at ?? 0).toISOString()}`,
+    {
+      hint: "wait until then, or end that secret now by rotating with --force",
+    },
+  );
 }
 
 /** Says from where the key may be used; undefined: anywhere. In force within a second. Throws `not_found`, `conflict`, `usage`. */

@@ -36,10 +36,7 @@ export type Authenticator = {
    * The customer who has this key id, with the envelopes of the secrets that live now: for signatures (signature-v4.ts), which are checked
    * with the secret itself. Undefined where the key is unknown, expired or revoked. An id alone proves nothing.
    */
-  findSealed(input: {
-    readonly keyId: string;
-    readonly now: Date;
-  }): Promise<SealedKey | undefined>;
+  findSealed(input: { readonly keyId: string; readonly now: Date }): Promise<SealedKey | undefined>;
   /** The administrator behind a Bearer token. */
   authenticateToken(input: { readonly token: string; readonly now: Date }): Promise<AdminPrincipal | undefined>;
   close(): void;

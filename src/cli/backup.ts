@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { type CommandRun, flagOption, textOption } from "./command.ts";
 import { updaterFor } from "./open-updater.ts";
 import { formatBytes, type Output } from "./output.ts";
-import type { BackupSummary } from "../updater/state-operations.ts";
+import type { BackupSummary } from "../updater/operations.ts";
 
 function describe(output: Output, { path, product, version, createdAt, sections, files, bytes, sha256 }: BackupSummary): void {
   output.line(`${path}: ${product} ${version ?? "(nothing installed)"} of ${createdAt}`);

@@ -24,7 +24,10 @@ export const grantCommands: readonly CommandRow[] = [
       { flags: "--unpin", text: "end the pin now" },
       ...serverOptions,
     ],
-    examples: ["slipway grant set acme --product coequal --channel stable --until 2027-11-01", "slipway grant set acme --product coequal --pin 1.4.2 --pin-until 2027-01-31"],
+    examples: [
+      "slipway grant set acme --product coequal --channel stable --until 2027-11-01",
+      "slipway grant set acme --product coequal --pin 1.4.2 --pin-until 2027-01-31",
+    ],
     load: async () => ({ run: (await import("./grant.ts")).runSet }),
   },
   {

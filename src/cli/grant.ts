@@ -32,7 +32,14 @@ function formatsOf(options: OptionValues): Record<string, unknown> {
 function changeOf(options: OptionValues): Readonly<Record<string, unknown>> {
   const given = (name: string): string | undefined => textOption(options, name);
   const lifted = (text: string | undefined): boolean => text === "any" || text === "never";
-  const [channel, versions, until, pin, pinUntil, lapse] = [given("channel"), given("versions"), given("until"), given("pin"), given("pinUntil"), given("lapse")];
+  const [channel, versions, until, pin, pinUntil, lapse] = [
+    given("channel"),
+    given("versions"),
+    given("until"),
+    given("pin"),
+    given("pinUntil"),
+    given("lapse"),
+  ];
   if (pinUntil !== undefined && (pin === undefined || lifted(pin))) throw new SlipwayError("usage", "--pin-until needs --pin VERSION");
   if (pin !== undefined && flagOption(options, "unpin")) throw new SlipwayError("usage", "--pin and --unpin exclude each other");
   return {

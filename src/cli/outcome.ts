@@ -8,7 +8,8 @@ const exitCodes = { PASS: 0, FAIL: 45, INCOMPLETE: 44 } as const;
 export const run: CommandRun = async (invocation) => {
   const { output, options, args, signal } = invocation;
   const name = args[0] ?? textOption(options, "outcome");
-  if (name === undefined) throw new SlipwayError("usage", "name an outcome, or auto", { hint: "`slipway verify --outcome auto`, or one of the commands of `slipway verify --help`" });
+  if (name === undefined)
+    throw new SlipwayError("usage", "name an outcome, or auto", { hint: "`slipway verify --outcome auto`, or one of the commands of `slipway verify --help`" });
   const report = await (await updaterFor(invocation)).prove({ name, signal });
   output.result(report);
   const { green, red, yellow, bold } = output.colors;

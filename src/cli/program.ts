@@ -40,7 +40,9 @@ export function createProgram(version: string, signal: AbortSignal, outcome: Out
       const parent = words.length === 1 ? program : parentFor(program, parents, { word: words[0] ?? "", group });
       // `slipway verify` has commands of its own and can be called itself.
       const isParent = words.length === 1 && commands.some(({ name }) => name.startsWith(`${row.name} `));
-      const command = isParent ? parentFor(program, parents, { word: leaf, group }) : parent.command(leaf).helpGroup(`${words.length === 1 ? group : "Commands"}:`);
+      const command = isParent
+        ? parentFor(program, parents, { word: leaf, group })
+        : parent.command(leaf).helpGroup(`${words.length === 1 ? group : "Commands"}:`);
       // Its name may also begin others: `audit` and `audit export`.
       if (words.length === 1) parents.set(leaf, command.enablePositionalOptions());
       describe(command, row);

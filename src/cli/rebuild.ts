@@ -104,7 +104,7 @@ async function downloadOne(
     for await (const piece of body) {
       size += piece.length;
       if (size > artifact.size) throw new SlipwayError("sums_invalid", `${artifact.name} is longer than its ${artifact.size} bytes`);
-      await file.write(piece);
+      file.write(piece);
       to.onBytes(size);
     }
   } catch (error) {

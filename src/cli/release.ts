@@ -70,7 +70,12 @@ export const runPublish: CommandRun = async (invocation) => {
   const published = await api.call({
     method: "POST",
     path: [...path, "publish"],
-    body: { sums: checked.sumsDigest, ...(tuf === undefined ? {} : { tuf }), ...(keep === undefined ? {} : { keep }), ...(percent === undefined ? {} : { percent }) },
+    body: {
+      sums: checked.sumsDigest,
+      ...(tuf === undefined ? {} : { tuf }),
+      ...(keep === undefined ? {} : { keep }),
+      ...(percent === undefined ? {} : { percent }),
+    },
     schema: releaseSchema.extend({ isNew: z.boolean() }),
   });
   output.result({ ...published, verified: checked });

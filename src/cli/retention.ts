@@ -36,7 +36,8 @@ export const runRetain: CommandRun = async (invocation) => {
 function printPlan(output: Output, plan: WireRetentionPlan): void {
   output.line(`retention of ${plan.product}: keep ${plan.keep}; basis ${plan.basis}`);
   output.line(`stays: ${plan.keeps.length === 0 ? "nothing" : plan.keeps.join(", ")}`);
-  for (const { version, blockedBy } of plan.blocked) output.line(`stays although it is old: ${version} (${blockedBy.map(({ kind, text }) => `${kind}: ${text}`).join("; ")})`);
+  for (const { version, blockedBy } of plan.blocked)
+    output.line(`stays although it is old: ${version} (${blockedBy.map(({ kind, text }) => `${kind}: ${text}`).join("; ")})`);
   for (const version of plan.restores) output.line(`is listed again: ${version}`);
   if (plan.steps.length === 0) {
     output.line("leaves: nothing");
@@ -44,7 +45,15 @@ function printPlan(output: Output, plan: WireRetentionPlan): void {
   }
   output.table(
     ["LEAVES", "NEXT", "WHEN", "FILES", "SIZE", "REPLACED BY", "WHY"],
-    plan.steps.map((one) => [one.version, one.step, one.isDue ? "now" : (one.dueAt ?? ""), String(one.files), formatBytes(one.bytes), one.replacement ?? "", one.why]),
+    plan.steps.map((one) => [
+      one.version,
+      one.step,
+      one.isDue ? "now" : (one.dueAt ?? ""),
+      String(one.files),
+      formatBytes(one.bytes),
+      one.replacement ?? "",
+      one.why,
+    ]),
   );
 }
 

@@ -96,8 +96,8 @@ export const signCommands: readonly CommandRow[] = [
       "Writes SHA256SUMS.sig and SHA256SUMS.minisig beside SHA256SUMS. Product, version and sequence come from release.json, which must be the one that the sums list. `slipway build` does the same where the recipe names keys; this is for keys that live on another machine.",
     arguments: [{ name: "directory", text: "the built release, dist/<version>" }],
     options: [
-      { flags: "--gpg <reference>", text: "OpenPGP release key: env:NAME, file:PATH or key:NAME" },
-      { flags: "--minisign <reference>", text: "minisign release key: env:NAME, file:PATH or key:NAME" },
+      { flags: "--gpg <reference>", text: "OpenPGP release key: env:NAME, file:PATH, key:NAME, agent:gpg:FINGERPRINT or command:PATH" },
+      { flags: "--minisign <reference>", text: "minisign release key: env:NAME, file:PATH, key:NAME or command:PATH" },
       { flags: "--minisign-next <reference>", text: "the key that follows, during a rotation: signs SHA256SUMS.<key id>.minisig besides" },
       { flags: "--sigstore", text: "keyless, as this CI run: <file>.bundle beside every file; services and outputs come from the recipe's sign.sigstore" },
       { flags: "--recipe <file>", text: "the recipe that names a private Sigstore instance, by default slipway.yaml where there is one" },
@@ -118,6 +118,7 @@ export const signCommands: readonly CommandRow[] = [
       ...trustOptionRows,
       { flags: "--product <name>", text: "the product that this must be" },
       { flags: "--version <version>", text: "the version that this must be; a workflow must have signed at its tag" },
+      { flags: "--attestation", text: "the bundle may also be an in-toto attestation of the file, as forges make them" },
     ],
     examples: [
       "slipway verify artifact coequal_1.4.2_amd64.deb --sums SHA256SUMS --key coequal.gpg",

@@ -63,11 +63,17 @@ export const upgradeCommands: readonly CommandRow[] = [
   {
     name: "upgrade rollback",
     summary: "Go back to the previous version: stop, previous files, state, start, verify",
-    description: "Prints every step with its time, and the whole from stop to healthy (15 minutes are promised). The version that is left is not offered again; its state is kept as a backup of its own. --restore-state auto puts the state back unless the releases say that the previous version reads it as it is; it refuses to go back to a version that could not.",
+    description:
+      "Prints every step with its time, and the whole from stop to healthy (15 minutes are promised). The version that is left is not offered again; its state is kept as a backup of its own. --restore-state auto puts the state back unless the releases say that the previous version reads it as it is; it refuses to go back to a version that could not.",
     options: [
       installationOption,
       { flags: "--to <version>", text: "a version that is still kept; by default the one before" },
-      { flags: "--restore-state <when>", text: "put the state back that was backed up before the upgrade", choices: ["auto", "always", "never"], default: "auto" },
+      {
+        flags: "--restore-state <when>",
+        text: "put the state back that was backed up before the upgrade",
+        choices: ["auto", "always", "never"],
+        default: "auto",
+      },
     ],
     examples: ["slipway upgrade rollback", "slipway upgrade rollback --to 1.4.2 --restore-state never"],
     load: async () => ({ run: (await import("./upgrade.ts")).runRollback }),

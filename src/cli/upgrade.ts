@@ -81,7 +81,11 @@ export function printInstalled(invocation: Invocation, result: InstallResult): n
   if (result.kind === "nothing") {
     const held = result.skipped.filter(isHeldBack);
     for (const skipped of held) output.note(skippedText(skipped));
-    output.line(result.installed === null ? "the source offers no release" : `${result.installed} stays: ${held.length === 0 ? "it is the newest version" : "no newer version may be installed here"}`);
+    output.line(
+      result.installed === null
+        ? "the source offers no release"
+        : `${result.installed} stays: ${held.length === 0 ? "it is the newest version" : "no newer version may be installed here"}`,
+    );
     return nothing(invocation);
   }
   const downtime = result.downtimeMs === null ? "" : `, ${(result.downtimeMs / 1000).toFixed(1)} s from stop to healthy`;
@@ -168,8 +172,16 @@ export const runStatus: CommandRun = async (invocation) => {
       ["previous", seen.previous.join(", ") || "none"],
       ["blocked", seen.blocked.map(({ version, reason }) => `${version} (${reason})`).join(", ") || "none"],
       ["pinned to", seen.pin ?? "nothing"],
-      ["held", seen.hold === null || seen.hold === undefined ? "no" : `${seen.hold.reason}${seen.hold.until === undefined ? "" : ` until ${new Date(seen.hold.until).toISOString()}`}`],
-      ["window", seen.window === null ? "always" : `${seen.window.isOpen ? "open until" : "opens"} ${seen.window.isOpen ? seen.window.closesAt : seen.window.opensAt}`],
+      [
+        "held",
+        seen.hold === null || seen.hold === undefined
+          ? "no"
+          : `${seen.hold.reason}${seen.hold.until === undefined ? "" : ` until ${new Date(seen.hold.until).toISOString()}`}`,
+      ],
+      [
+        "window",
+        seen.window === null ? "always" : `${seen.window.isOpen ? "open until" : "opens"} ${seen.window.isOpen ? seen.window.closesAt : seen.window.opensAt}`,
+      ],
       ["strategy", `${seen.strategy}: ${seen.strategyReason}`],
       ["at work", lock === null ? "nobody" : `process ${lock.pid}, ${lock.operation} since ${lock.startedAt}`],
       ["journal", journal.kind === "known" ? journalText(journal.transaction) : journal.kind === "none" ? "none" : `failed, not retryable: ${journal.reason}`],

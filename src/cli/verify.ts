@@ -24,7 +24,7 @@ import {
   verifySums,
 } from "../trust/verify-release.ts";
 import type { Verified } from "../trust/verified.ts";
-import { type CommandRun, type Invocation, textOption } from "./command.ts";
+import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
 import { readTrustOptions } from "./trust-options.ts";
 
 type Check = { readonly name: string; readonly result: "PASS" | "FAIL"; readonly detail: string };
@@ -47,7 +47,15 @@ export const run: CommandRun = async (invocation) => {
   if (proof.kind === "failed") checks.push(proof.check);
   else {
     checks.push(...proof.value.checks);
-    for (const file of args) checks.push(...(await checkFile(proof.value, { path: resolve(cwd, file), policy, version: versionOption(invocation) })));
+    for (const file of args)
+      checks.push(
+        ...(await checkFile(proof.value, {
+          path: resolve(cwd, file),
+          policy,
+          version: versionOption(invocation),
+          isAttestationAllowed: flagOption(options, "attestation"),
+        })),
+      );
   }
   const isGood = checks.every((check) => check.result === "PASS");
   for (const check of checks) {
@@ -125,16 +133,20 @@ function expectedRelease(
   return { product: pinned.product ?? read("product"), version: pinned.version ?? parseVersion(read("version") || "0.0.0") };
 }
 
-type AskedFile = { readonly path: string; readonly policy: TrustPolicy; readonly version: Version | undefined };
+type AskedFile = { readonly path: string; readonly policy: TrustPolicy; readonly version: Version | undefined; readonly isAttestationAllowed: boolean };
 
 /** The bundle beside the file, where somebody is trusted to have made it, and the file's place in the sums. One pass over its bytes. */
-async function checkFile(proven: Proven, { path, policy, version }: AskedFile): Promise<readonly Check[]> {
+async function checkFile(proven: Proven, { path, policy, version, isAttestationAllowed }: AskedFile): Promise<readonly Check[]> {
   const name = basename(path);
   const checks: Check[] = [];
   const outcome = await attempt(name, async () => {
     const known = proven.kind === "release" ? proven.release.version : version;
     const bundle = policy.sigstore === undefined ? undefined : await readOptional(`${path}${bundleSuffixes.bundle}`, bundleSizeLimit);
-    const bundled = await requireBundle({ version: known }, { name, bundle, artifact: createReadStream(path) as AsyncIterable<Buffer> }, policy);
+    const bundled = await requireBundle(
+      { version: known },
+      { name, bundle, artifact: createReadStream(path) as AsyncIterable<Buffer>, isAttestationAllowed },
+      policy,
+    );
     if (bundled !== undefined) checks.push({ name: `${name}${bundleSuffixes.bundle}`, result: "PASS", detail: `by ${bundled.signer}` });
     const { digest, size } = bundled ?? (await hashFile(path));
     if (proven.kind === "sums") requireDigest(proven.signed, { name, digest });

@@ -190,7 +190,10 @@ function registryReader(collecting: Collecting, repository: string): ImageReader
       throw new SlipwayError("format_limit", `${repository} has more than ${tagLimit} tags`);
     },
     manifest,
-    required: async (digest) => checkDocument(await manifest(digest), repository, digest),
+    required: async (digest) => {
+      const kept = await collecting.known(`images/${repository}/blobs/sha256/${digest.slice("sha256:".length)}`);
+      return checkDocument(kept === undefined ? await manifest(digest) : asDocument(kept), repository, digest);
+    },
     referrers: async (hex) => {
       const bytes = await source.read(`${root}/referrers/sha256:${hex}`, { limit: ociDocumentLimit, signal });
       return bytes === undefined ? [] : parseOciJson(bytes, listingSchema, `what refers to ${repository}@sha256:${hex}`).manifests;

@@ -14,7 +14,7 @@ import { signatureSuffixes } from "../trust/release-signature.ts";
 import { bundleSizeLimit } from "../trust/sigstore-bundle.ts";
 import type { Verified } from "../trust/verified.ts";
 import { type ReleaseDescription, verifyRelease } from "../trust/verify-release.ts";
-import { addDocument, addFile, type Collected, type Collecting, movedError, readDocument, sha256Hex } from "./collect.ts";
+import { addDocument, addFile, type Collected, type Collecting, movedError, readDocument, readKeptDocument, sha256Hex } from "./collect.ts";
 import type { ProductSelection } from "./settings.ts";
 
 const listLimit = 8 * 1024 * 1024;
@@ -117,11 +117,11 @@ export async function collectRelease(
   const { collected, isListed } = options;
   const root = `releases/${product}/${version}`;
   if (trust.release === undefined) throw new Error("bug: releases without a pinned key");
-  const sums = await readDocument(collecting, `${root}/${selection.sums}`, sumsSizeLimit);
-  const manifest = await readDocument(collecting, `${root}/${manifestName}`, manifestSizeLimit);
+  const sums = await readKeptDocument(collecting, `${root}/${selection.sums}`, sumsSizeLimit);
+  const manifest = await readKeptDocument(collecting, `${root}/${manifestName}`, manifestSizeLimit);
   if (sums === undefined || manifest === undefined) throw movedError(root);
-  const minisign = await readDocument(collecting, `${root}/${selection.sums}${signatureSuffixes.minisign}`, minisigSizeLimit);
-  const openpgp = await readDocument(collecting, `${root}/${selection.sums}${signatureSuffixes.openpgp}`, openpgpSignatureSizeLimit);
+  const minisign = await readKeptDocument(collecting, `${root}/${selection.sums}${signatureSuffixes.minisign}`, minisigSizeLimit);
+  const openpgp = await readKeptDocument(collecting, `${root}/${selection.sums}${signatureSuffixes.openpgp}`, openpgpSignatureSizeLimit);
   const release = await verifyRelease({ sums, manifest, signatures: { minisign, openpgp }, expected: { product, version }, policy: trust.release, now });
   if (!isListed) return release;
   const documents: readonly (readonly [string, Buffer | undefined])[] = [
@@ -143,7 +143,7 @@ export async function collectRelease(
   for (const [name, hex] of release.sums) {
     if (described.has(name)) continue;
     const path = `${root}/${parseFileName(name)}`;
-    const bytes = await readDocument(collecting, path, recordLimit);
+    const bytes = await readKeptDocument(collecting, path, recordLimit);
     if (bytes === undefined || sha256Hex(bytes) !== hex)
       throw new SlipwayError("upgrade_verification_failed", `${path} ${bytes === undefined ? "is not there" : "is not what the sums list"}`, {
         detail: "hash_mismatch",
@@ -161,7 +161,7 @@ async function collectBundles(collecting: Collecting, release: ReleaseDescriptio
   const root = `releases/${release.product}/${release.version}`;
   const copy = async (name: string): Promise<boolean> => {
     const path = `${root}/${name}${signatureSuffixes.sigstore}`;
-    const bytes = await readDocument(collecting, path, bundleSizeLimit);
+    const bytes = await readKeptDocument(collecting, path, bundleSizeLimit);
     if (bytes !== undefined) await addDocument(collecting, collected, { path, bytes, immutable: true });
     return bytes !== undefined;
   };

@@ -22,6 +22,8 @@ export type Collecting = {
   /** Documents are put here as they are read. */
   readonly pool: BlobPool;
   readonly fetching: FetchOptions;
+  /** A document that an earlier run brought here and that never changes under its path; it is proven again like one from the source. */
+  readonly known: (path: string) => Promise<Buffer | undefined>;
   readonly now: Date;
 };
 
@@ -70,6 +72,11 @@ export async function addDocument(
 export function readDocument(collecting: Collecting, path: string, limit: number): Promise<Buffer | undefined> {
   const { source, signal } = collecting.fetching;
   return source.read(path, { limit, signal });
+}
+
+/** The same for what never changes once it is there: asked for once in a mirror's life. */
+export async function readKeptDocument(collecting: Collecting, path: string, limit: number): Promise<Buffer | undefined> {
+  return (await collecting.known(path)) ?? readDocument(collecting, path, limit);
 }
 
 /** One path segment or several, of characters that no index needs more than: nothing that a shell, a URL or a file system reads otherwise. */

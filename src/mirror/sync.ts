@@ -7,6 +7,7 @@
  */
 import { mkdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
+import { readFileBounded } from "../io/bounded-read.ts";
 import type { Clock } from "../io/clock.ts";
 import { acquireLock } from "../io/lock.ts";
 import { asSlipwayError, SlipwayError } from "../model/errors.ts";
@@ -62,6 +63,8 @@ export type SyncSummary = {
 };
 
 const readAttempts = 5;
+/** Of what could not be proven: pieces of two publications fit when asked for again; a wrong signature never does. */
+const proofAttempts = 3;
 
 /**
  * Throws `metadata_rollback` where the source is older than the mirror, `upgrade_verification_failed` or `signature_invalid` for what cannot be
@@ -83,7 +86,7 @@ async function syncLocked(request: SyncRequest): Promise<SyncSummary> {
   const last = await readCurrentSet(directory);
   const fetching: FetchOptions = { source: request.source, signal, ...(request.sleep === undefined ? {} : { sleep: request.sleep }) };
   for (let attempt = 1; ; attempt += 1) {
-    const read = await readAll(request, { pool, fetching });
+    const read = await readAll(request, { pool, fetching, known: keptDocuments(pool, last) });
     const products = Object.fromEntries(read.map(({ name, product }) => [name, product]));
     if (!request.isOlderAllowed) for (const one of read) requireNewer(one, last?.products[one.name]);
     const planned = mergedFiles(read.map(({ collected }) => collected));
@@ -140,7 +143,18 @@ type ReadProduct = {
   /** See the top of this file. */
   readonly isStill: boolean;
 };
-type Reading = { readonly pool: BlobPool; readonly fetching: FetchOptions };
+type Reading = Pick<Collecting, "pool" | "fetching" | "known">;
+
+/** Damage on this disk makes a document unknown: then it is asked for again. */
+function keptDocuments(pool: BlobPool, last: SetManifest | undefined): Collecting["known"] {
+  const files = new Map(last?.files.flatMap((file) => (file.immutable ? [[file.path, file] as const] : [])));
+  return async (path) => {
+    const file = files.get(path);
+    if (file === undefined || (await pool.find({ size: file.size, proof: { kind: "sha256", hex: file.sha256 } })) === undefined) return undefined;
+    const bytes = await readFileBounded(pool.pathOf(file.sha256), file.size);
+    return sha256Hex(bytes) === file.sha256 ? bytes : undefined;
+  };
+}
 
 async function readAll(request: SyncRequest, reading: Reading): Promise<readonly ReadProduct[]> {
   const read: ReadProduct[] = [];
@@ -162,9 +176,9 @@ async function readStill(request: SyncRequest, collecting: Collecting): Promise<
     } catch (thrown) {
       // Two requests cannot be one moment: a signature that does not fit may be of the next publication. It must fit when asked again.
       const error = asSlipwayError(thrown);
-      const mayHaveMoved =
-        error.detail === "upstream_moved" || error.code === "upgrade_verification_failed" || error.code === "signature_invalid" || error.code === "gone";
-      if (!mayHaveMoved || attempt >= readAttempts || !request.source.isLive) throw error;
+      const isUnproven = error.code === "upgrade_verification_failed" || error.code === "signature_invalid";
+      const mayHaveMoved = error.detail === "upstream_moved" || error.code === "gone" || isUnproven;
+      if (!mayHaveMoved || attempt >= (isUnproven ? proofAttempts : readAttempts) || !request.source.isLive) throw error;
     }
   }
 }
@@ -288,7 +302,7 @@ async function requireSpace(directory: string, bytes: number): Promise<void> {
     throw new SlipwayError("disk_full", `${directory} has ${bavail * bsize} bytes free; the sync needs ${needed}`, { place: directory });
 }
 
-type Fetching = Reading & {
+type Fetching = Pick<Reading, "pool" | "fetching"> & {
   readonly missing: readonly PlannedFile[];
   readonly missingBytes: number;
   readonly parallel: number;

@@ -97,7 +97,6 @@ for manifest in tree/releases/*/*/release.json; do
   [ -f "$manifest" ] || continue
   folder=$(dirname "$manifest")
   version=$(basename "$folder")
-  [ "$version" = latest ] && continue
   product=$(basename "$(dirname "$folder")")
   sums=
   signed=0
@@ -115,8 +114,11 @@ for manifest in tree/releases/*/*/release.json; do
   done
   if [ "$signed" -eq 1 ]; then pass "$product $version: $sums is signed"; else fail "$product $version: no good signature over its sums (is gpgv or minisign here?)"; continue; fi
   grep -q '  release\.json$' "$folder/$sums" || fail "$product $version: the sums do not list release.json"
-  grep -Eq "\"version\": *\"$(echo "$version" | sed 's/[.+]/\\&/g')\"" "$manifest" && grep -Eq "\"product\": *\"$product\"" "$manifest" || fail "$product $version: release.json is of another release"
+  [ "$version" = latest ] || grep -Eq "\"version\": *\"$(echo "$version" | sed 's/[.+]/\\&/g')\"" "$manifest" && grep -Eq "\"product\": *\"$product\"" "$manifest" || fail "$product $version: release.json is of another release"
   check_list "$folder" "$folder/$sums" "files of $product $version"
+  # Under latest files have further names; whatever the name, the content is one that the sums list.
+  awk -v dir="$folder/" -v sums="$sums" 'NR == FNR { known[$1] = 1; next } index($2, dir) == 1 { name = substr($2, length(dir) + 1); if (!($1 in known) && name != sums && name !~ /\.(minisig|sig|bundle|pem)$/) print name }' "$folder/$sums" SHA256SUMS >"$work/strange"
+  [ -s "$work/strange" ] && { fail "$product $version: files that the sums do not list"; cat "$work/strange"; }
 done
 
 # 5. images: a blob's name is its digest

@@ -34,7 +34,8 @@ const rangeLimit = 200;
 /** Throws `version_invalid` for what is no range. */
 export function parseVersionRange(text: string): string {
   const range = text.length > rangeLimit ? null : semver.validRange(text, { includePrerelease: true });
-  if (range === null) throw new SlipwayError("version_invalid", `"${text.slice(0, 80)}" is not a range of versions`, { hint: 'write it like ">=1.0.0 <3.0.0"' });
+  if (range === null)
+    throw new SlipwayError("version_invalid", `"${text.slice(0, 80)}" is not a range of versions`, { hint: 'write it like ">=1.0.0 <3.0.0"' });
   return text;
 }
 

@@ -44,7 +44,11 @@ const httpProbe = z.strictObject({
   timeout_seconds: timeoutSeconds.default(5),
 });
 
-const tcpProbe = z.strictObject({ host: z.string().min(1).max(255).default("127.0.0.1"), port: z.int().min(1).max(65_535), timeout_seconds: timeoutSeconds.default(5) });
+const tcpProbe = z.strictObject({
+  host: z.string().min(1).max(255).default("127.0.0.1"),
+  port: z.int().min(1).max(65_535),
+  timeout_seconds: timeoutSeconds.default(5),
+});
 
 const commandProbe = z.strictObject({
   argv: argvSchema,
@@ -98,9 +102,7 @@ export const probeShape = {
   log: logProbe.optional(),
 } as const;
 
-export const probeSchema = z
-  .strictObject(probeShape)
-  .refine((value) => Object.keys(value).length === 1, `name exactly one of ${probeKinds.join(", ")}`);
+export const probeSchema = z.strictObject(probeShape).refine((value) => Object.keys(value).length === 1, `name exactly one of ${probeKinds.join(", ")}`);
 
 /** Exactly one of the kinds is there. */
 export type Probe = z.output<typeof probeSchema>;

@@ -2,7 +2,7 @@
  * What a release promises about upgrades: from where it can be reached, what its state is and who can read it, and how its outcomes are proven.
  * The vendor writes it in the recipe (`upgrade:`), it is signed as part of `release.json`, and the updater keeps the one that is installed.
  */
-import semver from "semver";
+import validRange from "semver/ranges/valid.js";
 import { z } from "zod";
 import { argvSchema, httpUrlSchema, probeKinds, probeShape, regexSchema } from "./probe.ts";
 
@@ -18,14 +18,13 @@ export const previousLine = "previous-line";
 const upgradeFrom = z
   .string()
   .max(200)
-  .refine((text) => text === previousLine || semver.validRange(text) !== null, `must be ${previousLine} or a range of versions, as ">=1.3.0 <1.5.0"`);
+  .refine((text) => text === previousLine || validRange(text) !== null, `must be ${previousLine} or a range of versions, as ">=1.3.0 <1.5.0"`);
 
 const epoch = z.int().nonnegative().max(1_000_000);
 /** A kind of persisted data -> the formats that this release reads, and the one that it writes. */
-const epochs = z.record(word, z.strictObject({ read: z.array(epoch).min(1).max(100), write: epoch })).refine(
-  (value) => Object.values(value).every(({ read, write }) => read.includes(write)),
-  "a release must read what it writes",
-);
+const epochs = z
+  .record(word, z.strictObject({ read: z.array(epoch).min(1).max(100), write: epoch }))
+  .refine((value) => Object.values(value).every(({ read, write }) => read.includes(write)), "a release must read what it writes");
 
 export const compatSchema = z.strictObject({
   /** Absent: from anywhere. */
@@ -75,12 +74,14 @@ export const stateSectionSchema = z
   })
   .superRefine((section, context) => {
     const isCommand = section.kind === "cmd";
-    if (isCommand !== (section.path === undefined)) context.addIssue({ code: "custom", message: "kinds dir and file need path, and cmd has none", path: ["path"] });
+    if (isCommand !== (section.path === undefined))
+      context.addIssue({ code: "custom", message: "kinds dir and file need path, and cmd has none", path: ["path"] });
     if (isCommand !== (section.dump !== undefined && section.restore !== undefined))
       context.addIssue({ code: "custom", message: "kind cmd needs dump and restore, and no other kind has them", path: ["dump"] });
     if (!isCommand && (section.inspect !== undefined || section.count !== undefined))
       context.addIssue({ code: "custom", message: "inspect and count belong to kind cmd", path: ["inspect"] });
-    if (section.kind !== "dir" && section.exclude !== undefined) context.addIssue({ code: "custom", message: "exclude belongs to kind dir", path: ["exclude"] });
+    if (section.kind !== "dir" && section.exclude !== undefined)
+      context.addIssue({ code: "custom", message: "exclude belongs to kind dir", path: ["exclude"] });
     for (const one of section.exclude ?? []) {
       if (one.startsWith("/") || one.split("/").some((part) => part === "" || part === "." || part === ".."))
         context.addIssue({ code: "custom", message: `${JSON.stringify(one)} is no plain path below the section`, path: ["exclude"] });
@@ -97,7 +98,10 @@ const request = z
     url: httpUrlSchema.optional(),
     method: z.enum(["GET", "POST", "PUT", "DELETE"]).optional(),
     /** Sent as application/json. */
-    body: z.string().max(64 * 1024).optional(),
+    body: z
+      .string()
+      .max(64 * 1024)
+      .optional(),
     argv: argvSchema.optional(),
     /** `a.b` in a JSON answer. */
     json: z.string().min(1).max(300).optional(),
@@ -163,7 +167,10 @@ export const contractSchema = z.object(contractShape);
 export type UpgradeContract = z.infer<typeof contractSchema>;
 
 /** The first kind of data of which `reader` cannot read what `writer` wrote; undefined where it reads all, or neither says anything. */
-export function unreadableEpoch(reader: Compat | undefined, written: Readonly<Record<string, number>>): { readonly name: string; readonly written: number } | undefined {
+export function unreadableEpoch(
+  reader: Compat | undefined,
+  written: Readonly<Record<string, number>>,
+): { readonly name: string; readonly written: number } | undefined {
   for (const [name, epochWritten] of Object.entries(written)) {
     const known = reader?.epochs?.[name];
     if (known !== undefined && !known.read.includes(epochWritten)) return { name, written: epochWritten };

@@ -215,7 +215,7 @@ function manifestOf({ plan, recipe }: BuildOptions, artifacts: readonly Manifest
 /** Writes a small file and returns its SHA-256 in hex. */
 async function writeRecord(path: string, bytes: Uint8Array): Promise<string> {
   const file = await createHashedFile(path, artifactFileMode);
-  await file.write(bytes);
+  file.write(bytes);
   const { digest } = await file.close();
   return digest.slice("sha256:".length);
 }

@@ -54,8 +54,10 @@ export function formatKeySetFile(file: KeySetFile): string {
 export function keySetOf(file: KeySetFile, sequence: number, place?: string): KeySet {
   const parsed = keySetSchema.safeParse({
     epoch: file.epoch,
-    keys: file.keys.map(({ name: _, role, notAfterSequence, ...key }) => ({
-      ...key,
+    keys: file.keys.map(({ kind, id, publicKey, role, notAfterSequence }) => ({
+      kind,
+      id,
+      publicKey,
       role: role === "retiring" ? "retired" : role,
       ...(role === "retiring" ? { notAfterSequence: sequence } : notAfterSequence === undefined ? {} : { notAfterSequence }),
     })),

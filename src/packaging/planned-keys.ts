@@ -38,7 +38,7 @@ function isElsewhere(reference: string): boolean {
 
 /**
  * Opens each key without a passphrase; a locked one counts as there. Returns those that are not, in the order of the recipe. Throws `key_unfit`
- * (expired, certified with SHA-1, too weak) and `key_invalid` with the recipe's line.
+ * (expired, certified with SHA-1, too weak) and `key_invalid` with the recipe's line. An agent or a command is not started for a question.
  */
 export async function findAbsentKeys(question: PlannedKeysQuestion): Promise<readonly AbsentKey[]> {
   const { recipe, plan, folder, env, now } = question;

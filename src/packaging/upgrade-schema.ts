@@ -4,7 +4,9 @@ import { compatSchema, contractSchema, migrationSchema, outcomesSchema, stateSec
 
 export const upgradeSchema = z
   .strictObject({
-    from: compatSchema.shape.upgradeFrom.describe("Versions that may upgrade directly to this one: a range, or previous-line (this minor and the one before). By default any"),
+    from: compatSchema.shape.upgradeFrom.describe(
+      "Versions that may upgrade directly to this one: a range, or previous-line (this minor and the one before). By default any",
+    ),
     epochs: compatSchema.shape.epochs.describe("Kind of persisted data -> the formats that this version reads, and the one that it writes"),
     mixed_with: compatSchema.shape.mixedWith.describe("Lines that may run beside this version in one cluster"),
     waypoint: compatSchema.shape.waypoint.describe("No upgrade path may pass this version by: it changes a key or a format that later versions build on"),
@@ -16,7 +18,9 @@ export const upgradeSchema = z
       })
       .optional()
       .describe("What its migration does to the state"),
-    state: stateSectionsSchema.optional().describe("Everything that the product keeps: folders, files, and what a command dumps. Backed up before every upgrade"),
+    state: stateSectionsSchema
+      .optional()
+      .describe("Everything that the product keeps: folders, files, and what a command dumps. Backed up before every upgrade"),
     outcomes: outcomesSchema.optional().describe("Named proofs that the product works, run by slipway verify outcome"),
   })
   .describe("What this release promises about upgrades, rollbacks and its outcomes");

@@ -37,6 +37,10 @@ export type PublishedRelease = {
   readonly types?: readonly string[];
   readonly stage?: { readonly name: "announced" | "unlisted"; readonly since: Date } | undefined;
   readonly blockedBy?: readonly Blocker[];
+  /** In the channel stable; without it every version without a pre-release part counts. */
+  readonly isOffered?: boolean;
+  /** Its rollout has not reached everybody. */
+  readonly isPartial?: boolean;
 };
 
 export type RetentionFacts = {
@@ -82,16 +86,21 @@ const newestFirst = (left: PublishedRelease, right: PublishedRelease): number =>
 
 /**
  * Keeps the newest `keep` stable versions and the newest `keep` previews, counted apart: a burst of previews must not push out what
- * customers run. A version leaves when, for every type that it has, so many newer ones have it too. The newest stable, `latest`, always stays.
+ * customers run. A version leaves when, for every type that it has, so many newer ones have it too. The newest stable, `latest`, always
+ * stays, and the newest that everybody sees. What has not come to the channel stable counts as a preview, whatever its version.
  */
 export function planRetention(facts: RetentionFacts): RetentionPlan {
   const keep = Math.max(1, facts.keep);
   const policy = facts.policy ?? atOnce;
   const newest = [...facts.published].sort(newestFirst);
-  const groups = [newest.filter(({ version }) => isStable(version)), newest.filter(({ version }) => !isStable(version))];
-  const surplus = groups.flatMap((group) => group.filter((release) => isSurplus(release, group, keep)));
+  const isLatest = (release: PublishedRelease): boolean => isStable(release.version) && release.isOffered !== false;
+  const groups = [newest.filter(isLatest), newest.filter((release) => !isLatest(release))];
+  const everywhere = newest.find((release) => isLatest(release) && release.isPartial !== true);
+  const surplus = groups.flatMap((group) => group.filter((release) => release !== everywhere && isSurplus(release, group, keep)));
   const isLeaving = (release: PublishedRelease): boolean => surplus.includes(release) && (release.blockedBy ?? []).length === 0;
-  const keeps = newest.filter((release) => !isLeaving(release)).map(({ version }) => version);
+  const staying = newest.filter((release) => !isLeaving(release));
+  const keeps = staying.map(({ version }) => version);
+  const offered = staying.some(isLatest) ? staying.filter(isLatest).map(({ version }) => version) : keeps;
   const steps = newest
     .filter(isLeaving)
     .toReversed()
@@ -99,8 +108,8 @@ export function planRetention(facts: RetentionFacts): RetentionPlan {
       version: release.version,
       files: release.files,
       bytes: release.bytes,
-      replacement: replacementFor(release.version, keeps),
-      why: reasonFor(release.version, keep),
+      replacement: replacementFor(release.version, offered),
+      why: `older than the newest ${keep} ${isLatest(release) ? "stable versions" : "previews"}`,
       ...nextStep(release, policy, facts.now),
     }));
   const retires = steps
@@ -133,10 +142,6 @@ function nextStep(release: PublishedRelease, policy: RetentionPolicy, now: Date 
 export function replacementFor(version: Version, staying: readonly Version[]): Version | undefined {
   const others = staying.filter((candidate) => candidate !== version);
   return newestStable(others.filter((candidate) => lineOf(candidate) === lineOf(version))) ?? newestStable(others);
-}
-
-function reasonFor(version: Version, keep: number): string {
-  return `older than the newest ${keep} ${isStable(version) ? "stable versions" : "previews"}`;
 }
 
 /** The passing of time alone changes it only where a step becomes due. */

@@ -208,7 +208,12 @@ async function loadTree(store: Store, loading: Loading): Promise<BucketTree | un
   const { listing, snapshotId, formats } = loading;
   const files: BucketFile[] = [...(await keyFiles(store, loading))];
   if (snapshotId !== noSnapshot) {
-    const snapshot = await store.db.selectFrom("snapshots").selectAll().where("id", "=", snapshotId).where("product_id", "=", listing.productId).executeTakeFirst();
+    const snapshot = await store.db
+      .selectFrom("snapshots")
+      .selectAll()
+      .where("id", "=", snapshotId)
+      .where("product_id", "=", listing.productId)
+      .executeTakeFirst();
     if (snapshot === undefined) return undefined;
     const rest = [...(await indexFiles(store, loading)), ...(await artifactFiles(store, loading, snapshot))];
     files.push(...(formats === undefined ? rest : rest.filter((file) => formats.includes(formatOfKey(file.key)) || file.key === "releases/index.json")));
@@ -226,7 +231,12 @@ function formatOfKey(key: string): GrantFormat {
 /** apt's signed-by wants a `.gpg` in binary form, rpm each key in an armored block of its own; gpg takes either. */
 async function keyFiles(store: Store, { listing, keysAt, repositoryKey }: Loading): Promise<readonly BucketFile[]> {
   const { product } = listing;
-  const row = await store.db.selectFrom("release_keys").select("text").where("product_id", "=", listing.productId).where("kind", "=", "openpgp").executeTakeFirst();
+  const row = await store.db
+    .selectFrom("release_keys")
+    .select("text")
+    .where("product_id", "=", listing.productId)
+    .where("kind", "=", "openpgp")
+    .executeTakeFirst();
   const keyrings = [repositoryKey.publicText, ...(row === undefined ? [] : [row.text])].map((text) => Buffer.from(text));
   const [binary, armored] = await Promise.all([exportPublicKeys(keyrings, "gpg"), exportPublicKeys(keyrings, "asc-blocks")]);
   const file = (key: string, content: Uint8Array): BucketFile => ({

@@ -102,7 +102,15 @@ async function makeView(store: Store, request: ViewRequest, repositoryKey: Repos
   const kept = withoutForeign(views, request, releases);
   const changed = changedOnly(before, kept);
   const now = new Date(head.created_at);
-  const rendering = { product, head: { revision: 0, snapshot: undefined }, change: { add: [], remove: [], releases: shown }, repositoryKey, before, views: changed, now };
+  const rendering = {
+    product,
+    head: { revision: 0, snapshot: undefined },
+    change: { add: [], remove: [], releases: shown },
+    repositoryKey,
+    before,
+    views: changed,
+    now,
+  };
   const files = await renderIndexes(store, rendering);
   const id = newId(store.clock.now());
   const base = await store.db.selectFrom("snapshot_files").selectAll().where("snapshot_id", "=", head.id).execute();

@@ -5,7 +5,7 @@
  */
 import type { GrantHolder } from "../model/grant.ts";
 import type { Version } from "../model/version.ts";
-import { decideVisibility, type HiddenReason, type ListedRelease, listingKey, type Visibility } from "../policy/visibility.ts";
+import { decideVisibility, type HiddenReason, type ListedRelease, listingKey, stableChannel, type Visibility } from "../policy/visibility.ts";
 import { cacheLifeMs } from "../store/changes.ts";
 import type { Store } from "../store/store.ts";
 import { readListing, readRanks } from "./channels.ts";
@@ -43,6 +43,8 @@ export type Scope = {
   readonly versions: readonly Version[];
   /** Those that he may fetch; more than listed ones where retention has taken some out of the indexes. */
   readonly fetchable: ReadonlySet<Version>;
+  /** What a reader of a version that left is led to: what the channel stable lists for him, else what any does. */
+  readonly offered: readonly Version[];
   /** The listed ones of a channel. */
   readonly versionsIn: (channel: string) => readonly Version[];
 };
@@ -133,6 +135,7 @@ function makeScope(listing: Listing, holder: GrantHolder | undefined, now: Date)
   const visible = listed.filter((one) => !indexes.hidden.has(listingKey(one)));
   const byRelease = new Map<string, ListedRelease[]>();
   for (const one of releases) byRelease.set(one.releaseId, [...(byRelease.get(one.releaseId) ?? []), one]);
+  const stable = visible.filter((one) => one.channel === stableChannel).map((one) => one.version);
   const scope: Scope = {
     key: indexes.key,
     hidden: indexes.hidden,
@@ -145,6 +148,7 @@ function makeScope(listing: Listing, holder: GrantHolder | undefined, now: Date)
       return reasons.includes(undefined) ? undefined : mostTelling(reasons);
     },
     versions: [...new Set(visible.map((one) => one.version))],
+    offered: stable.length > 0 ? stable : [...new Set(visible.map((one) => one.version))],
     fetchable: new Set(releases.filter((one) => !fetching.has(listingKey(one))).map((one) => one.version)),
     versionsIn: (channel) => visible.filter((one) => one.channel === channel).map((one) => one.version),
   };

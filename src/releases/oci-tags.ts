@@ -89,7 +89,8 @@ function followingTags(
   };
   follow(latestTag, stableChannel, newestStable);
   // The roots are in order, newest first.
-  for (const channel of new Set(open.flatMap((release) => release.channels ?? []))) follow(channel, channel, channel === stableChannel ? newestStable : ([first]) => first);
+  for (const channel of new Set(open.flatMap((release) => release.channels ?? [])))
+    follow(channel, channel, channel === stableChannel ? newestStable : ([first]) => first);
   return following;
 }
 

@@ -183,12 +183,9 @@ function makeView({ repository, loadedAt, releases, graph, retiring, tags: all }
 }
 
 /** Nobody is led to a version that he may not pull. */
-function shownReplacement(
-  leaving: { readonly version: Version; readonly replacement: Version | undefined },
-  scope: Scope | undefined,
-): Version | undefined {
-  if (scope === undefined || leaving.replacement === undefined || scope.versions.includes(leaving.replacement)) return leaving.replacement;
-  return replacementFor(leaving.version, scope.versions);
+function shownReplacement(leaving: { readonly version: Version; readonly replacement: Version | undefined }, scope: Scope | undefined): Version | undefined {
+  if (scope === undefined || leaving.replacement === undefined || scope.offered.includes(leaving.replacement)) return leaving.replacement;
+  return replacementFor(leaving.version, scope.offered);
 }
 
 type Graph = {

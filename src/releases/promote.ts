@@ -94,7 +94,12 @@ async function insertPaths(
   transaction: Transaction<Database>,
   { product, release, add }: { readonly product: Product; readonly release: Release; readonly add: readonly ListedPackage[] },
 ): Promise<void> {
-  const rows = await transaction.selectFrom("artifacts").innerJoin("artifact_paths", "artifact_paths.artifact_id", "artifacts.id").select(["artifacts.id", "artifact_paths.path"]).where("release_id", "=", release.id).execute();
+  const rows = await transaction
+    .selectFrom("artifacts")
+    .innerJoin("artifact_paths", "artifact_paths.artifact_id", "artifacts.id")
+    .select(["artifacts.id", "artifact_paths.path"])
+    .where("release_id", "=", release.id)
+    .execute();
   const artifactAt = new Map(rows.map((row) => [row.path, row.id]));
   for (const { channel, described } of add) {
     const path = channelPath(described.path, channel);
@@ -105,7 +110,12 @@ async function insertPaths(
       .values({ product_id: product.id, path, artifact_id })
       .onConflict((conflict) => conflict.columns(["product_id", "path"]).doNothing())
       .execute();
-    const owner = await transaction.selectFrom("artifact_paths").select("artifact_id").where("product_id", "=", product.id).where("path", "=", path).executeTakeFirst();
+    const owner = await transaction
+      .selectFrom("artifact_paths")
+      .select("artifact_id")
+      .where("product_id", "=", product.id)
+      .where("path", "=", path)
+      .executeTakeFirst();
     if (owner?.artifact_id !== artifact_id) {
       throw new SlipwayError("conflict", `another release has a package at ${path}`, { hint: "put the version into the package's file name" });
     }
@@ -151,10 +161,7 @@ export async function demoteRelease(store: Store, input: Change): Promise<Releas
  * Says how many customers see the release in the channel. Who sees it keeps it while the share rises; when it is lowered, those keep it who
  * have it already (a complete download), and 0 halts it for all others. Throws `not_found`, `usage`, and `conflict` where the release is not in the channel.
  */
-export async function changeRollout(
-  store: Store,
-  input: Change & { readonly percent: number; readonly isBypass?: boolean | undefined },
-): Promise<Release> {
+export async function changeRollout(store: Store, input: Change & { readonly percent: number; readonly isBypass?: boolean | undefined }): Promise<Release> {
   const product = await requireProduct(store, input.product);
   const share = shareOf(input.percent);
   await switchSnapshot(store, {
@@ -188,7 +195,12 @@ export async function changeRollout(
               .onConflict((conflict) => conflict.columns(["release_id", "channel", "customer_id"]).doNothing())
               .execute();
           }
-          await record(transaction, store, { ...input, release, action: "release.rollout", detail: `${input.channel}, ${isBypass ? "everybody" : `${input.percent} %`}` });
+          await record(transaction, store, {
+            ...input,
+            release,
+            action: "release.rollout",
+            detail: `${input.channel}, ${isBypass ? "everybody" : `${input.percent} %`}`,
+          });
         },
       };
     },
@@ -220,7 +232,12 @@ async function withChannels(store: Store, product: Product, release: Release, ch
 async function record(
   transaction: Transaction<Database>,
   store: Store,
-  done: { readonly actor: AuditActor; readonly release: Release; readonly action: "release.promote" | "release.demote" | "release.rollout"; readonly detail: string },
+  done: {
+    readonly actor: AuditActor;
+    readonly release: Release;
+    readonly action: "release.promote" | "release.demote" | "release.rollout";
+    readonly detail: string;
+  },
 ): Promise<void> {
   const { actor, release, action, detail } = done;
   await appendAuditEvent(transaction, store, { actor, action, result: "complete", product: release.product, version: release.version, detail });

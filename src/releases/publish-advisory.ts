@@ -4,7 +4,7 @@
  */
 import type { Transaction } from "kysely";
 import { SlipwayError } from "../model/errors.ts";
-import { compareVersions, isStable, lineOf, newestStable, type Version } from "../model/version.ts";
+import { compareVersions, isStable, lineOf, newestStable } from "../model/version.ts";
 import { type Advisory, feedInstant, type Revision } from "../repositories/advisory.ts";
 import { isAffected, parseAffectedRange } from "../repositories/affected-range.ts";
 import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
@@ -258,9 +258,4 @@ function noticeText(advisory: Advisory): { readonly subject: string; readonly bo
     ...(advisory.references.length === 0 ? [] : ["", ...advisory.references]),
   ];
   return { subject: `${product}: ${severity} security advisory ${id}${revision}`, body: lines.join("\n") };
-}
-
-/** The version that an installation of `version` is led to because of this advisory; undefined where it is not affected. */
-export function fixFor(advisory: Advisory, version: Version): Version | undefined {
-  return advisory.state === "published" && isAffected(advisory.range, version) ? advisory.fixedIn : undefined;
 }

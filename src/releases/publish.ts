@@ -23,6 +23,7 @@ import { parseDescribedPackage } from "./describe-package.ts";
 import { importImages } from "./oci-import.ts";
 import { type Product, readReleaseKeys, requireProduct } from "./products.ts";
 import { allReleases, findRelease, listedIn, type Release, readRelease, type ReleaseWithArtifacts, requireRelease } from "./releases.ts";
+import { noticeRelease } from "./release-notices.ts";
 import type { RepositoryKey } from "./repository-key.ts";
 import { type ListedPackage, type SnapshotChange, switchSnapshot } from "./snapshot.ts";
 import { publishTuf, requireTufPublication, type TufPublication } from "./tuf-publish.ts";
@@ -90,11 +91,7 @@ async function alreadyPublished(store: Store, input: { readonly product: Product
 }
 
 /** The release's packages as they are listed in each of its channels, in the order of their paths: the same release gives the same index. */
-export async function listPackages(
-  store: Store,
-  release: Pick<Release, "id">,
-  channels: readonly string[],
-): Promise<readonly ListedPackage[]> {
+export async function listPackages(store: Store, release: Pick<Release, "id">, channels: readonly string[]): Promise<readonly ListedPackage[]> {
   const rows = await store.db.selectFrom("artifacts").select("package").where("release_id", "=", release.id).where("package", "is not", null).execute();
   const packages = rows.map((row) => parseDescribedPackage(row.package ?? "")).sort((left, right) => (left.path < right.path ? -1 : 1));
   return channels.flatMap((channel) => packages.map((described) => ({ channel, described })));
@@ -158,4 +155,5 @@ async function applyPublication(store: Store, transaction: Transaction<Database>
     version: draft.version,
     detail: applied.sums,
   });
+  await noticeRelease(transaction, store, { product: product.name, version: draft.version, channel: draft.channel });
 }

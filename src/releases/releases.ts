@@ -2,7 +2,7 @@
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { compareVersions, parseVersion, type Version } from "../model/version.ts";
-import { rankOf } from "../policy/visibility.ts";
+import { rankOf, stableChannel } from "../policy/visibility.ts";
 import type { ReleaseState, ReleaseTable } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 import { type ChannelMembership, membershipOf, readMemberships } from "./channels.ts";
@@ -90,6 +90,13 @@ export async function findRelease(store: Store, product: Product, version: Versi
   return releaseOf(product, row, { ...noStanding, channels: channels.map(membershipOf), ...staged });
 }
 
+/** What a reader of a version that left is led to: what the channel stable lists, else what any does. */
+export function offeredVersions(releases: readonly Release[]): readonly Version[] {
+  const listed = releases.filter((release) => listedIn(release).length > 0);
+  const stable = listed.filter((release) => listedIn(release).includes(stableChannel));
+  return (stable.length > 0 ? stable : listed).map(({ version }) => version);
+}
+
 async function readStages(store: Store, product: Product): Promise<ReadonlyMap<string, Pick<Release, "stage" | "retiresAt">>> {
   const rows = await store.db
     .selectFrom("retention_stages")
@@ -98,9 +105,7 @@ async function readStages(store: Store, product: Product): Promise<ReadonlyMap<s
     .select(["retention_stages.release_id", "retention_stages.stage", "retention_stages.announced_at", "retention_policies.announce_days"])
     .where("releases.product_id", "=", product.id)
     .execute();
-  return new Map(
-    rows.map((row) => [row.release_id, { stage: row.stage, retiresAt: new Date(row.announced_at + (row.announce_days ?? 0) * 86_400_000) }]),
-  );
+  return new Map(rows.map((row) => [row.release_id, { stage: row.stage, retiresAt: new Date(row.announced_at + (row.announce_days ?? 0) * 86_400_000) }]));
 }
 
 /** The channels whose indexes list the release, the most stable first; none unless it is published. */

@@ -6,6 +6,7 @@
  * through its release, and only by who sees that release; an index file through the snapshot; files named by their own checksum also
  * through older snapshots that are still kept, so that a client that read the index a moment ago finds what it lists.
  */
+import { createHash } from "node:crypto";
 import { type Grant, type GrantFormat, type GrantHolder, mayUse } from "../model/grant.ts";
 import type { Version } from "../model/version.ts";
 import { replacementFor } from "../policy/retention.ts";
@@ -202,17 +203,24 @@ function mayFinish(
   return lease?.grantAt === grantAtOf(request) && lease.held.refusal(wanted.releaseId, wanted.channel) === undefined;
 }
 
-/** What changes for one reader without a publication gets a later time for him: else a 304 would hide it. */
+/** Up to half a day: of 43,200 dates two changes of one reader's view within one head hardly ever choose the same. */
+const dateSpread = 43_200;
+
+/**
+ * What changes for one reader without a publication gets another date for him: else a 304 would hide it. Dates have whole seconds, and a
+ * grant may change twice in one, so the date is not a later one but one that names the change; it is compared exactly (download-routes.ts).
+ */
 function timed(file: ResolvedFile, listing: Listing, scope: Scope): ResolvedFile {
   const changedAt = scope.changedAt?.getTime() ?? 0;
   if (file.isImmutable || changedAt <= listing.headAt) return file;
-  return { ...file, modifiedAt: new Date(Math.max(file.modifiedAt.getTime(), (Math.floor(changedAt / 1000) + 1) * 1000) + 1000) };
+  const name = createHash("sha256").update(`${scope.key} ${changedAt}`).digest();
+  return { ...file, modifiedAt: new Date(file.modifiedAt.getTime() - 1_000 * (1 + (name.readUInt32BE(0) % dateSpread))) };
 }
 
 /** Nobody is led to a version that he may not fetch. */
 function goneFor(gone: ResolvedGone, scope: Scope): ResolvedGone {
-  const isThere = gone.replacement !== undefined && scope.versions.includes(gone.replacement);
-  return isThere ? gone : { ...gone, replacement: replacementFor(gone.version, scope.versions) };
+  const isThere = gone.replacement !== undefined && scope.offered.includes(gone.replacement);
+  return isThere ? gone : { ...gone, replacement: replacementFor(gone.version, scope.offered) };
 }
 
 /** A rollout that has not come yet and a channel that is not his are none of the reader's business. */

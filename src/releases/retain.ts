@@ -95,16 +95,10 @@ type Deciding = { readonly plan: RetentionPlan; readonly due: readonly Retention
 function changed(release: Release, { plan, due, now, announceDays }: Deciding): Release {
   if (plan.restores.includes(release.version)) return { ...release, stage: undefined, retiresAt: undefined };
   const step = due.find(({ version }) => version === release.version);
-  switch (step?.step) {
-    case undefined:
-      return release;
-    case "announce":
-      return { ...release, stage: "announced", retiresAt: new Date(now.getTime() + announceDays * dayMs) };
-    case "unlist":
-      return { ...release, stage: "unlisted", replacement: step.replacement };
-    case "retire":
-      return { ...release, state: "retired", stage: undefined, endedAt: now, replacement: step.replacement };
-  }
+  if (step === undefined) return release;
+  if (step.step === "announce") return { ...release, stage: "announced", retiresAt: new Date(now.getTime() + announceDays * dayMs) };
+  if (step.step === "unlist") return { ...release, stage: "unlisted", replacement: step.replacement };
+  return { ...release, state: "retired", stage: undefined, endedAt: now, replacement: step.replacement };
 }
 
 /** Packages that `has` lists and `lacks` does not. */
@@ -225,4 +219,3 @@ export async function retainAutomatically(store: Store, repositoryKey: Repositor
   }
   return steps;
 }
-

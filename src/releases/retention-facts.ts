@@ -5,12 +5,14 @@ import { manifestName, manifestSchema, manifestSizeLimit } from "../model/manife
 import type { Compat } from "../model/upgrade-contract.ts";
 import type { Version } from "../model/version.ts";
 import { atOnce, type Blocker, planRetention, type PublishedRelease, type RetentionFacts, type RetentionPolicy } from "../policy/retention.ts";
+import { everybody, stableChannel } from "../policy/visibility.ts";
 import { neededByUpgrades } from "../policy/upgrade-need.ts";
 import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
 import type { RetentionPolicyTable } from "../store/channel-tables.ts";
 import type { Store } from "../store/store.ts";
 import { fixedVersions } from "./advisories.ts";
 import { pulledVersions } from "./advisory-customers.ts";
+import { readListing } from "./channels.ts";
 import { type Product, requireProduct } from "./products.ts";
 
 export type ProductRetention = RetentionPolicy & { /** The server applies what is due by itself. */ readonly isAutomatic: boolean };
@@ -49,7 +51,8 @@ export async function setRetention(
   const policy = { ...(await readRetention(store, product)), ...given } as { readonly [K in keyof ProductRetention]: ProductRetention[K] | null };
   const keep = input.keep ?? product.keep;
   for (const days of [policy.announceDays, policy.unlistDays, policy.graceDays, policy.keepIfPulledDays ?? 0, keep]) {
-    if (days === null || !Number.isInteger(days) || days < 0 || days > dayLimit) throw new SlipwayError("usage", `expected whole numbers from 0 to ${dayLimit}`);
+    if (days === null || !Number.isInteger(days) || days < 0 || days > dayLimit)
+      throw new SlipwayError("usage", `expected whole numbers from 0 to ${dayLimit}`);
   }
   if (keep < 1) throw new SlipwayError("usage", "at least one version stays");
   const row = {
@@ -106,7 +109,9 @@ async function readPublished(store: Store, product: Product): Promise<readonly P
     .where("releases.product_id", "=", product.id)
     .where("releases.state", "=", "published")
     .execute();
+  const listing = await readListing(store, product.id);
   return [...Map.groupBy(rows, (row) => row.version)].map(([version, files]) => {
+    const offered = listing.find((one) => one.version === version && one.channel === stableChannel);
     const [first] = files;
     const since = first?.stage === "unlisted" ? first.unlisted_at : first?.announced_at;
     const types = [...new Set(files.flatMap((file) => typeOf(file.name, file.kind)))].sort();
@@ -114,6 +119,8 @@ async function readPublished(store: Store, product: Product): Promise<readonly P
       version,
       files: files.length,
       bytes: files.reduce((sum, file) => sum + file.size, 0),
+      isOffered: offered !== undefined,
+      isPartial: offered !== undefined && !offered.rollout.isBypass && offered.rollout.share < everybody,
       ...(types.length === 0 ? {} : { types }),
       stage: first?.stage === null || first?.stage === undefined ? undefined : { name: first.stage, since: new Date(since ?? 0) },
     };

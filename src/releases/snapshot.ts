@@ -28,7 +28,7 @@ import { listAdvisories } from "./advisories.ts";
 import { yumUpdates } from "./advisory-updates.ts";
 import type { DescribedPackage } from "./describe-package.ts";
 import { type Product, readReleaseKeys } from "./products.ts";
-import { listedIn, type Release } from "./releases.ts";
+import { listedIn, offeredVersions, type Release } from "./releases.ts";
 import type { RepositoryKey } from "./repository-key.ts";
 
 /** A signed index is good for this long; refreshSnapshots renews it well before. */
@@ -245,9 +245,11 @@ function indexFile(product: Product, releases: readonly Release[]): RepositoryFi
   const visible = releases.flatMap((release) => {
     const { version, sequence, publishedAt } = release;
     const channels = listedIn(release);
-    return publishedAt === undefined || channels.length === 0 ? [] : [{ version, channels, sequence: sequence ?? 0, publishedAt, retiresAt: release.retiresAt }];
+    return publishedAt === undefined || channels.length === 0
+      ? []
+      : [{ version, channels, sequence: sequence ?? 0, publishedAt, retiresAt: release.retiresAt }];
   });
-  const staying = visible.map(({ version }) => version);
+  const staying = offeredVersions(releases);
   const gone = releases.flatMap(({ version, replacement, reason, state, stage }) => {
     if (state !== "withdrawn" && state !== "retired" && stage !== "unlisted") return [];
     // What it was replaced by may have left since, or be hidden from this view's readers.

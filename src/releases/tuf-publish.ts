@@ -54,6 +54,7 @@ export async function acceptTuf(
   const change: Change = { store, kek: input.kek, product };
   try {
     await store.db.transaction().execute(async (transaction) => {
+      await lockProduct(transaction, product);
       const taken: string[] = [];
       for (const repository of tufRepositories) {
         const text = input.signed.roots?.[repository];
@@ -72,6 +73,15 @@ export async function acceptTuf(
   } catch (error) {
     throw isUniqueViolation(error) ? overtaken(product) : error;
   }
+}
+
+/** A write before the first read: in SQLite a transaction that reads first cannot write once another has written. */
+async function lockProduct(db: TufDatabase, product: Product): Promise<void> {
+  await db
+    .updateTable("products")
+    .set((builder) => ({ keep: builder.ref("keep") }))
+    .where("id", "=", product.id)
+    .execute();
 }
 
 function overtaken(product: Product): SlipwayError {
@@ -233,7 +243,10 @@ export async function refreshTuf(store: Store, kek: KeyEncryptionKey): Promise<r
       const snapshot = await findTufFile(store.db, { product, repository, role: "snapshot" });
       const isSnapshotNew = snapshot === undefined || now - snapshot.createdAt.getTime() > tufLifetimesMs[repository].snapshot / 2;
       try {
-        await store.db.transaction().execute((transaction) => signOnline(transaction, { store, kek, product }, { isSnapshotNew, repositories: [repository] }));
+        await store.db.transaction().execute(async (transaction) => {
+          await lockProduct(transaction, product);
+          await signOnline(transaction, { store, kek, product }, { isSnapshotNew, repositories: [repository] });
+        });
         refreshed.push(`${product.name} ${repository}`);
       } catch (error) {
         if (!isUniqueViolation(error)) throw error; // another server signed this very version

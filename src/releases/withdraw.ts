@@ -5,7 +5,8 @@ import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
 import type { Store } from "../store/store.ts";
 import { requireProduct } from "./products.ts";
 import { listPackages } from "./publish.ts";
-import { allReleases, listedIn, type Release, requireRelease } from "./releases.ts";
+import { allReleases, listedIn, offeredVersions, type Release, requireRelease } from "./releases.ts";
+import { noticeWithdrawal, pullersOf } from "./release-notices.ts";
 import type { RepositoryKey } from "./repository-key.ts";
 import { switchSnapshot } from "./snapshot.ts";
 
@@ -29,9 +30,10 @@ export async function withdrawRelease(
       if (release.state === "withdrawn") return undefined;
       if (release.state !== "published") throw new SlipwayError("conflict", `${product.name} ${release.version} is ${release.state}, not published`);
       const all = await allReleases(store, product);
-      const staying = all.filter((other) => listedIn(other).length > 0 && other.id !== release.id).map((other) => other.version);
+      const staying = offeredVersions(all.filter((other) => other.id !== release.id));
       const endedAt = store.clock.now();
       const replacement = replacementFor(release.version, staying);
+      const pullers = await pullersOf(store, product.name, release.version);
       const withdrawn: Release = { ...release, state: "withdrawn", endedAt, replacement, reason: input.reason };
       return {
         change: {
@@ -54,6 +56,7 @@ export async function withdrawRelease(
             version: release.version,
             detail: input.reason,
           });
+          await noticeWithdrawal(transaction, store, { product: product.name, version: release.version, reason: input.reason, replacement, pullers });
         },
       };
     },

@@ -33,7 +33,7 @@ export type VisibleRelease = {
   readonly publishedAt: Date;
   readonly retiresAt?: Date | undefined;
 };
-export type GoneRelease = { readonly version: Version; readonly replacement?: Version; /** Why it was withdrawn. */ readonly reason?: string };
+export type GoneRelease = { readonly version: Version; readonly replacement?: Version /** Why it was withdrawn. */; readonly reason?: string };
 
 /** Builds the value from the releases that the reader may see, in any order. `stable` is the newest stable version (C3), any other channel its newest version. */
 export function releaseIndex(product: string, releases: readonly VisibleRelease[], retired: readonly GoneRelease[]): ReleaseIndex {

@@ -1,7 +1,8 @@
-/** Sends notices in the background: every few seconds what is due, every hour a look at what ends soon. */
+/** Sends notices in the background: every few seconds what is due, every hour a look at what ends soon and at what is old. */
 import { asSlipwayError } from "../model/errors.ts";
 import { deliverDue } from "../notices/deliver.ts";
 import { noticeExpiries } from "../notices/expiry-notices.ts";
+import { clearDeliveries } from "../store/outbox.ts";
 import type { ServerContext } from "./context.ts";
 
 const deliverEveryMs = 5_000;
@@ -38,8 +39,8 @@ export function startNoticeRounds(context: ServerContext): () => Promise<void> {
   };
   const lookAhead = (): void =>
     round("expiries_noticed", async () => {
-      const written = await noticeExpiries(store, repositoryKey);
-      return written === 0 ? undefined : { notices: written };
+      const [written, cleared] = [await noticeExpiries(store, repositoryKey), await clearDeliveries(store.db, store)];
+      return written + cleared === 0 ? undefined : { notices: written, cleared };
     });
   const timers = [setInterval(deliver, deliverEveryMs), setInterval(lookAhead, expiryEveryMs)];
   for (const timer of timers) timer.unref();

@@ -49,7 +49,9 @@ export async function principalOfCredential(call: OciCall, credential: SealedCre
   const now = context.store.clock.now();
   if (credential.kind === "token") return context.authenticator.authenticateToken({ token: credential.token, now });
   const { keyId, secret } = credential;
-  return refusingForeign(context, { keyId, at: { ...call, protocol: "oci" } }, () => context.authenticator.authenticate({ keyId, secret, now, address: request.ip }));
+  return refusingForeign(context, { keyId, at: { ...call, protocol: "oci" } }, () =>
+    context.authenticator.authenticate({ keyId, secret, now, address: request.ip }),
+  );
 }
 
 /** Throws `unauthorized` with the challenge on the reply, and `rate_limited` for a flood of wrong credentials. */

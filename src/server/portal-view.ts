@@ -4,9 +4,8 @@ import type { CustomerPrincipal } from "../access/principal.ts";
 import { compareVersions, newestStable, type Version } from "../model/version.ts";
 import { type ListedNotice, listNotices } from "../notices/list-notices.ts";
 import { listAdvisories } from "../releases/advisories.ts";
-import { type Pull, pulledVersions } from "../releases/advisory-customers.ts";
+import { exposureOf, type Pull, pulledVersions } from "../releases/advisory-customers.ts";
 import { findProduct } from "../releases/products.ts";
-import { fixFor } from "../releases/publish-advisory.ts";
 import { allReleases } from "../releases/releases.ts";
 import type { Advisory, FeedPlace } from "../repositories/advisory.ts";
 import { askForSecret, secretVariable, type SetupBlock, setupBlocks } from "../repositories/setup-clients.ts";
@@ -82,7 +81,7 @@ async function portalProduct(call: Call, principal: CustomerPrincipal, name: str
   const { store, repositoryKey } = call.context;
   const product = await findProduct(store, name);
   if (product === undefined) return undefined;
-  const pulls = await pulledVersions(store, name, principal.customerId);
+  const pulls = await pulledVersions(store, name, { name: principal.customerName });
   const seen = await versionsSeenBy(call, principal, name);
   const all = await allReleases(store, product);
   const releases = all
@@ -123,9 +122,6 @@ async function portalProduct(call: Call, principal: CustomerPrincipal, name: str
 }
 
 function concerning(advisory: Advisory, pulls: readonly Pull[]): readonly PortalAdvisory[] {
-  const hit = pulls.filter((pull) => fixFor(advisory, pull.version) !== undefined);
-  if (hit.length === 0) return [];
-  const lastAt = Math.max(...hit.map((pull) => pull.at.getTime()));
-  const isMended = pulls.some((pull) => !hit.includes(pull) && compareVersions(pull.version, advisory.fixedIn) >= 0 && pull.at.getTime() >= lastAt);
-  return [{ advisory, hits: hit.map((pull) => pull.version).sort(compareVersions), isMended }];
+  const exposure = advisory.state === "published" ? exposureOf(advisory, pulls) : undefined;
+  return exposure === undefined ? [] : [{ advisory, hits: exposure.versions, isMended: exposure.hasFix }];
 }

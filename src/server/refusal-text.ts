@@ -21,18 +21,11 @@ export function deniedText(product: string, denied: Omit<ResolvedDenied, "kind">
 
 function reasonText(product: string, { reason, grant, version }: Omit<ResolvedDenied, "kind">): string {
   const what = version === undefined ? product : `${product} ${version}`;
-  switch (reason) {
-    case "entitlement":
-      return version === undefined || grant.lapse === "cut"
-        ? `entitlement to ${product} ended ${endOf(grant)}`
-        : `${what} came after the entitlement ended ${endOf(grant)}`;
-    case "pin":
-      return `access to ${product} is pinned to ${pinOf(grant)}`;
-    case "range":
-      return `${what} is not covered by the entitlement (${grant.versions ?? ""})`;
-    case "format":
-      return `the entitlement to ${product} has only ${grant.formats?.join(", ") ?? ""}`;
-  }
+  if (reason === "pin") return `access to ${product} is pinned to ${pinOf(grant)}`;
+  if (reason === "range") return `${what} is not covered by the entitlement (${grant.versions ?? ""})`;
+  if (reason === "format") return `the entitlement to ${product} has only ${grant.formats?.join(", ") ?? ""}`;
+  const isWhole = version === undefined || grant.lapse === "cut";
+  return isWhole ? `entitlement to ${product} ended ${endOf(grant)}` : `${what} came after the entitlement ended ${endOf(grant)}`;
 }
 
 function endOf(grant: Grant): string {
@@ -55,4 +48,3 @@ export function protocolDenial(grant: Grant, format: "oci" | "s3", now: Date): O
   if (grant.lapse === "cut" && grant.entitledUntil !== undefined && grant.entitledUntil <= now) return { reason: "entitlement", grant };
   return grant.formats === undefined || grant.formats.includes(format) ? undefined : { reason: "format", grant };
 }
-

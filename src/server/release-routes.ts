@@ -132,7 +132,12 @@ export const releaseRoutes: readonly RouteRow[] = [
         repositoryKey,
         actor: actorOf(adminOf(call)),
       });
-      if (isNew) await retainAfterPublishing(store, { product: release.product, repositoryKey, onFailure: (error) => call.context.log.error({ event: "retained_failed", err: error }) });
+      if (isNew)
+        await retainAfterPublishing(store, {
+          product: release.product,
+          repositoryKey,
+          onFailure: (error) => call.context.log.error({ event: "retained_failed", err: error }),
+        });
       return { ...releaseJson(await readRelease(store, release.product, release.version)), isNew };
     },
   }),

@@ -35,7 +35,13 @@ export function startRounds(context: ServerContext): () => Promise<void> {
       const days = await rollUpPulls(store);
       return { days, cleared: settings.auditKeep === 0 ? 0 : await clearCountedPulls(store, settings.auditKeep) };
     });
-  const timers = [setInterval(refresh, refreshEveryMs), setInterval(retain, refreshEveryMs), setInterval(signTuf, refreshEveryMs), setInterval(countPulls, countEveryMs), setInterval(clear, sweepEveryMs)];
+  const timers = [
+    setInterval(refresh, refreshEveryMs),
+    setInterval(retain, refreshEveryMs),
+    setInterval(signTuf, refreshEveryMs),
+    setInterval(countPulls, countEveryMs),
+    setInterval(clear, sweepEveryMs),
+  ];
   for (const timer of timers) timer.unref();
   refresh();
   retain();

@@ -59,7 +59,10 @@ async function findObject(wanted: ObjectRequest): Promise<BucketFile> {
   if (file !== undefined) return file;
   const [root, ...rest] = viewPath(key).split("/");
   const known = downloadTrees.find((candidate): candidate is DownloadTree => candidate === root);
-  const found = known === undefined ? undefined : await context.resolver.resolve({ product: tree.product, tree: known, path: rest.join("/"), holder: grantHolderOf(caller.principal, tree.product) });
+  const found =
+    known === undefined
+      ? undefined
+      : await context.resolver.resolve({ product: tree.product, tree: known, path: rest.join("/"), holder: grantHolderOf(caller.principal, tree.product) });
   // An index that an older snapshot lists under its own checksum: a sync that began before the last publication still asks for it.
   if (found?.kind === "file" && found.isImmutable) return { ...found, key };
   if (found?.kind === "gone") throw await goneError(wanted, found);

@@ -5,7 +5,7 @@ import type { NoticeKind } from "../store/outbox.ts";
 import { html, type Page, table } from "./page.ts";
 
 /** Kinds that only the vendor gets have no row. */
-const customerKinds: readonly NoticeKind[] = ["advisory", "retirement", "withdrawal", "release", "key-expiry"];
+const customerKinds: readonly NoticeKind[] = ["advisory", "retirement", "withdrawal", "key-expiry"];
 
 export function subscriptionPage(input: {
   readonly place: Pick<FeedPlace, "vendor">;

@@ -1,9 +1,11 @@
 /** TUF: metadata and targets for customers' updaters, and the vendor's side of it. */
 import { z } from "zod";
-import { actorOf, mayRead } from "../access/principal.ts";
+import { actorOf, grantHolderOf, mayRead, type Principal } from "../access/principal.ts";
 import { digestFromHex } from "../model/digest.ts";
+import { rankOf } from "../policy/visibility.ts";
 import { tufRepositories } from "../repositories/tuf.ts";
-import { requireProduct } from "../releases/products.ts";
+import { readRanks } from "../releases/channels.ts";
+import { type Product, requireProduct } from "../releases/products.ts";
 import { findTufFile, newestTargets, publicPart, serverKeys, type StoredTufFile } from "../releases/tuf-files.ts";
 import { acceptTuf, makeTufKeys } from "../releases/tuf-publish.ts";
 import { digestOf } from "../trust/checksums.ts";
@@ -28,7 +30,7 @@ async function answerMetadata(
   const product = await requireProduct(store, name);
   const place = { product, repository: ["root", "snapshot", "timestamp"].includes(role) ? repository : sharedRole, role } as const;
   const found = await findTufFile(store.db, version === undefined ? place : { ...place, version: Number(version) });
-  if (found === undefined) throw absent();
+  if (found === undefined || !(await mayReadRole(call, product, role))) throw absent();
   const bytes = Buffer.from(found.bytes);
   const body = {
     digest: digestOf(bytes),
@@ -39,6 +41,15 @@ async function answerMetadata(
     isImmutable: version !== undefined,
   };
   await answerFile(call, { product: name, tree: "releases", file: { kind: "file", ...body } });
+}
+
+/** What a channel lists is for those who may read the channel: a customer on stable does not learn the names of previews. */
+async function mayReadRole(call: Call, product: Product, role: string): Promise<boolean> {
+  const least = grantHolderOf(call.principal as Principal, product.name)?.grant.channel; // customer routes have a principal
+  const channel = role.startsWith(`${product.name}-`) ? role.slice(product.name.length + 1) : undefined;
+  if (least === undefined || channel === undefined) return true;
+  const ranks = await readRanks(call.context.store, product.id);
+  return rankOf(channel, ranks) >= rankOf(least, ranks);
 }
 
 /** `<product>/<channel>/<version>/<sha256>.<name>`: the very bytes that the metadata lists. */

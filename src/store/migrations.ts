@@ -84,7 +84,20 @@ export const migrations: readonly Migration[] = [
     ],
   },
   {
-    id: "0003-notices",
+    id: "0003-audit-chain",
+    statements: [
+      `create table audit_chain (seq bigint primary key, event_id text not null unique, hash text not null)`,
+      `create table audit_chain_head (id integer primary key, seq bigint not null, hash text not null)`,
+      `insert into audit_chain_head (id, seq, hash) values (1, 0, '0000000000000000000000000000000000000000000000000000000000000000')`,
+      `create table pull_rollups (day text not null, customer text not null, product text not null, version text not null,
+        protocol text not null, pulls bigint not null, bytes bigint not null, addresses bigint not null, last_at bigint not null,
+        primary key (day, customer, product, version, protocol))`,
+      `create table rolled_days (day text primary key, rolled_at bigint not null)`,
+      `create index audit_events_by_time on audit_events (at)`,
+    ],
+  },
+  {
+    id: "0004-notices",
     statements: [
       `create table advisories (id text primary key, product_id text not null references products (id), state text not null,
         severity text not null, fixed_in text not null, document text not null, revisions text not null, published_at bigint not null,
@@ -108,19 +121,6 @@ export const migrations: readonly Migration[] = [
         unsubscribe_token text not null unique, created_at bigint not null)`,
       `create table unsubscriptions (customer_id text not null references customers (id), kind text not null, created_at bigint not null,
         primary key (customer_id, kind))`,
-    ],
-  },
-  {
-    id: "0003-audit-chain",
-    statements: [
-      `create table audit_chain (seq bigint primary key, event_id text not null unique, hash text not null)`,
-      `create table audit_chain_head (id integer primary key, seq bigint not null, hash text not null)`,
-      `insert into audit_chain_head (id, seq, hash) values (1, 0, '0000000000000000000000000000000000000000000000000000000000000000')`,
-      `create table pull_rollups (day text not null, customer text not null, product text not null, version text not null,
-        protocol text not null, pulls bigint not null, bytes bigint not null, addresses bigint not null, last_at bigint not null,
-        primary key (day, customer, product, version, protocol))`,
-      `create table rolled_days (day text primary key, rolled_at bigint not null)`,
-      `create index audit_events_by_time on audit_events (at)`,
     ],
   },
   {

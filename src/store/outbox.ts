@@ -22,7 +22,6 @@ export const noticeKinds = {
   advisory: "a security advisory was published, changed or withdrawn",
   "key-expiry": "an access pair ends soon",
   "signing-key-expiry": "a key that signs releases or indexes ends soon",
-  suspicion: "an access pair is used in an unusual way",
 } as const;
 export type NoticeKind = keyof typeof noticeKinds;
 
@@ -122,4 +121,24 @@ export async function endDelivery(db: Kysely<Database>, store: Clocked, claimed:
     .where("lease", "=", claimed.lease)
     .executeTakeFirst();
   return numUpdatedRows === 1n;
+}
+
+/** How long the delivery log is kept: long enough to answer "were we told" at a yearly audit. */
+export const deliveryKeepMs = 400 * 24 * 3_600_000;
+const clearBatch = 1_000;
+
+/** Removes deliveries that ended long ago; returns how many. Their notices stay: what was told once is not told again. */
+export async function clearDeliveries(db: Kysely<Database>, store: Clocked): Promise<number> {
+  const before = store.clock.now().getTime() - deliveryKeepMs;
+  let cleared = 0;
+  for (;;) {
+    const old = await db.selectFrom("deliveries").select("id").where("ended_at", "<", before).orderBy("id").limit(clearBatch).execute();
+    if (old.length === 0) return cleared;
+    const ids = old.map((row) => row.id);
+    await db.transaction().execute(async (transaction) => {
+      await transaction.deleteFrom("delivery_notices").where("delivery_id", "in", ids).execute();
+      await transaction.deleteFrom("deliveries").where("id", "in", ids).execute();
+    });
+    cleared += ids.length;
+  }
 }

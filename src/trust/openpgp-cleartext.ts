@@ -8,11 +8,7 @@ import type { OpenpgpKeyring } from "./openpgp-verify.ts";
  * was decided on the detached signature over `plain` (openpgp-verify.ts), which the caller checks first: this adds that clients which read the
  * cleartext form get the same text. Throws `signature_invalid`.
  */
-export async function requireCleartext(question: {
-  readonly signed: Uint8Array;
-  readonly plain: Uint8Array;
-  readonly keyring: OpenpgpKeyring;
-}): Promise<void> {
+export async function requireCleartext(question: { readonly signed: Uint8Array; readonly plain: Uint8Array; readonly keyring: OpenpgpKeyring }): Promise<void> {
   const { signed, plain, keyring } = question;
   const refuse = (why: string, cause?: unknown): never => {
     throw new SlipwayError("signature_invalid", `the cleartext-signed file ${why}`, cause === undefined ? {} : { cause });
@@ -31,7 +27,7 @@ export async function requireCleartext(question: {
   try {
     const message = await openpgp.readCleartextMessage({ cleartextMessage: text, config });
     // No date: clocks differ, and the rules on time were applied to the detached signature.
-    const { signatures } = await openpgp.verify({ message, verificationKeys: [...keyring.keys], date: null as never, config });
+    const { signatures } = await openpgp.verify({ message, verificationKeys: [...keyring.keys], date: null, config });
     for (const signature of signatures) if (await signature.verified.catch(() => false)) return;
   } catch (error) {
     refuse("cannot be read", error);

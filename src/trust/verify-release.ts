@@ -169,6 +169,15 @@ export function requireArtifact(
   return row;
 }
 
+export type BundledFile = {
+  readonly name: string;
+  /** As it came; undefined where there is none. */
+  readonly bundle: Uint8Array | undefined;
+  readonly artifact: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+  /** Also an in-toto statement about the file counts, as forges make them; whoever installs takes signatures only. */
+  readonly isAttestationAllowed?: boolean;
+};
+
 /**
  * The Sigstore bundle of one artifact, over the bytes that will be used, read once. Returns their digest and size, so that they need not be
  * read again, or undefined where the policy knows no Sigstore signer, or does not demand a bundle and there is none.
@@ -176,19 +185,15 @@ export function requireArtifact(
  */
 export function requireBundle(
   release: { readonly version: Version | undefined },
-  file: { readonly name: string; readonly bundle: Uint8Array | undefined; readonly artifact: AsyncIterable<Uint8Array> | Iterable<Uint8Array> },
+  file: BundledFile,
   policy: TrustPolicy,
 ): Promise<{ readonly signer: string; readonly digest: Digest; readonly size: number } | undefined> {
   return checkBundle({ ...file, policy, version: release.version });
 }
 
-async function checkBundle(question: {
-  readonly name: string;
-  readonly bundle: Uint8Array | undefined;
-  readonly artifact: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
-  readonly policy: TrustPolicy;
-  readonly version: Version | undefined;
-}): Promise<{ readonly signer: string; readonly digest: Digest; readonly size: number } | undefined> {
+async function checkBundle(
+  question: BundledFile & { readonly policy: TrustPolicy; readonly version: Version | undefined },
+): Promise<{ readonly signer: string; readonly digest: Digest; readonly size: number } | undefined> {
   const { name, bundle, artifact, policy, version } = question;
   if (bundle === undefined) {
     if (policy.require.includes("sigstore")) throw refused("bundle_missing", `there is no Sigstore bundle of ${name}`);
@@ -198,7 +203,9 @@ async function checkBundle(question: {
   if (version === undefined && policy.sigstore.kind === "keyless") {
     throw new SlipwayError("policy_invalid", "a Sigstore identity is bound to a tag, and no version was named", { hint: "add --version" });
   }
-  const verdict = await verifySigstoreBundle({ bundle, artifact, signer: signerAt(policy.sigstore, version === undefined ? "" : tagOf(version)) });
+  const signer = signerAt(policy.sigstore, version === undefined ? "" : tagOf(version));
+  const { isAttestationAllowed = false } = question;
+  const verdict = await verifySigstoreBundle({ bundle, artifact, signer, isAttestationAllowed });
   if (verdict.kind === "bad") throw refused(verdict.detail, `${name}: ${verdict.message}`);
   return verdict;
 }

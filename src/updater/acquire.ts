@@ -75,7 +75,10 @@ export async function download(work: Work): Promise<void> {
       ...(target.ref === undefined ? {} : { ref: target.ref }),
       contract,
     },
-    trust: { ...before.trust, checks: [...(installation.trust.tuf === undefined ? [] : ["tuf"]), ...description.signatures.map((signature) => signature.kind)] },
+    trust: {
+      ...before.trust,
+      checks: [...(installation.trust.tuf === undefined ? [] : ["tuf"]), ...description.signatures.map((signature) => signature.kind)],
+    },
   });
   await fetchArtifact(work, { artifact, version, folder: staging, name: names.artifact });
   await journal.advance({ phase: "downloaded", download: { ...journal.current().download, bytes: artifact.size } });

@@ -156,7 +156,11 @@ async function proveBeforeCommit(work: Work, verdict: Verdict): Promise<Verdict>
     const first = report.checks.find((check) => check.result !== "PASS");
     machine.observe({ event: "step", step: "verify", text: `outcome ${name}: ${report.result}` });
     if (report.result !== "PASS")
-      return { isHealthy: false, isOtherVersion: false, text: `outcome ${name} is ${report.result}${first === undefined ? "" : `: ${first.name}: ${first.detail}`}` };
+      return {
+        isHealthy: false,
+        isOtherVersion: false,
+        text: `outcome ${name} is ${report.result}${first === undefined ? "" : `: ${first.name}: ${first.detail}`}`,
+      };
   }
   return verdict;
 }

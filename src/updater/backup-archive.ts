@@ -228,7 +228,8 @@ async function readMembers(plain: AsyncIterable<Uint8Array>, path: string, readi
     if (isEnded) refuse(`${member.path} comes after its end`);
     if (member.path === sumMember) {
       if (next !== manifest.files.length) refuse(`${manifest.files.length - next} files are missing`);
-      if ((await readStreamBounded(member.body(), 1024, path)).toString("utf8") !== sumText(manifestText)) refuse("its manifest is not the one that was written");
+      if ((await readStreamBounded(member.body(), 1024, path)).toString("utf8") !== sumText(manifestText))
+        refuse("its manifest is not the one that was written");
       isEnded = true;
       continue;
     }

@@ -47,7 +47,11 @@ export async function createBackup(plan: BackupPlan): Promise<MadeBackup> {
   const { path } = plan;
   const folder = dirname(path);
   if ((await lstatIfThere(path)) !== undefined)
-    throw new SlipwayError("backup_failed", `${path} is there already`, { detail: "exists", place: path, hint: "name another file; a backup is never overwritten" });
+    throw new SlipwayError("backup_failed", `${path} is there already`, {
+      detail: "exists",
+      place: path,
+      hint: "name another file; a backup is never overwritten",
+    });
   const temporary = `${path}.tmp`;
   const dumps = `${path}.dumps`;
   try {
@@ -100,8 +104,7 @@ async function giveName(temporary: string, path: string): Promise<void> {
 async function requireSpace(folder: string, bytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(folder);
   const needed = Math.ceil(bytes * 1.05) + 1024 * 1024;
-  if (bavail * bsize < needed)
-    throw new SlipwayError("disk_full", `${folder} has ${bavail * bsize} bytes free; the backup needs ${needed}`, { place: folder });
+  if (bavail * bsize < needed) throw new SlipwayError("disk_full", `${folder} has ${bavail * bsize} bytes free; the backup needs ${needed}`, { place: folder });
 }
 
 function sourceOf({ sections }: BackupPlan, dumps: string, file: BackupFile): string {
@@ -179,9 +182,16 @@ async function lookAtState(plan: BackupPlan, onWarning: (text: string) => void):
     const stat = await lstatIfThere(path);
     // A section that is itself a link would be replaced by what it leads to.
     if (stat?.isSymbolicLink() === true)
-      throw new SlipwayError("backup_failed", `${path} is a link; name what it leads to`, { detail: "link", place: path, hint: "correct the path of the section" });
+      throw new SlipwayError("backup_failed", `${path} is a link; name what it leads to`, {
+        detail: "link",
+        place: path,
+        hint: "correct the path of the section",
+      });
     if (stat !== undefined && kind === "file" && !stat.isFile())
-      throw new SlipwayError("backup_failed", `${path} is no file; the section ${name} says that it is one`, { place: path, hint: "correct the kind of the section" });
+      throw new SlipwayError("backup_failed", `${path} is no file; the section ${name} says that it is one`, {
+        place: path,
+        hint: "correct the kind of the section",
+      });
     const isFolder = stat?.isDirectory() === true;
     sections.push({ name, kind: stat === undefined ? kind : isFolder ? "dir" : "file", path, isPresent: stat !== undefined });
     if (stat !== undefined) await visit(section, "");
@@ -222,7 +232,9 @@ export async function countOf(machine: Machine, section: StateSection): Promise<
   if (section.count === undefined) return undefined;
   const text = (await runHook(machine, section.count, { what: `count of ${section.name}`, timeoutSeconds: section.timeout_seconds })).trim();
   if (!/^-?\d{1,15}$/.test(text))
-    throw new SlipwayError("backup_failed", `the count command of ${section.name} printed ${JSON.stringify(text.slice(0, 80))}, which is no number`, { detail: "count" });
+    throw new SlipwayError("backup_failed", `the count command of ${section.name} printed ${JSON.stringify(text.slice(0, 80))}, which is no number`, {
+      detail: "count",
+    });
   return Number(text);
 }
 

@@ -16,22 +16,11 @@ import { lstatIfThere } from "./file-tree.ts";
 import { rollbackOperation } from "./go-back.ts";
 import { appendLine } from "./history.ts";
 import { writeState } from "./installed-state.ts";
-import type { RollbackResult } from "./outcome.ts";
+import type { DrillReport } from "./operations.ts";
 import { sectionsOf } from "./sections.ts";
 import { openSession, type Session } from "./session.ts";
 import type { SettledInstallation } from "./settle.ts";
 import { prepareStateDirectory } from "./state-directory.ts";
-
-export type DrillReport = {
-  /** PASS: the copy came up healthy on the previous version. INCOMPLETE: files and state went back, nobody said how a copy runs. */
-  readonly result: "PASS" | "INCOMPLETE";
-  readonly from: string;
-  readonly to: string;
-  readonly report: RollbackResult["report"];
-  /** Of versions and state that were copied. */
-  readonly stateBytes: number;
-  readonly isHealthProven: boolean;
-};
 
 /** Throws `version_not_found` without a previous version, `unavailable` for strategy package, and what the rollback throws; the copy is removed in any case. */
 export async function drillRollback(session: Session, options: { readonly folder: string | undefined; readonly signal: AbortSignal }): Promise<DrillReport> {

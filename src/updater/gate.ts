@@ -40,7 +40,8 @@ export async function requireMayGoOn(work: Work): Promise<void> {
     requireWindow(installation, now);
   } catch (error) {
     const closes = openingAt(installation.window, now)?.closesAt.getTime() ?? 0;
-    if (phase !== "failed" && nowMs(work) <= approval.until && approval.until < closes) await journal.advance({ approval: { ...approval, mode: "auto", until: closes } });
+    if (phase !== "failed" && nowMs(work) <= approval.until && approval.until < closes)
+      await journal.advance({ approval: { ...approval, mode: "auto", until: closes } });
     throw error;
   }
 }
@@ -53,7 +54,10 @@ export async function requireStillOffered(work: Work): Promise<void> {
   try {
     index = await source.index(signal, { isOnce: true });
   } catch (error) {
-    machine.observe({ event: "warning", text: `whether ${version} is still offered cannot be asked: ${error instanceof Error ? error.message : String(error)}` });
+    machine.observe({
+      event: "warning",
+      text: `whether ${version} is still offered cannot be asked: ${error instanceof Error ? error.message : String(error)}`,
+    });
     return;
   }
   const release = index.releases.find((one) => one.version === version || compareVersionsSafely(one.version, version));
@@ -65,16 +69,27 @@ export async function requireStillOffered(work: Work): Promise<void> {
  * The signed promise of the release itself, whatever the index or a plan said. Throws `compat_violation` where it may not be installed over the present
  * version, `rollback_needs_restore` where there would be no way back: the present version cannot read the new state, and no backup is made (K5).
  */
-export function requireContract(from: Transaction["from"], to: { readonly version: Version; readonly contract: UpgradeContract }, sections: readonly StateSection[]): void {
+export function requireContract(
+  from: Transaction["from"],
+  to: { readonly version: Version; readonly contract: UpgradeContract },
+  sections: readonly StateSection[],
+): void {
   const installed = from.version === undefined ? undefined : tryParseVersion(from.version);
   if (installed === undefined) return;
   if (!mayStep({ version: installed, compat: from.contract?.compat }, { version: to.version, compat: to.contract.compat }, [])) {
-    throw new SlipwayError("compat_violation", `${to.version} may not be installed over ${installed}: it can be reached from ${to.contract.compat?.upgradeFrom ?? "versions whose data it reads"}`);
+    throw new SlipwayError(
+      "compat_violation",
+      `${to.version} may not be installed over ${installed}: it can be reached from ${to.contract.compat?.upgradeFrom ?? "versions whose data it reads"}`,
+    );
   }
   if (isReadableBy(from.contract, to.contract) === false && sections.length === 0) {
-    throw new SlipwayError("rollback_needs_restore", `${installed} cannot read the state as ${to.version} leaves it, and no backup of the state would be made`, {
-      detail: "no_backup",
-    });
+    throw new SlipwayError(
+      "rollback_needs_restore",
+      `${installed} cannot read the state as ${to.version} leaves it, and no backup of the state would be made`,
+      {
+        detail: "no_backup",
+      },
+    );
   }
 }
 

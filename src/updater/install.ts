@@ -63,11 +63,12 @@ export function installOperations(session: Session): Pick<Updater, "check" | "pl
       }
       goal ??= offer.version;
       const [hop = goal, ...rest] = await routeTo({ installation, machine, source, index, state, installed: versionOf(live), to: goal, signal: wish.signal });
-      if (rest.length > 0 && done.length === 0) machine.observe({ event: "step", step: "path", text: `${live.version ?? "nothing"} -> ${[hop, ...rest].join(" -> ")}` });
+      if (rest.length > 0 && done.length === 0)
+        machine.observe({ event: "step", step: "path", text: `${live.version ?? "nothing"} -> ${[hop, ...rest].join(" -> ")}` });
       const transaction: Transaction = {
         ...session.newTransaction(live, state, hop),
         // The whole way was approved, and whoever did it is still waiting for its end.
-        approval: done.length === 0 ? wish.approval : session.approval({ isOutsideWindow: wish.approval.isOutsideWindow }),
+        approval: done.length === 0 ? wish.approval : session.approval({ isOutsideWindow: wish.approval.isOutsideWindow, approver: wish.approval }),
         ...(hop === goal ? {} : { goal }),
         ...(wish.isUnlinked ? { isUnlinked: true } : {}),
       };
@@ -137,8 +138,8 @@ export function installOperations(session: Session): Pick<Updater, "check" | "pl
       const index = await source.index(signal);
       const offer = choose(index, { live, state }, version);
       if (offer.kind === "none") return undefined;
-      const path = await routeTo({ installation, machine, source, index, state, installed: versionOf(live), to: offer.version, signal });
-      const [hop = offer.version] = path;
+      const route = await routeTo({ installation, machine, source, index, state, installed: versionOf(live), to: offer.version, signal });
+      const [hop = offer.version] = route;
       const policy = await readTrustPolicy(installation);
       const description = await proveDescription({ files: await source.files(hop, signal), installation, policy, version: hop, now: machine.clock.now() });
       requireProgress(description, state);
@@ -147,10 +148,10 @@ export function installOperations(session: Session): Pick<Updater, "check" | "pl
       const { files } = strategy.target(artifact, hop);
       if (!isUnlinked) await requireUnpackaged(machine, strategy.livePaths(files));
       const sections = sectionsOf(installation, state.installed?.contract, description.manifest);
-      return describePlan({ installation, live, description, artifact, files, path, sections });
+      return describePlan({ installation, live, description, artifact, files, route, sections });
     },
 
-    install: ({ version, adopt, isUnlinked = false, isOutsideWindow, signal }) =>
+    install: ({ version, adopt, isUnlinked = false, isOutsideWindow, approver, signal }) =>
       session.locked("install", async (directory) => {
         await readTrustPolicy(installation); // a policy that cannot be read stops before anything is written
         const unfinished = await session.journaled(directory);
@@ -158,21 +159,23 @@ export function installOperations(session: Session): Pick<Updater, "check" | "pl
         const isBusy = unfinished !== undefined && isSwitching(unfinished);
         if (!isBusy) requireNoHold(await readState(directory.state, product), now);
         if (!isBusy && isOutsideWindow !== true) requireWindow(installation, now);
-        const wish = { requested: version, adopt, isUnlinked, approval: session.approval({ isOutsideWindow }), signal };
+        const wish = { requested: version, adopt, isUnlinked, approval: session.approval({ isOutsideWindow, approver }), signal };
         const settled = unfinished === undefined ? undefined : await settle(directory, unfinished, wish);
         return settled ?? goTo(directory, wish);
       }),
 
     resume: ({ signal }) => session.locked("resume", (directory) => takeUp(directory, signal, undefined)),
 
-    confirm: ({ signal }) => session.locked("confirm", (directory) => takeUp(directory, signal, session.approval())),
+    confirm: ({ approver, signal }) => session.locked("confirm", (directory) => takeUp(directory, signal, session.approval({ approver }))),
 
     cancel: () =>
       session.locked("cancel", async (directory) => {
         const transaction = await session.journaled(directory);
         if (transaction === undefined || isFinal(transaction)) throw new SlipwayError("nothing_to_resume", "there is no unfinished upgrade to cancel");
         if (isSwitching(transaction)) {
-          throw new SlipwayError("conflict", `${transaction.to.version} is being put in place`, { hint: "`slipway upgrade rollback` goes back to the previous version" });
+          throw new SlipwayError("conflict", `${transaction.to.version} is being put in place`, {
+            hint: "`slipway upgrade rollback` goes back to the previous version",
+          });
         }
         const work = session.workFor(directory, transaction, new AbortController().signal);
         await giveUp(work, "an operator cancelled it", "cancelled");
@@ -191,7 +194,8 @@ function refuseOrNothing(offer: Offer & { readonly kind: "none" }, live: Live): 
   const halted = waits("halted");
   const later = waits("cohort", "not_before");
   if (halted !== undefined) throw new SlipwayError("held", `the vendor halted the rollout of ${halted.version}`, { detail: "halted" });
-  if (later !== undefined) throw new SlipwayError("cohort_not_selected", `the rollout of ${later.version} has not reached this machine yet`, { detail: later.reason });
+  if (later !== undefined)
+    throw new SlipwayError("cohort_not_selected", `the rollout of ${later.version} has not reached this machine yet`, { detail: later.reason });
   return { kind: "nothing", installed: live.version ?? null, reason, skipped };
 }
 

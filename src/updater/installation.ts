@@ -30,6 +30,7 @@ import { parseFileName, parseProductName, parseWord } from "../model/names.ts";
 import { argvSchema, httpUrlSchema, probeSchema, readsVersion } from "../model/probe.ts";
 import { parseTarget, type Target } from "../model/target.ts";
 import { outcomesSchema, stateSectionsSchema } from "../model/upgrade-contract.ts";
+import { agentSectionSchema } from "./agent-section.ts";
 import { sectionsOf } from "./sections.ts";
 import { readStrictYaml } from "./strict-yaml.ts";
 import { trustProblem, trustSectionSchema, withAbsolutePaths } from "./trust-section.ts";
@@ -159,6 +160,8 @@ const installationSchema = z.strictObject({
   verify: z.array(z.string().min(1).max(63)).max(32).default([]),
   /** How a copy of the product runs beside the live one, for `slipway drill`; {folder}, {root} and {section:NAME} are the copy's. */
   drill: z.strictObject({ service: serviceSchema, health: healthSchema }).optional(),
+  /** `slipway agent`: where it listens and what it may do by itself. */
+  agent: agentSectionSchema.prefault({}),
   /** Versions kept to go back to. */
   keep_previous: z.int().min(1).max(20).default(2),
 });

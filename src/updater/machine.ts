@@ -7,7 +7,7 @@ import { plainFetch } from "../io/plain-fetch.ts";
 
 /** What happens, as it happens. `step` comes after each durable change, so that an observer sees the order of 3.4. */
 export type UpdateEvent =
-  | { readonly event: "phase"; readonly phase: string; readonly step?: string; readonly from?: string; readonly to: string }
+  | { readonly event: "phase"; readonly transaction: string; readonly phase: string; readonly step?: string; readonly from?: string; readonly to: string }
   | { readonly event: "step"; readonly step: string; readonly text: string }
   | { readonly event: "download"; readonly done: number; readonly total: number }
   | { readonly event: "retry"; readonly what: string; readonly code: string; readonly message: string; readonly delayMs: number }

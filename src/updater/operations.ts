@@ -3,14 +3,12 @@ import type { LockOwner } from "../io/lock.ts";
 import type { Version } from "../model/version.ts";
 import type { BeforeStart } from "./before-start.ts";
 import type { Control } from "./control.ts";
-import type { DrillReport } from "./drill.ts";
 import type { History } from "./history.ts";
 import type { InstalledState } from "./installed-state.ts";
 import type { InstallResult, RollbackResult } from "./outcome.ts";
 import type { Offer, UpgradePlan } from "./plan.ts";
 import type { OutcomeReport } from "./prove-outcomes.ts";
 import type { RestorePlan, RestoreResult } from "./restore-by-hand.ts";
-import type { BackupCheck, BackupSummary } from "./state-operations.ts";
 import type { Transaction } from "./transaction.ts";
 import type { InstalledReport } from "./verify-installed.ts";
 
@@ -43,6 +41,39 @@ export type Status = {
     | { readonly kind: "known"; readonly transaction: Transaction };
 };
 
+export type DrillReport = {
+  /** PASS: the copy came up healthy on the previous version. INCOMPLETE: files and state went back, nobody said how a copy runs. */
+  readonly result: "PASS" | "INCOMPLETE";
+  readonly from: string;
+  readonly to: string;
+  readonly report: RollbackResult["report"];
+  /** Of versions and state that were copied. */
+  readonly stateBytes: number;
+  readonly isHealthProven: boolean;
+};
+
+export type BackupSummary = {
+  /** Of a backup in the state directory; null for one that an operator named. */
+  readonly id: string | null;
+  readonly path: string;
+  readonly product: string;
+  readonly version: string | null;
+  readonly createdAt: string;
+  readonly archiveOf: string;
+  readonly sections: readonly string[];
+  readonly files: number;
+  readonly bytes: number;
+  readonly sha256: string;
+};
+
+export type BackupCheck = BackupSummary & {
+  /** What deserves a look, although the backup is whole. */
+  readonly warnings: readonly string[];
+};
+
+/** Who approves an installation, for the journal: a person or token by name, or the schedule that an operator wrote (auto). */
+export type Approver = Pick<Transaction["approval"], "mode" | "by">;
+
 export type Updater = {
   readonly check: (options: { readonly signal: AbortSignal }) => Promise<CheckResult>;
   /** The verified plan; undefined where nothing is to be done. Writes nothing. */
@@ -59,6 +90,7 @@ export type Updater = {
     readonly isUnlinked?: boolean | undefined;
     /** Also while the maintenance window is closed. */
     readonly isOutsideWindow?: boolean | undefined;
+    readonly approver?: Approver | undefined;
     readonly signal: AbortSignal;
   }) => Promise<InstallResult>;
   /** Brings an unfinished transaction to its end; throws `nothing_to_resume` where there is none. */
@@ -66,7 +98,7 @@ export type Updater = {
   /** The guard's part in the moment before the product starts; see before-start.ts. */
   readonly beforeStart: () => Promise<BeforeStart>;
   /** Approves an unfinished transaction again, and goes on with it. */
-  readonly confirm: (options: { readonly signal: AbortSignal }) => Promise<InstallResult>;
+  readonly confirm: (options: { readonly approver?: Approver | undefined; readonly signal: AbortSignal }) => Promise<InstallResult>;
   /** Gives up a transaction that has not switched anything; throws `conflict` for one that has. */
   readonly cancel: () => Promise<{ readonly version: string }>;
   /** Pins, holds, blocked versions. */

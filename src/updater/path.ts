@@ -4,10 +4,10 @@
  * A step a -> b is allowed where b says that it can be reached from a (`compat.upgradeFrom`), reads what a writes (epochs), and no waypoint
  * lies between them. Every hop is a whole transaction with its own proof of health.
  */
-import semver from "semver";
+import satisfies from "semver/functions/satisfies.js";
 import { SlipwayError } from "../model/errors.ts";
 import { type Compat, previousLine, unreadableEpoch, writtenEpochs } from "../model/upgrade-contract.ts";
-import { compareVersions, isStable, type Version } from "../model/version.ts";
+import { compareVersions, isStable, lineOf, type Version } from "../model/version.ts";
 
 export type KnownRelease = { readonly version: Version; readonly compat?: Compat | undefined };
 
@@ -21,8 +21,6 @@ export type PathQuestion = {
   readonly retired: readonly KnownRelease[];
 };
 
-const lineOf = (version: Version): string => `${semver.major(version)}.${semver.minor(version)}`;
-
 /** May `to` be installed over `from`? `others` are all versions that ever were: they say which line is the previous one, and where waypoints are. */
 export function mayStep(from: KnownRelease, to: KnownRelease, others: readonly KnownRelease[]): boolean {
   if (compareVersions(to.version, from.version) <= 0) return false;
@@ -31,7 +29,7 @@ export function mayStep(from: KnownRelease, to: KnownRelease, others: readonly K
   if (others.some((other) => other.compat?.waypoint === true && isBetween(other))) return false;
   const range = to.compat?.upgradeFrom;
   if (range === undefined) return true;
-  if (range !== previousLine) return semver.satisfies(from.version, range, { includePrerelease: !isStable(from.version) });
+  if (range !== previousLine) return satisfies(from.version, range, { includePrerelease: !isStable(from.version) });
   const lines = new Set([lineOf(from.version), lineOf(to.version)]);
   return !others.some((other) => isStable(other.version) && isBetween(other) && !lines.has(lineOf(other.version)));
 }
@@ -70,7 +68,9 @@ function search(from: KnownRelease, target: KnownRelease, nodes: readonly KnownR
   // Stable releases, and the wanted one: a preview is never a hop (K1). Waypoints first, then newer ones: the first way found is the best of its length.
   const hops = nodes
     .filter(({ version }) => version === target.version || (isStable(version) && compareVersions(version, target.version) < 0))
-    .toSorted((left, right) => Number(right.compat?.waypoint === true) - Number(left.compat?.waypoint === true) || compareVersions(right.version, left.version));
+    .toSorted(
+      (left, right) => Number(right.compat?.waypoint === true) - Number(left.compat?.waypoint === true) || compareVersions(right.version, left.version),
+    );
   const seen = new Set<Version>([from.version]);
   let front: { readonly at: KnownRelease; readonly way: readonly Version[] }[] = [{ at: from, way: [] }];
   while (front.length > 0) {

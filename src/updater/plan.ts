@@ -1,5 +1,5 @@
 /** Decides, without doing anything: which release is offered, which artifact of it fits, and what an upgrade would do. */
-import semver from "semver";
+import satisfies from "semver/functions/satisfies.js";
 import { SlipwayError } from "../model/errors.ts";
 import type { Manifest, ManifestArtifact } from "../model/manifest.ts";
 import type { StateSection } from "../model/upgrade-contract.ts";
@@ -39,12 +39,14 @@ export type Choice = {
  */
 export function chooseRelease(choice: Choice): Offer {
   const { index, channel, installed, blocked, requested, pin, machineId, now } = choice;
-  const isPinnedOut = (version: Version): boolean => pin !== undefined && !semver.satisfies(version, pin, { includePrerelease: true });
+  const isPinnedOut = (version: Version): boolean => pin !== undefined && !satisfies(version, pin, { includePrerelease: true });
   const isBlocked = (version: Version): boolean => blocked.some((entry) => entry.version === version);
   const isNewer = (version: Version): boolean => installed === undefined || compareVersions(version, installed) > 0;
   const releases = index.releases.flatMap((release) => {
     const version = tryParseVersion(release.version);
-    return version === undefined || release.state !== "published" ? [] : [{ version, channel: release.channel, rollout: release.rollout }];
+    return version === undefined || release.state !== "published"
+      ? []
+      : [{ version, channels: release.channels ?? [release.channel], rollout: release.rollout }];
   });
   if (requested !== undefined) {
     if (installed !== undefined && compareVersions(requested, installed) === 0) return { kind: "none", reason: "up_to_date", skipped: [] };
@@ -72,7 +74,7 @@ export function chooseRelease(choice: Choice): Offer {
     const { version } = release;
     const why = isBlocked(version)
       ? "blocked"
-      : release.channel !== channel
+      : !release.channels.includes(channel)
         ? "other_channel"
         : channel === "stable" && !isStable(version)
           ? "preview"
@@ -150,6 +152,9 @@ export type UpgradePlan = {
   readonly signatures: readonly { readonly kind: string; readonly keyId: string }[];
   readonly files: { readonly added: readonly string[]; readonly changed: readonly string[]; readonly removed: readonly string[]; readonly unchanged: number };
   readonly backup: readonly string[];
+  /** What the release on this hop promises about running beside the one before. */
+  readonly mixedWith: readonly string[] | null;
+  readonly isContractPhase: boolean;
   readonly steps: readonly string[];
 };
 
@@ -173,10 +178,10 @@ export function describePlan(options: {
   readonly description: ReleaseDescription;
   readonly artifact: ManifestArtifact;
   readonly files: FileTable;
-  readonly path: readonly Version[];
+  readonly route: readonly Version[];
   readonly sections: readonly StateSection[];
 }): UpgradePlan {
-  const { installation, live, description, artifact, files, path, sections } = options;
+  const { installation, live, description, artifact, files, route, sections } = options;
   const paths = Object.keys(files);
   const { health, service, strategy, strategyReason } = installation;
   const kept = sections.map((section) => section.path ?? `${section.name} (${section.dump?.[0] ?? ""})`);
@@ -190,7 +195,7 @@ export function describePlan(options: {
     root: installation.root,
     from: live.version ?? null,
     to: description.version,
-    path,
+    path: route,
     sequence: description.sequence,
     artifact: { name: artifact.name, size: artifact.size, sha256: artifact.sha256 },
     signatures: description.signatures,
@@ -201,6 +206,8 @@ export function describePlan(options: {
       unchanged: paths.filter((path) => live.files[path]?.sha256 === files[path]?.sha256).length,
     },
     backup: kept,
+    mixedWith: description.manifest.compat?.mixedWith ?? null,
+    isContractPhase: description.manifest.migration?.contractPhase === true,
     steps: [
       `download ${artifact.name} (${artifact.size} bytes)`,
       `verify the signature over the sums (${description.signatures.map(({ kind }) => kind).join(", ")}), then the SHA-256 of the artifact`,

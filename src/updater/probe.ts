@@ -85,7 +85,8 @@ async function probeCommand(machine: Machine, check: Of<"command">, expected: st
   const what = check.argv[0] ?? "";
   const result = await machine.runCommand(check.argv, { timeoutMs: check.timeout_seconds * 1000, outputLimit: bodyLimitBytes });
   if (result.isTimedOut) return bad(`${what}: no end after ${check.timeout_seconds} s`);
-  if (result.exitCode !== 0) return bad(`${what}: exit ${result.exitCode ?? result.signal ?? "?"}: ${result.stderr.trim().split("\n").at(-1)?.slice(0, 300) ?? ""}`);
+  if (result.exitCode !== 0)
+    return bad(`${what}: exit ${result.exitCode ?? result.signal ?? "?"}: ${result.stderr.trim().split("\n").at(-1)?.slice(0, 300) ?? ""}`);
   const output = `${result.stdout}\n${result.stderr}`;
   if (check.expect !== undefined && !new RegExp(check.expect, "m").test(output)) return bad(`${what}: its output does not match ${check.expect}`);
   return check.version === undefined ? good(`${what} exits 0`) : judgeVersion(what, firstGroup(check.version, output), expected);
@@ -104,12 +105,18 @@ async function probeSystemd(machine: Machine, { unit, max_restarts: most }: Of<"
 /** The text format of Prometheus: `name{labels} value [time]`. */
 async function probeMetric(machine: Machine, check: Of<"metric">): Promise<ProbeResult> {
   const what = new URL(check.url).host;
-  const response = await machine.fetch(check.url, { redirect: "manual", signal: AbortSignal.timeout(check.timeout_seconds * 1000), headers: { connection: "close" } });
+  const response = await machine.fetch(check.url, {
+    redirect: "manual",
+    signal: AbortSignal.timeout(check.timeout_seconds * 1000),
+    headers: { connection: "close" },
+  });
   const body = response.body === null ? "" : (await readStreamBounded(response.body, metricsLimitBytes, what)).toString("utf8");
   if (response.status !== 200) return bad(`${what}: HTTP ${response.status}; expected 200`);
   const values = body.split("\n").flatMap((line) => {
     const isIt = line.startsWith(check.name) && [" ", ...(check.name.includes("{") ? [] : ["{"])].includes(line[check.name.length] ?? "");
-    const value = isIt ? Number(/(?:^|[}\s])\s*([-+0-9.eE]+|NaN|[+-]Inf)(?:\s+-?\d+)?\s*$/.exec(line.slice(check.name.length))?.[1]?.replace("Inf", "Infinity")) : Number.NaN;
+    const value = isIt
+      ? Number(/(?:^|[}\s])\s*([-+0-9.eE]+|NaN|[+-]Inf)(?:\s+-?\d+)?\s*$/.exec(line.slice(check.name.length))?.[1]?.replace("Inf", "Infinity"))
+      : Number.NaN;
     return isIt && !Number.isNaN(value) ? [value] : [];
   });
   if (values.length === 0) return bad(`${what}: there is no metric ${check.name}`);
@@ -132,7 +139,10 @@ async function unitLog(machine: Machine, unit: string): Promise<string> {
   const options = { timeoutMs: 10_000, outputLimit: logTailBytes };
   const { stdout: invocation } = await machine.runCommand(["systemctl", "show", "--property=InvocationID", "--value", "--", unit], options);
   const since = invocation.trim() === "" ? [] : [`_SYSTEMD_INVOCATION_ID=${invocation.trim()}`];
-  const { stdout, stderr, exitCode } = await machine.runCommand(["journalctl", "--no-pager", "--output=cat", "--lines=5000", `--unit=${unit}`, ...since], options);
+  const { stdout, stderr, exitCode } = await machine.runCommand(
+    ["journalctl", "--no-pager", "--output=cat", "--lines=5000", `--unit=${unit}`, ...since],
+    options,
+  );
   if (exitCode !== 0) throw new Error(`journalctl: ${stderr.trim().slice(0, 300)}`);
   return stdout;
 }
@@ -154,7 +164,12 @@ async function readTail(path: string): Promise<string> {
 /** Never throws: what cannot be asked is not good. `expected` is the version that must answer. */
 export async function runProbe(machine: Machine, probe: Probe, expected: string | undefined): Promise<ProbeResult> {
   const { http, tcp, command, systemd, metric, log } = probe;
-  const what = http !== undefined ? new URL(http.url).host : tcp !== undefined ? `${tcp.host}:${tcp.port}` : (command?.argv[0] ?? systemd?.unit ?? metric?.url ?? log?.file ?? "");
+  const what =
+    http !== undefined
+      ? new URL(http.url).host
+      : tcp !== undefined
+        ? `${tcp.host}:${tcp.port}`
+        : (command?.argv[0] ?? systemd?.unit ?? metric?.url ?? log?.file ?? "");
   try {
     if (http !== undefined) return await probeHttp(machine, http, expected);
     if (tcp !== undefined) return await probeTcp(tcp);

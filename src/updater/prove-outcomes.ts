@@ -93,7 +93,9 @@ async function runCheck(proving: Proving, check: OutcomeCheck, at: { readonly na
     return report("SKIP", `${at.when} is not there`, check.required ? `configure it, or mark the check required: false` : "");
   const { name: _, required: __, when: ___, roundtrip, ...probe } = check;
   const seen = roundtrip === undefined ? await runProbe(machine, probe, version) : await runRoundTrip(proving, roundtrip);
-  return seen.isGood ? report("PASS", seen.text, "") : report("FAIL", seen.text, "look at the product's log; `slipway upgrade rollback` goes back to the previous version");
+  return seen.isGood
+    ? report("PASS", seen.text, "")
+    : report("FAIL", seen.text, "look at the product's log; `slipway upgrade rollback` goes back to the previous version");
 }
 
 /** Starts something durable and waits for its terminal state; only the states that were named as good are good. */
@@ -105,7 +107,8 @@ async function runRoundTrip({ machine, signal }: Proving, trip: RoundTrip): Prom
   } catch (error) {
     return bad(`create: ${error instanceof Error ? error.message : String(error)}`);
   }
-  if (id === undefined || !/^[0-9A-Za-z._:-]{1,200}$/.test(id)) return bad(`create: the answer names no id${id === undefined ? "" : `: ${JSON.stringify(id.slice(0, 80))}`}`);
+  if (id === undefined || !/^[0-9A-Za-z._:-]{1,200}$/.test(id))
+    return bad(`create: the answer names no id${id === undefined ? "" : `: ${JSON.stringify(id.slice(0, 80))}`}`);
   const deadline = performance.now() + trip.deadline_seconds * 1000;
   let last = "no answer yet";
   for (;;) {
@@ -118,7 +121,8 @@ async function runRoundTrip({ machine, signal }: Proving, trip: RoundTrip): Prom
       last = error instanceof Error ? error.message : String(error);
     }
     if (signal.aborted) return bad(`${id}: interrupted; ${last}`);
-    if (performance.now() + trip.interval_seconds * 1000 > deadline) return bad(`${id}: not done after ${trip.deadline_seconds} s; ${last}; good is ${trip.expect.join(" or ")}`);
+    if (performance.now() + trip.interval_seconds * 1000 > deadline)
+      return bad(`${id}: not done after ${trip.deadline_seconds} s; ${last}; good is ${trip.expect.join(" or ")}`);
     await sleepFor(trip.interval_seconds * 1000, undefined, { signal }).catch(() => undefined); // an interrupt is seen above
   }
 }

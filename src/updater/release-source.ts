@@ -27,6 +27,8 @@ const indexSchema = z.object({
       z.object({
         version: z.string(),
         channel: z.string(),
+        /** All of them; servers of before name one. */
+        channels: z.array(z.string()).optional(),
         sequence: z.int().nonnegative(),
         publishedAt: z.string().optional(),
         state: z.string(),

@@ -68,7 +68,10 @@ export type RestoreRequest = {
 };
 
 /** Verifies the whole archive and says what a restore would replace. Throws `backup_failed`, `compat_violation`. Changes nothing. */
-export async function planRestore(context: StrategyContext, request: RestoreRequest): Promise<{ readonly plan: RestorePlan; readonly manifest: BackupManifest }> {
+export async function planRestore(
+  context: StrategyContext,
+  request: RestoreRequest,
+): Promise<{ readonly plan: RestorePlan; readonly manifest: BackupManifest }> {
   const { installation, directory } = context;
   const state = await stateOf(context);
   const { manifest } = await verifyBackup(request.path, {
@@ -102,8 +105,13 @@ async function stateOf({ directory, installation }: StrategyContext): Promise<In
 }
 
 /** Spec: the archive's version is at most the code's, and the code reads its formats. */
-function requireFit(manifest: BackupManifest, { installed }: InstalledState, { product, isForced }: { readonly product: string; readonly isForced: boolean }): void {
-  if (manifest.product !== product) throw new SlipwayError("backup_failed", `the backup is of ${manifest.product}, not of ${product}`, { detail: "other_product" });
+function requireFit(
+  manifest: BackupManifest,
+  { installed }: InstalledState,
+  { product, isForced }: { readonly product: string; readonly isForced: boolean },
+): void {
+  if (manifest.product !== product)
+    throw new SlipwayError("backup_failed", `the backup is of ${manifest.product}, not of ${product}`, { detail: "other_product" });
   if (isForced) return;
   const [outward] = outwardLinks(manifest);
   if (outward !== undefined)
@@ -121,10 +129,14 @@ function requireFit(manifest: BackupManifest, { installed }: InstalledState, { p
   }
   const unread = unreadableEpoch(installed?.contract?.compat, manifest.epochs);
   if (unread !== undefined) {
-    throw new SlipwayError("compat_violation", `${present ?? "this version"} does not read the format ${unread.written} of ${unread.name}, which the backup has`, {
-      detail: "epoch",
-      hint: "install the backup's version first, or restore with --force",
-    });
+    throw new SlipwayError(
+      "compat_violation",
+      `${present ?? "this version"} does not read the format ${unread.written} of ${unread.name}, which the backup has`,
+      {
+        detail: "epoch",
+        hint: "install the backup's version first, or restore with --force",
+      },
+    );
   }
 }
 
@@ -226,8 +238,11 @@ async function bringForward(context: StrategyContext, journal: RestoreJournal): 
     at = await replaceState(context, at);
   }
   if (at.version !== null) {
-    await service.start();
-    const verdict = await passHealthGate({ installation, machine, service, version: at.version });
+    const { version } = at;
+    const verdict = await service.start().then(
+      () => passHealthGate({ installation, machine, service, version }),
+      (error: unknown) => ({ isHealthy: false, text: asSlipwayError(error).message }) as const,
+    );
     if (!verdict.isHealthy) {
       await remove(context, at);
       throw new SlipwayError("rollback_failed", `the backup is restored, but ${at.version} is not healthy with it: ${verdict.text}`, {
@@ -253,7 +268,10 @@ async function bringForward(context: StrategyContext, journal: RestoreJournal): 
 export async function finishRestore(context: StrategyContext): Promise<void> {
   const journal = await read(context);
   if (journal === undefined) return;
-  context.machine.observe({ event: "warning", text: `a restore was cut while it stood at ${journal.stage}; it is ${journal.stage === "unpack" ? "undone" : "finished"}` });
+  context.machine.observe({
+    event: "warning",
+    text: `a restore was cut while it stood at ${journal.stage}; it is ${journal.stage === "unpack" ? "undone" : "finished"}`,
+  });
   if (journal.stage === "unpack") await undo(context, journal);
   else await bringForward(context, journal);
 }

@@ -62,11 +62,7 @@ export function targetsOf(
 }
 
 /** Removes what an earlier, cut unpacking left, then unpacks and makes durable. Nothing live is touched. Throws `backup_failed`, `disk_full`. */
-export async function unpackBackup(options: {
-  readonly path: string;
-  readonly id: string;
-  readonly targets: readonly RestoreTarget[];
-}): Promise<void> {
+export async function unpackBackup(options: { readonly path: string; readonly id: string; readonly targets: readonly RestoreTarget[] }): Promise<void> {
   const { path, id, targets } = options;
   const byName = new Map(targets.map((target) => [target.name, target]));
   for (const target of targets) {
@@ -188,7 +184,11 @@ export type Restore = {
 /** A transaction's own backup, or the rest of a restore that was cut. Throws `rollback_failed` where it is not the one that was made; the state is then untouched. */
 export async function restoreBackup(restore: Restore): Promise<void> {
   const asFailure = (error: unknown): never => {
-    throw new SlipwayError("rollback_failed", error instanceof Error ? error.message : String(error), { detail: "backup_damaged", place: restore.path, cause: error });
+    throw new SlipwayError("rollback_failed", error instanceof Error ? error.message : String(error), {
+      detail: "backup_damaged",
+      place: restore.path,
+      cause: error,
+    });
   };
   const { manifest, sha256 } = await verifyBackup(restore.path).catch(asFailure);
   if (sha256 !== restore.sha256 || manifest.product !== restore.product)

@@ -69,7 +69,14 @@ function afterRollback(state: InstalledState, transaction: Transaction, now: num
   return {
     ...state,
     blocked,
-    installed: { version: from.version, seq: from.seq ?? 0, files: from.files, at: now, ...(from.ref === undefined ? {} : { ref: from.ref }), ...(from.contract === undefined ? {} : { contract: from.contract }) },
+    installed: {
+      version: from.version,
+      seq: from.seq ?? 0,
+      files: from.files,
+      at: now,
+      ...(from.ref === undefined ? {} : { ref: from.ref }),
+      ...(from.contract === undefined ? {} : { contract: from.contract }),
+    },
     previous: state.previous.filter((entry) => entry.version !== from.version),
     safetyBackups: safetyBackup?.done === true ? [...new Set([...state.safetyBackups, safetyBackup.id])] : state.safetyBackups,
   };
@@ -124,7 +131,7 @@ async function keepPresentState(work: Work): Promise<void> {
   if (sectionsFor(work).length === 0) return;
   const id = newBackupId();
   const reason = `pre-rollback ${transaction.to.version} -> ${transaction.from.version ?? "none"}`;
-  const { sha256, bytes } = await backUpSections(work, { id, reason, runs: transaction.to });
+  const { sha256, bytes } = await backUpSections(work, { id, reason, isCounted: false, runs: transaction.to });
   await journal.advance({ safetyBackup: { id, required: true, done: true, sha256 } });
   machine.observe({ event: "step", step: "backup", text: `the present state is kept: ${bytes} bytes in ${backupPath(directory.backups, id)}` });
 }

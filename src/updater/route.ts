@@ -36,7 +36,8 @@ export async function routeTo(question: RouteQuestion): Promise<readonly Version
   const between = versionsOf(index.releases.filter((release) => release.state === "published" && release.rollout?.halted !== true));
   const lost = versionsOf(index.retired);
   if (between.length === 0 && lost.length === 0) return [to];
-  if (between.length > betweenLimit) throw new SlipwayError("no_upgrade_path", `${between.length} releases lie between ${installed} and ${to}; name one on the way with --version`);
+  if (between.length > betweenLimit)
+    throw new SlipwayError("no_upgrade_path", `${between.length} releases lie between ${installed} and ${to}; name one on the way with --version`);
   const releases: KnownRelease[] = [];
   for (const version of [to, ...between]) releases.push(await known(question, version));
   const contract = state.installed?.version === installed ? state.installed.contract : undefined;

@@ -11,6 +11,7 @@ import type { ReleaseSource } from "./release-source.ts";
 import type { SettledInstallation } from "./settle.ts";
 import { findStateDirectory, prepareStateDirectory, type StateDirectory, stateDirectoryOf } from "./state-directory.ts";
 import type { Live } from "./strategy.ts";
+import type { Approver } from "./operations.ts";
 import type { Transaction } from "./transaction.ts";
 import { trustedSource } from "./tuf-source.ts";
 import { observePhase, startWork, strategyOf, type Work } from "./work.ts";
@@ -38,7 +39,8 @@ export type Session = {
   readonly tidy: (directory: StateDirectory, transaction: Transaction) => Promise<void>;
   /** Writes the transaction as the journal's, durably. */
   readonly begin: (directory: StateDirectory, transaction: Transaction, signal: AbortSignal) => Promise<Work>;
-  readonly approval: (options?: { readonly isOutsideWindow?: boolean | undefined }) => Transaction["approval"];
+  /** Fifteen minutes from now. `by` is this user unless said otherwise. */
+  readonly approval: (options?: { readonly isOutsideWindow?: boolean | undefined; readonly approver?: Approver | undefined }) => Transaction["approval"];
   readonly newTransaction: (live: Live, state: InstalledState, version: Version) => Transaction;
 };
 
@@ -49,9 +51,9 @@ export function openSession(installation: SettledInstallation, machine: Machine)
   const source = trustedSource(installation, machine);
   const workFor: Session["workFor"] = (directory, transaction, signal) => startWork({ installation, machine, directory, transaction, signal });
   const look: Session["look"] = (directory, state) => strategyOf({ installation, machine, directory }).look(state.installed);
-  const approval: Session["approval"] = ({ isOutsideWindow } = {}) => ({
-    mode: "explicit",
-    by: `uid:${process.geteuid?.() ?? "-"}`,
+  const approval: Session["approval"] = ({ isOutsideWindow, approver } = {}) => ({
+    mode: approver?.mode ?? "explicit",
+    by: approver?.by ?? `uid:${process.geteuid?.() ?? "-"}`,
     until: machine.clock.now().getTime() + approvalMs,
     ...(isOutsideWindow === true ? { isOutsideWindow } : {}),
   });

@@ -37,7 +37,8 @@ export function settledUpdater(installation: SettledInstallation, machine: Machi
       session.locked("gc", async (directory) => {
         const transaction = await session.journaled(directory);
         if (transaction === undefined) return { removedBytes: 0 };
-        if (!isFinal(transaction)) throw new SlipwayError("conflict", "an upgrade is unfinished", { hint: "`slipway upgrade resume` or `slipway upgrade cancel` first" });
+        if (!isFinal(transaction))
+          throw new SlipwayError("conflict", "an upgrade is unfinished", { hint: "`slipway upgrade resume` or `slipway upgrade cancel` first" });
         const folders = [directory.path, join(installation.root, "versions")];
         const before = await bytesBelow(folders);
         await session.tidy(directory, transaction);

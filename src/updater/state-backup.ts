@@ -15,17 +15,24 @@ export function sectionsFor({ installation, journal }: Work): readonly StateSect
 /** Backs the state up under `id`; `runs` is the version that wrote it. Throws what createBackup throws. */
 export function backUpSections(
   work: Work,
-  options: { readonly id: string; readonly reason: string; readonly runs: { readonly version?: string | undefined; readonly contract?: UpgradeContract | undefined } },
+  options: {
+    readonly id: string;
+    readonly reason: string;
+    /** The count commands are the old version's words; a newer one's schema may not know them. */
+    readonly isCounted?: boolean;
+    readonly runs: { readonly version?: string | undefined; readonly contract?: UpgradeContract | undefined };
+  },
 ): Promise<MadeBackup> {
   const { installation, directory, machine } = work;
-  const { id, reason, runs } = options;
+  const { id, reason, runs, isCounted = true } = options;
+  const sections = sectionsFor(work);
   return createBackup({
     machine,
     product: installation.product,
     version: runs.version,
     epochs: writtenEpochs(runs.contract?.compat),
     reason,
-    sections: sectionsFor(work),
+    sections: isCounted ? sections : sections.map((section) => ({ ...section, count: undefined })),
     path: backupPath(directory.backups, id),
     onWarning: (text) => machine.observe({ event: "warning", text }),
   });
@@ -56,8 +63,12 @@ export function requireReadableState(transaction: Transaction): void {
       hint: "with --restore-state auto it goes back without one, where the versions say that the state can be read",
     });
   if (isReadableBy(from.contract, to.contract) !== false || (hasBackup && mode !== "never")) return;
-  throw new SlipwayError("rollback_needs_restore", `${from.version ?? "nothing"} cannot read the state as ${to.version} left it, and ${hasBackup ? "it would not be put back" : "there is no backup of it"}`, {
-    detail: hasBackup ? "never" : "no_backup",
-    hint: hasBackup ? "use --restore-state auto or always" : "restore a backup by hand (`slipway restore`), or stay on this version",
-  });
+  throw new SlipwayError(
+    "rollback_needs_restore",
+    `${from.version ?? "nothing"} cannot read the state as ${to.version} left it, and ${hasBackup ? "it would not be put back" : "there is no backup of it"}`,
+    {
+      detail: hasBackup ? "never" : "no_backup",
+      hint: hasBackup ? "use --restore-state auto or always" : "restore a backup by hand (`slipway restore`), or stay on this version",
+    },
+  );
 }

@@ -7,31 +7,12 @@ import { backupPath, createBackup, hashedHostId, newBackupId, uncoveredEntries }
 import { type BackupManifest, verifyBackup } from "./backup-archive.ts";
 import { type InstalledState, writeState } from "./installed-state.ts";
 import { outcomesOf, proveOutcomes } from "./prove-outcomes.ts";
-import type { Updater } from "./operations.ts";
+import type { BackupSummary, Updater } from "./operations.ts";
 import { planRestore, restoreByHand } from "./restore-by-hand.ts";
 import { sectionsOf } from "./sections.ts";
 import { runHook } from "./service.ts";
 import type { Session } from "./session.ts";
 import { isSwitching } from "./transaction.ts";
-
-export type BackupSummary = {
-  /** Of a backup in the state directory; null for one that an operator named. */
-  readonly id: string | null;
-  readonly path: string;
-  readonly product: string;
-  readonly version: string | null;
-  readonly createdAt: string;
-  readonly archiveOf: string;
-  readonly sections: readonly string[];
-  readonly files: number;
-  readonly bytes: number;
-  readonly sha256: string;
-};
-
-export type BackupCheck = BackupSummary & {
-  /** What deserves a look, although the backup is whole. */
-  readonly warnings: readonly string[];
-};
 
 export function stateOperations(session: Session): Pick<Updater, "backup" | "verifyBackup" | "backups" | "planRestore" | "restore" | "prove"> {
   const { installation, machine } = session;
@@ -136,5 +117,9 @@ function summaryOf(manifest: BackupManifest, at: { readonly id: string | null; r
 
 async function requireArchive(path: string): Promise<void> {
   const stat = await lstat(path).catch(() => undefined);
-  if (stat?.isFile() !== true) throw new SlipwayError("backup_failed", `there is no backup ${path}`, { detail: "no_file", hint: "`slipway backup list` shows those of this installation" });
+  if (stat?.isFile() !== true)
+    throw new SlipwayError("backup_failed", `there is no backup ${path}`, {
+      detail: "no_file",
+      hint: "`slipway backup list` shows those of this installation",
+    });
 }

@@ -64,7 +64,13 @@ export const transactionSchema = z.looseObject({
   phase: z.enum(phases),
   step: z.enum(steps).optional(),
   /** `version` is absent for a first installation. */
-  from: z.looseObject({ version: versionText.optional(), seq: z.int().nonnegative().optional(), files: fileTableSchema, ref: refSchema.optional(), contract: contractSchema.optional() }),
+  from: z.looseObject({
+    version: versionText.optional(),
+    seq: z.int().nonnegative().optional(),
+    files: fileTableSchema,
+    ref: refSchema.optional(),
+    contract: contractSchema.optional(),
+  }),
   to: z.looseObject({
     version: versionText,
     seq: z.int().nonnegative().optional(),

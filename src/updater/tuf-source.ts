@@ -46,7 +46,7 @@ function listedSource(listing: Listing): ReleaseSource {
     files: async (version, signal) => {
       const files = await source.files(version, signal);
       await withTuf(listing, signal, (session) =>
-        requireListed(session, { product: installation.product, version, files, sumsName: installation.source.sums }),
+        requireListed(session, { product: installation.product, version, channel: installation.channel, files, sumsName: installation.source.sums }),
       );
       return files;
     },
@@ -159,14 +159,31 @@ function jsonOf(bytes: Uint8Array): unknown {
   }
 }
 
-type Described = { readonly product: string; readonly version: Version; readonly files: ReleaseFiles; readonly sumsName: string };
+type Described = {
+  readonly product: string;
+  readonly version: Version /** Of the installation. */;
+  readonly channel: string;
+  readonly files: ReleaseFiles;
+  readonly sumsName: string;
+};
+
+/** The first channel that lists the release: a promoted one stands in the installation's channel, and its manifest names the one it came from. */
+async function listingChannel(
+  session: TufSession,
+  at: { readonly product: string; readonly version: Version; readonly channels: readonly string[] },
+): Promise<string> {
+  for (const channel of at.channels) if ((await session.find(`${at.product}/${channel}/${at.version}/${manifestName}`)) !== undefined) return channel;
+  const text = `the metadata lists no ${at.product} ${at.version} in ${at.channels.join(" or ")}`;
+  throw new SlipwayError("upgrade_verification_failed", text, { detail: "target_not_listed" });
+}
 
 /** Every byte of a release's description, and each artifact that it names, as listed. Throws `upgrade_verification_failed`. */
-async function requireListed(session: TufSession, { product, version, files, sumsName }: Described): Promise<void> {
+async function requireListed(session: TufSession, { product, version, channel: own, files, sumsName }: Described): Promise<void> {
   const parsed = describedRelease.safeParse(jsonOf(files.manifest));
   if (!parsed.success)
     throw new SlipwayError("upgrade_verification_failed", `${manifestName} cannot be read`, { detail: "release_json_mismatch", cause: parsed.error });
-  const { channel, artifacts, sequence } = parsed.data;
+  const { artifacts, sequence } = parsed.data;
+  const channel = await listingChannel(session, { product, version, channels: [...new Set([own, parsed.data.channel])] });
   const require = async (name: string, seen: { readonly size: number; readonly sha256: string }): Promise<TufTarget> => {
     const path = `${product}/${channel}/${version}/${name}`;
     const found = await session.find(path);

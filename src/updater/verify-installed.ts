@@ -37,7 +37,13 @@ export async function verifyInstalled(session: Session, options: { readonly isOf
   const base = { product: installation.product, version: live.version ?? null, strategy: installation.strategy };
   if (installed === undefined || live.version === undefined) {
     if (live.version === undefined) throw new SlipwayError("version_not_found", `${installation.product} is not installed here`);
-    return { ...base, result: "INCOMPLETE", list: "record", checked: 0, findings: [{ path: "", problem: "missing", detail: "nothing is recorded: it was not installed by slipway" }] };
+    return {
+      ...base,
+      result: "INCOMPLETE",
+      list: "record",
+      checked: 0,
+      findings: [{ path: "", problem: "missing", detail: "nothing is recorded: it was not installed by slipway" }],
+    };
   }
   if (installation.packaged !== undefined) {
     const { kind, name } = installation.packaged;
@@ -57,11 +63,13 @@ export async function verifyInstalled(session: Session, options: { readonly isOf
     const seen = await seeFile(join(folder, path));
     if (seen === undefined) findings.push({ path, problem: "missing", detail: "it is not there" });
     else if (seen.sha256 !== expected.sha256) findings.push({ path, problem: "changed", detail: `SHA-256 ${seen.sha256}; signed was ${expected.sha256}` });
-    else if ((seen.mode & ~expected.mode & 0o6022) !== 0) findings.push({ path, problem: "mode", detail: `mode ${seen.mode.toString(8)}: others may change it, or it has more rights than it was given` });
+    else if ((seen.mode & ~expected.mode & 0o6022) !== 0)
+      findings.push({ path, problem: "mode", detail: `mode ${seen.mode.toString(8)}: others may change it, or it has more rights than it was given` });
   }
   // Only where the folder is the version's own: a program beside the signed ones would be run as one of them.
   if (installation.strategy === "versions") {
-    for (const path of Object.keys(live.files)) if (files[path] === undefined) findings.push({ path, problem: "unlisted", detail: "the release has no such file" });
+    for (const path of Object.keys(live.files))
+      if (files[path] === undefined) findings.push({ path, problem: "unlisted", detail: "the release has no such file" });
   }
   return { ...base, result: judge(findings), list: signed === undefined ? "record" : "release", checked: Object.keys(files).length, findings };
 }

@@ -6,10 +6,17 @@ const dayMs = 86_400_000;
 
 export const windowSchema = z.strictObject({
   /** Days on which it begins; every day by default. */
-  days: z.array(z.enum(days)).min(1).max(7).default([...days]),
+  days: z
+    .array(z.enum(days))
+    .min(1)
+    .max(7)
+    .default([...days]),
   /** Local time, 24 hours. */
   start: z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, "must be a time of day, as 02:30, in quotes"),
-  duration_minutes: z.int().min(5).max(7 * 24 * 60),
+  duration_minutes: z
+    .int()
+    .min(5)
+    .max(7 * 24 * 60),
   /** A place of the time zone database: its changes to and from summer time are followed. */
   tz: z.string().max(64).refine(isTimeZone, "is no time zone, as Europe/Berlin or UTC").default("UTC"),
 });

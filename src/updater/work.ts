@@ -57,9 +57,10 @@ export function startWork(options: StrategyContext & { readonly transaction: Tra
   };
 }
 
-export function observePhase(machine: Machine, { phase, step, from, to }: Transaction): void {
+export function observePhase(machine: Machine, { id, phase, step, from, to }: Transaction): void {
   machine.observe({
     event: "phase",
+    transaction: id,
     phase,
     ...(phase === "applying" && step !== undefined ? { step } : {}),
     ...(from.version === undefined ? {} : { from: from.version }),

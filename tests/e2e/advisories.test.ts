@@ -9,6 +9,7 @@ import { withAptRoot } from "../support/apt-root.ts";
 import { needClient } from "../support/clients.ts";
 import { withDnfRoot } from "../support/dnf-root.ts";
 import { createVendor, type Vendor } from "../support/vendor.ts";
+import { withZypperRoot } from "../support/zypper-root.ts";
 
 const advisory = `id: ACME-2026-001
 product: acme
@@ -39,9 +40,10 @@ test("advisories and set-up text with the customers' own tools", async (t) => {
   if (!needClient(t, "dnf", "rpm", "mmdebstrap", "dpkg-deb", "curl", "skopeo", "script")) return;
   const vendor = await servingVendor(t);
   const pair = await vendor.pair("acme-corp");
-  await t.test("the set-up text of apt works pasted as printed, with the secret in a file of root's alone", (t) => pasteApt(t, vendor, pair));
-  await t.test("the line that asks for the secret, and the blocks of curl and skopeo, work in a shell", (t) => pasteCurl(t, vendor, pair));
-  await t.test("C17 dnf lists the advisory, upgrades because of it, and the customer is known as affected until then", (t) => secureDnf(t, vendor));
+  await t.test("the set-up text of apt works pasted as printed, with the secret in a file of root's alone", (inner) => pasteApt(inner, vendor, pair));
+  await t.test("the set-up text of zypper makes a repository that zypper refreshes and looks into", (inner) => pasteZypper(inner, vendor, pair));
+  await t.test("the line that asks for the secret, and the blocks of curl and skopeo, work in a shell", (inner) => pasteCurl(inner, vendor, pair));
+  await t.test("C17 dnf lists the advisory, upgrades because of it, and the customer is known as affected until then", (inner) => secureDnf(inner, vendor));
 });
 
 type Pair = Awaited<ReturnType<Vendor["pair"]>>;
@@ -113,6 +115,20 @@ async function pasteApt(t: TestContext, vendor: Vendor, pair: Pair): Promise<voi
     assert.equal(end.exitCode, 0, end.stdout + end.stderr);
     assert.match((await apt.command(["acme"])).stdout, /acme 1\.4\.1/);
     assert.equal((await apt.command(["stat", "-c", "%a", "/etc/apt/auth.conf.d/acme.conf"])).stdout.trim(), "600");
+  });
+}
+
+async function pasteZypper(t: TestContext, vendor: Vendor, pair: Pair): Promise<void> {
+  await withZypperRoot(t, async (zypper) => {
+    const { text } = await setUpText(vendor, pair.id, "zypper");
+    await writeFile(join(zypper.path, "usr/local/bin/sudo"), sudo, { mode: 0o755 });
+    // zypper asks for consent on a terminal; there is none here. What it would install runs in the tests of package-managers.test.ts.
+    const script = text
+      .replace("zypper --gpg", "zypper --non-interactive --gpg")
+      .replace("sudo zypper install", "sudo zypper --non-interactive search --details");
+    const end = await zypper.command(["env", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", `SLIPWAY_SECRET=${pair.secret}`, "sh", "-euc", script]);
+    assert.equal(end.exitCode, 0, end.stdout + end.stderr);
+    assert.match(end.stdout, /acme \| package \| 1\.4\.1-1/);
   });
 }
 

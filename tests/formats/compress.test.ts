@@ -1,11 +1,13 @@
 /** Compression: the same bytes however the input is cut, one zstd frame, neutral gzip headers, and limits on the way back. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import * as fc from "fast-check";
 import { createCompressor, gzipBytes } from "../../src/formats/compress.ts";
 import { decompress } from "../../src/formats/decompress.ts";
+import { createGzipMembers } from "../../src/formats/gzip-members.ts";
 import type { PackageCompression } from "../../src/formats/package.ts";
 import { createZstdFrameCounter } from "../../src/formats/zstd-frame.ts";
 import { needClient } from "../support/clients.ts";
@@ -67,6 +69,42 @@ for (const compression of [
     );
   });
 }
+
+test("C1 gzip is the same on one thread as on many, is one member, and the gzip program accepts it", async (t) => {
+  // Longer than the blocks that are deflated side by side, and compressing well enough to reach across their borders.
+  const long = Buffer.concat([sample, randomBytes(300_000), sample, Buffer.alloc(700_000), sample]);
+  const packed = await compressed(gzip, [long]);
+  const program = `
+    import { createCompressor } from ${JSON.stringify(new URL("../../src/formats/compress.ts", import.meta.url).href)};
+    import { readFileSync, writeSync } from "node:fs";
+    const compressor = createCompressor({ codec: "gzip", level: ${gzip.level} }, (piece) => void writeSync(1, piece));
+    await compressor.write(readFileSync(0));
+    await compressor.end();`;
+  for (const threads of ["1", "2", "7"]) {
+    const argv = ["--disable-warning=ExperimentalWarning", "--input-type=module", "--eval", program];
+    const output = execFileSync(process.execPath, argv, { input: long, maxBuffer: 1e8, env: { ...process.env, UV_THREADPOOL_SIZE: threads } });
+    assert.ok(output.equals(packed), `${threads} threads`);
+  }
+  const members = createGzipMembers(cut(packed, 10_000));
+  const plainBytes = await bytesOf(members.next({ limitBytes: 1e9, name: "x" }));
+  assert.ok(plainBytes.equals(long));
+  assert.equal(await members.isAtEnd(), true);
+  if (!needClient(t, "gzip")) return;
+  assert.ok(execFileSync("gzip", ["-dc"], { input: packed, maxBuffer: 1e8 }).equals(long));
+});
+
+test("a sink that fails stops the compressor at the next write or end, and nothing is left unheard", async () => {
+  for (const compression of [gzip, zstd]) {
+    const compressor = createCompressor(compression, () => {
+      throw new Error("disk full");
+    });
+    await assert.rejects(async () => {
+      for (let count = 0; count < 20; count += 1) await compressor.write(randomBytes(300_000));
+      await compressor.end();
+    }, /disk full/);
+  }
+  await new Promise(setImmediate);
+});
 
 test("C11 zstd output is exactly one frame, empty input included, and the zstd program accepts it (regression 2)", async (t) => {
   for (const input of [Buffer.alloc(0), Buffer.from("x"), sample]) assert.equal(frames(await compressed(zstd, [input])), 1);

@@ -7,7 +7,7 @@ import { type TestContext, test } from "node:test";
 import { requireCommand, runCommand } from "../../src/io/command.ts";
 import { readGitFacts, readTagSeconds } from "../../src/io/git.ts";
 import { createHashedFile } from "../../src/io/hashed-file.ts";
-import { createSpool } from "../../src/io/spool.ts";
+import { createSpool, lentFileBytes } from "../../src/io/spool.ts";
 import { stageFolder } from "../../src/io/staged-folder.ts";
 import { needClient } from "../support/clients.ts";
 
@@ -46,8 +46,8 @@ test("a staged folder of a living process stays, one of a dead process goes", as
 test("a hashed file has the mode it was asked for, its size and its digest, and refuses to overwrite", async (t) => {
   const path = join(await temporaryFolder(t), "file");
   const file = await createHashedFile(path, 0o664);
-  await file.write(Buffer.from("ab"));
-  await file.write(Buffer.from("c"));
+  file.write(Buffer.from("ab"));
+  file.write(Buffer.from("c"));
   assert.deepEqual(await file.close(), { digest: "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", size: 3 });
   assert.equal((await stat(path)).mode & 0o777, 0o664);
   await assert.rejects(createHashedFile(path, 0o664), { code: "EEXIST" });
@@ -59,7 +59,7 @@ test("a spool gives back what was written, as often as asked, and can be removed
   const buffer = Buffer.alloc(4);
   for (const text of ["abcd", "efgh"]) {
     buffer.write(text);
-    await spool.write(buffer); // the writer's own buffer, used again
+    spool.write(buffer); // the writer's own buffer, used again
   }
   const bytes = await spool.finish();
   for (let round = 0; round < 2; round += 1) assert.equal(await textOf(bytes.open()), "abcdefgh");
@@ -67,9 +67,32 @@ test("a spool gives back what was written, as often as asked, and can be removed
   await spool.remove();
   await spool.remove();
   const unfinished = await createSpool(join(folder, "other"));
-  await unfinished.write(buffer);
+  unfinished.write(buffer);
   await unfinished.remove();
   assert.deepEqual(await readdir(folder), []);
+});
+
+test("a file's lent pieces are its bytes, whatever its size, and more or fewer than announced are given as they are", async (t) => {
+  const path = join(await temporaryFolder(t), "file");
+  for (const size of [0, 1, 4096, 262_143, 262_144, 262_145, 600_000]) {
+    const bytes = Buffer.from(Array.from({ length: size }, (_, place) => place % 251));
+    await writeFile(path, bytes);
+    for (const announced of [size, size + 1, Math.max(0, size - 1)]) {
+      const read: Uint8Array[] = [];
+      for await (const piece of lentFileBytes(path, announced).open()) read.push(Uint8Array.from(piece));
+      const all = Buffer.concat(read);
+      assert.ok(all.equals(bytes.subarray(0, all.length)), `${size} bytes, announced as ${announced}`);
+      assert.ok(announced >= size ? all.length === size : all.length > announced, `${all.length} of ${size} bytes, announced as ${announced}`);
+    }
+  }
+  const [one, other] = [lentFileBytes(path, 600_000).open(), lentFileBytes(path, 600_000).open()].map((bytes) => bytes[Symbol.asyncIterator]());
+  const first = (await one?.next())?.value as Uint8Array;
+  const kept = Uint8Array.from(first);
+  await other?.next();
+  await other?.next();
+  assert.deepEqual(Uint8Array.from(first), kept, "two files under way share no memory");
+  await one?.return?.();
+  await other?.return?.();
 });
 
 test("git's facts: tags at HEAD, the description, the commit's time, and a dirty tree that has no tag", async (t) => {

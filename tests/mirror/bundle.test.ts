@@ -246,6 +246,14 @@ test("C7 verify.sh proves a bundle without Slipway under dash and busybox, and f
     const forged = await verify();
     assert.equal(forged.exitCode, 1);
     assert.match(forged.stdout, /FAIL {2}packages of tree\/apt/);
+    const latest = join(folder, `tree/releases/${product}/latest/${product}-latest-linux-amd64`);
+    await rm(latest);
+    await writeFile(latest, "forged");
+    await requireCommand(["sh", "-c", "find manifest.json verify.sh tree -type f | LC_ALL=C sort | xargs sha256sum > SHA256SUMS"], {
+      cwd: folder,
+      timeoutMs: 20_000,
+    });
+    assert.match((await verify()).stdout, /FAIL {2}coequal latest: files that the sums do not list\ncoequal-latest-linux-amd64/);
   }
 });
 

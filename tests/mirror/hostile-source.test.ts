@@ -129,7 +129,8 @@ const cases: readonly { readonly name: string; readonly code: string; readonly s
   {
     name: "an old release in the place of a new one",
     code: "upgrade_verification_failed",
-    spoil: async (vendor) => vendor.writeRelease(parseVersion("1.0.0"), 1, [], `sha256:${sha256("")}`, parseVersion("1.1.0")),
+    spoil: async (vendor) =>
+      vendor.writeRelease({ version: parseVersion("1.0.0"), sequence: 1, artifacts: [], imageDigest: `sha256:${sha256("")}`, place: parseVersion("1.1.0") }),
   },
   {
     name: "a tag that leads to another image than was signed",

@@ -18,17 +18,20 @@ export type Customer = {
   readonly writeSettings: (extra?: SettingsText) => Promise<void>;
 };
 
-export type SettingsText = { readonly selection?: readonly string[]; readonly top?: readonly string[]; readonly source?: string };
+export type SettingsText = { readonly selection?: readonly string[]; readonly apkKey?: string };
 
 /** A server with published versions of the product acme: deb, rpm, archives; its keys and a pair. */
 export async function createMirroredVendor(
   t: TestContext,
   versions: readonly string[],
   recipe: string = demoRecipe,
+  prepare: (vendor: Vendor) => Promise<void> = async () => undefined,
 ): Promise<{ vendor: Vendor; customer: Customer }> {
   const vendor = await createVendor(t, recipe);
   await vendor.makeKeys();
+  await prepare(vendor);
   await vendor.serve();
+  await vendor.release("1.4.0");
   for (const version of versions) await vendor.release(version);
   return { vendor, customer: await createCustomer(t, vendor) };
 }
@@ -55,16 +58,15 @@ export async function createCustomer(t: TestContext, vendor: Vendor, name = "acm
       if (end.exitCode !== 0) throw new Error(`slipway ${words.join(" ")}: exit ${end.exitCode}\n${end.stdout}\n${end.stderr}`);
       return JSON.parse(end.stdout.trim().split("\n").at(-1) ?? "{}") as Record<string, unknown>;
     },
-    writeSettings: async ({ selection = ["formats: [apt, yum, files]"], top = [], source = vendor.url } = {}) => {
+    writeSettings: async ({ selection = ["formats: [apt, yum, files]"], apkKey } = {}) => {
       const lines = [
-        `source: ${source}`,
-        ...(source.startsWith("http") ? [`pair: { key_id: ${pair.id}, secret: "file:secret" }`] : []),
+        `source: ${vendor.url}`,
+        `pair: { key_id: ${pair.id}, secret: "file:secret" }`,
         "directory: mirror",
-        ...top,
         "products:",
         "  acme:",
         ...selection.map((line) => `    ${line}`),
-        "    keys: { openpgp: acme.asc, minisign: acme.minisign.pub }",
+        `    keys: { openpgp: acme.asc, minisign: acme.minisign.pub${apkKey === undefined ? "" : `, apk: ${apkKey}`} }`,
         "",
       ];
       await writeFile(join(folder, "mirror.yaml"), lines.join("\n"));

@@ -100,7 +100,7 @@ export class SampleVendor {
     await this.repository.publishApt(this.repositoryKey, { add: debs });
     await this.repository.publishYum(this.repositoryKey, { add: rpms });
     await this.renderApk(updateApk(this.apk, { add: [entry] }));
-    await this.writeRelease(version, sequence, [...artifacts.map(({ bytes, ...row }) => ({ ...row, bytes }))], image);
+    await this.writeRelease({ version, sequence, artifacts, imageDigest: image });
     this.published.set(version, {
       version,
       sequence,
@@ -165,13 +165,15 @@ export class SampleVendor {
     return digest;
   }
 
-  async writeRelease(
-    version: Version,
-    sequence: number,
-    artifacts: readonly { name: string; kind: string; os: string; arch: string; bytes: Uint8Array }[],
-    imageDigest: string,
-    place: Version = version,
-  ): Promise<void> {
+  /** `place`: the version under which it lies; its own by default. */
+  async writeRelease(release: {
+    readonly version: Version;
+    readonly sequence: number;
+    readonly artifacts: readonly { name: string; kind: string; os: string; arch: string; bytes: Uint8Array }[];
+    readonly imageDigest: string;
+    readonly place?: Version;
+  }): Promise<void> {
+    const { version, sequence, artifacts, imageDigest, place = version } = release;
     const root = `releases/${product}/${place}`;
     for (const { name, bytes } of artifacts) this.put(`${root}/${name}`, bytes);
     const archive = Buffer.from(`the image of ${version} as an archive`);

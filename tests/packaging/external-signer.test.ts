@@ -24,7 +24,7 @@ const optionsFor = (folder: GpgFolder, env: Readonly<Record<string, string>> = {
 
 for (const algorithm of ["rsa3072", "ed25519"]) {
   test(`a release is signed by an ${algorithm} key that stays in gpg's agent, the same bytes each time, and gpgv accepts it`, async (t) => {
-    if (!needClient(t, "gpg", "gpgv")) return;
+    if (!needClient(t, "gpg", "gpgv", "faketime")) return;
     const folder = await gpgFolder(t);
     const exported = await gpgKey(folder, { userId: "Acme Releases <release@acme.example>", algorithm });
     const fingerprint = /fpr:+([0-9A-F]{40}):/.exec((await folder.gpg(["--with-colons", "--list-keys"])).stdout)?.[1] ?? "";

@@ -146,7 +146,7 @@ const mistakes: readonly (readonly [name: string, from: string | RegExp, to: str
     "a key in place of its name",
     "archives:",
     "sign: { minisign: RWRTY0IyEQ== }\narchives:",
-    "slipway.yaml:10:19 sign.minisign: a key is named as env:NAME, file:PATH or key:NAME",
+    "slipway.yaml:10:19 sign.minisign: a key is named as env:NAME, file:PATH, key:NAME, agent:gpg:FINGERPRINT or command:PATH",
   ],
   ["a checksum file with a folder", "archives:", "checksums: ../SUMS\narchives:", 'slipway.yaml:10:12 checksums: "../SUMS" is not an artifact name'],
   ["nothing to make", /(binaries: "|archives:)[\s\S]*/, "", "slipway.yaml:1:1 the recipe makes nothing"],

@@ -93,8 +93,18 @@ const stages: readonly StageCase[] = [
   { name: "an unlisted one waits", stage: { name: "unlisted", since: day("10") }, step: ["retire", day("15"), false] },
   { name: "then is gone", stage: { name: "unlisted", since: day("07") }, step: ["retire", day("12"), true] },
   { name: "no announcement without its days", policy: { announceDays: 0 }, step: ["unlist", undefined, true] },
-  { name: "an announced one is gone at once where nothing is unlisted", policy: { unlistDays: 0 }, stage: { name: "announced", since: day("02") }, step: ["retire", day("12"), true] },
-  { name: "what is needed stays, and is listed again", stage: { name: "unlisted", since: day("01") }, blockedBy: [{ kind: "pin", text: "acme" }], step: undefined },
+  {
+    name: "an announced one is gone at once where nothing is unlisted",
+    policy: { unlistDays: 0 },
+    stage: { name: "announced", since: day("02") },
+    step: ["retire", day("12"), true],
+  },
+  {
+    name: "what is needed stays, and is listed again",
+    stage: { name: "unlisted", since: day("01") },
+    blockedBy: [{ kind: "pin", text: "acme" }],
+    step: undefined,
+  },
   { name: "so does what is no surplus any more", stage: { name: "announced", since: day("01") }, keep: 3, step: undefined },
 ];
 
@@ -125,6 +135,16 @@ test("C6 the newest of each type stay, also where not every version has all type
     ["1.1.0"],
     "1.0.0 has one of the two newest debs",
   );
+});
+
+test("C3 C6 what has not come to stable pushes nothing out of it, and what everybody sees stays while a rollout is under way", () => {
+  const [first, second] = factsOf(1, "1.0.0", "1.1.0").published;
+  assert.ok(first && second);
+  const retires = (...published: RetentionFacts["published"]) =>
+    planRetention({ product: "coequal", keep: 1, published }).retires.map(({ version }) => version);
+  assert.deepEqual(retires(first, second), ["1.0.0"]);
+  assert.deepEqual(retires(first, { ...second, isOffered: false }), []);
+  assert.deepEqual(retires(first, { ...second, isPartial: true }), []);
 });
 
 test("C18 waypoints stay, and what an older version that stays goes over", () => {

@@ -10,6 +10,7 @@ import { publishAdvisory, withdrawAdvisory } from "../../src/releases/publish-ad
 import { findProduct } from "../../src/releases/products.ts";
 import { withdrawRelease } from "../../src/releases/withdraw.ts";
 import { isAffected, parseAffectedRange } from "../../src/repositories/affected-range.ts";
+import { clearCountedPulls, rollUpPulls } from "../../src/access/pull-rollups.ts";
 import { addCustomer } from "../../src/access/customers.ts";
 import { appendAuditEvent } from "../../src/store/audit-events.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -133,6 +134,10 @@ storeTest(
 
     const [first] = await listAdvisories(store);
     assert.ok(first);
+    // Days that were counted and cleared count as much as the events did.
+    clock.advance(3 * 86_400_000);
+    await rollUpPulls(store);
+    assert.ok((await clearCountedPulls(store, 0)) > 0);
     const affected = await affectedCustomers(store, first);
     assert.deepEqual(
       affected.map(({ name, versions, hasFix }) => ({ name, versions, hasFix })),

@@ -6,7 +6,9 @@ import { openAuditTrail } from "../../src/access/audit-trail.ts";
 import { addCustomer } from "../../src/access/customers.ts";
 import { setGrant } from "../../src/access/grants.ts";
 import { SlipwayError } from "../../src/model/errors.ts";
+import { parseAdvisory, readAdvisoryFile } from "../../src/releases/advisory-file.ts";
 import { createProduct } from "../../src/releases/products.ts";
+import { publishAdvisory } from "../../src/releases/publish-advisory.ts";
 import { readRelease } from "../../src/releases/releases.ts";
 import { createDownloadResolver, type DownloadResolver } from "../../src/releases/resolve.ts";
 import { applyRetention, planRetention, retainAutomatically, retainNow } from "../../src/releases/retain.ts";
@@ -19,6 +21,15 @@ import { actor, product, publish, sampleRelease, stage, testRepositoryKey } from
 
 const repositoryKey = testRepositoryKey();
 const dayMs = 86_400_000;
+
+const advisory = `id: ACME-2026-001
+product: ${product}
+title: Session tokens are predictable
+severity: high
+affected: "<1.2.0"
+fixed_in: 1.2.0
+text: An attacker may guess the token of a session.
+`;
 
 async function released(store: Store, versions: readonly string[], waypoint?: string): Promise<void> {
   for (const version of versions) {
@@ -71,9 +82,15 @@ storeTest("C6 C18 a version is announced, unlisted, gone and purged in its days;
   const deb = () => resolver.resolve({ product, tree: "apt", path: "pool/main/c/coequal/coequal_1.0.0_amd64.deb" });
 
   const plan = await planRetention(store, product);
-  assert.deepEqual(plan.steps.map(({ version, step, isDue }) => [version, step, isDue]), [["1.0.0", "announce", true]]);
+  assert.deepEqual(
+    plan.steps.map(({ version, step, isDue }) => [version, step, isDue]),
+    [["1.0.0", "announce", true]],
+  );
   assert.deepEqual((await retain(store))?.basis, plan.basis, "what was planned was done");
-  await assert.rejects(applyRetention(store, { product, basis: plan.basis, repositoryKey: await repositoryKey, actor }), (error) => error instanceof SlipwayError && error.code === "plan_stale");
+  await assert.rejects(
+    applyRetention(store, { product, basis: plan.basis, repositoryKey: await repositoryKey, actor }),
+    (error) => error instanceof SlipwayError && error.code === "plan_stale",
+  );
   assert.equal(await retain(store), undefined, "nothing is due for thirty days");
   assert.deepEqual(await aptVersions(store, resolver), ["1.0.0", "1.1.0", "1.2.0"]);
   const announced = await indexOf(store, resolver);
@@ -85,7 +102,11 @@ storeTest("C6 C18 a version is announced, unlisted, gone and purged in its days;
   assert.deepEqual(await aptVersions(store, resolver), ["1.1.0", "1.2.0"]);
   assert.equal((await deb()).kind, "file", "its address still answers");
   const unlisted = await indexOf(store, resolver);
-  assert.deepEqual([unlisted.supported, unlisted.retired], [["1.2.0", "1.1.0"], [{ version: "1.0.0", replacement: "1.2.0" }]], "an older installation is led to a supported one");
+  assert.deepEqual(
+    [unlisted.supported, unlisted.retired],
+    [["1.2.0", "1.1.0"], [{ version: "1.0.0", replacement: "1.2.0" }]],
+    "an older installation is led to a supported one",
+  );
 
   clock.advance(14 * dayMs);
   await retain(store);
@@ -94,14 +115,26 @@ storeTest("C6 C18 a version is announced, unlisted, gone and purged in its days;
   await sweep(store);
   assert.ok(await isThere(), "the grace lasts a week");
   clock.advance(8 * dayMs);
-  await quarantineUnreferenced(store, old.artifacts.map(({ digest }) => digest)); // as the sweep does for blobs older than two days
+  await quarantineUnreferenced(
+    store,
+    old.artifacts.map(({ digest }) => digest),
+  ); // as the sweep does for blobs older than two days
   assert.ok(!(await isThere()), "then the bytes go");
-  const notices = await store.db.selectFrom("notices").innerJoin("customers", "customers.id", "notices.customer_id").select(["customers.name", "subject"]).where("kind", "=", "retirement").orderBy("notices.id").execute();
-  assert.deepEqual(notices.map(({ name, subject }) => [name, subject]), [
-    ["acme", "coequal 1.0.0 leaves on 2026-03-31"],
-    ["acme", "coequal 1.0.0 is no longer listed"],
-    ["acme", "coequal 1.0.0 is no longer kept"],
-  ]);
+  const notices = await store.db
+    .selectFrom("notices")
+    .innerJoin("customers", "customers.id", "notices.customer_id")
+    .select(["customers.name", "subject"])
+    .where("kind", "=", "retirement")
+    .orderBy("notices.id")
+    .execute();
+  assert.deepEqual(
+    notices.map(({ name, subject }) => [name, subject]),
+    [
+      ["acme", "coequal 1.0.0 leaves on 2026-03-31"],
+      ["acme", "coequal 1.0.0 is no longer listed"],
+      ["acme", "coequal 1.0.0 is no longer kept"],
+    ],
+  );
   resolver.close();
 });
 
@@ -113,9 +146,8 @@ storeTest("C6 C8 C18 a pin, a waypoint, an advisory's fix and a recent pull keep
   await setRetention(store, { product, keep: 1, change: { keepIfPulledDays: 10 }, actor });
   const until = new Date(clock.now().getTime() + 5 * dayMs);
   await setGrant(store, { customer: "acme", product, change: { pin: { version: "1.0.0", until } }, actor });
-  const { id } = await store.db.selectFrom("products").select("id").executeTakeFirstOrThrow();
-  const row = { id: "A-1", product_id: id, state: "published", severity: "high", fixed_in: "1.2.0", document: "{}", revisions: "[]", published_at: 1, updated_at: 1 };
-  await store.db.insertInto("advisories").values(row as never).execute();
+  const file = parseAdvisory(readAdvisoryFile(advisory, "advisory.yaml"));
+  await publishAdvisory(store, { file, isBackport: true, repositoryKey: await repositoryKey, actor });
   await pulled(store, "acme", "1.3.0");
   const blocked = async () => (await planRetention(store, product)).blocked.map(({ version, blockedBy }) => [version, ...blockedBy.map(({ kind }) => kind)]);
   assert.deepEqual(await blocked(), [
@@ -126,9 +158,15 @@ storeTest("C6 C8 C18 a pin, a waypoint, an advisory's fix and a recent pull keep
   ]);
   assert.equal(await retain(store), undefined);
   clock.advance(6 * dayMs);
-  assert.deepEqual((await retain(store))?.retires.map(({ version }) => version), ["1.0.0"]);
+  assert.deepEqual(
+    (await retain(store))?.retires.map(({ version }) => version),
+    ["1.0.0"],
+  );
   clock.advance(5 * dayMs);
-  assert.deepEqual((await retain(store))?.retires.map(({ version }) => version), ["1.3.0"]);
+  assert.deepEqual(
+    (await retain(store))?.retires.map(({ version }) => version),
+    ["1.3.0"],
+  );
 });
 
 storeTest("C6 a version that is needed again while it leaves is listed again; automatic retention does its steps by itself", async (_, made) => {

@@ -151,6 +151,10 @@ test("C15 a vendor with offline root keys publishes; tuf-js, python-tuf and our 
     ]) {
       assert.equal(await status(path), 404, path);
     }
+    assert.equal(await status("/tuf/acme/online/metadata/1.acme-preview.json"), 200);
+    await vendor.result(["grant", "set", "beta", "--product", "acme", "--channel", "stable"]);
+    assert.equal(await status("/tuf/acme/online/metadata/1.acme-preview.json"), 404, "whoever may not read previews does not learn their names");
+    assert.equal(await status("/tuf/acme/online/metadata/1.acme-stable.json"), 200);
   });
 
   await t.test("our own updater installs by it", async () => {
@@ -203,6 +207,21 @@ health: { deadline_seconds: 5, consecutive: 1, bake_seconds: 0, checks: [{ comma
     await updater.refresh();
     assert.equal(await updater.getTargetInfo(archive("1.5.0")), undefined);
     assert.ok(await updater.getTargetInfo(archive("1.4.2")));
+  });
+
+  await t.test("a promoted release is listed in its new channel with what the old one says about it", async () => {
+    await vendor.result(["release", "promote", "v1.4.2", "--to", "preview", "--product", "acme"]);
+    const words = ["tuf", "targets", "--key", "key:ci", "--trust", "key:standby"];
+    const planned = await vendor.result([...words, "--dry-run"]);
+    const done = await vendor.result(words);
+    assert.deepEqual(done["changes"], planned["changes"]);
+    assert.deepEqual(done["changes"], [
+      { channel: "preview", version: 2, added: ["1.4.2"], dropped: [] },
+      { channel: "stable", version: 5, added: [], dropped: [] },
+    ]);
+    await vendor.result(["grant", "set", "beta", "--product", "acme", "--channel", "preview"]);
+    const target = archive("1.4.2").replace("stable", "preview");
+    assert.deepEqual(await downloadWith(await tufJs(vendor, customer, { root, folder: "js" }), target), await dist("1.4.2"));
   });
 
   await t.test("J10 rotation: a root key, the release key and the server's keys are replaced; clients with the first root follow", async () => {

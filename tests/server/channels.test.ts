@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { rolloutBucket } from "../../src/policy/visibility.ts";
-import { seenBy } from "./customer-reader.ts";
-import { pushImage, registryCaller, vendorOf } from "./registry-client.ts";
+import { bucketGet, seenBy } from "./customer-reader.ts";
+import { pushImage, refusalOf, registryCaller, vendorOf } from "./registry-client.ts";
 import { get, issuePair, type Pair, publishTo, type RunningServer, startServer } from "./running-server.ts";
 
 const product = "coequal";
@@ -38,14 +38,21 @@ test("C3 a promotion moves every format, image tag and latest at once and change
   const pair = await issuePair(running, "acme", product);
   const files = await release(running, "1.5.0", { channel: "preview" });
   const before = await seenBy(running, pair, { product });
-  assert.deepEqual([before.apt, before.yum, before.index, before.latest], [["1.4.0"], ["1.4.0"], ["1.4.0"], ["1.4.0", "1.4.0"]], "published to preview, not to stable");
+  assert.deepEqual(
+    [before.apt, before.yum, before.index, before.latest],
+    [["1.4.0"], ["1.4.0"], ["1.4.0"], ["1.4.0", "1.4.0"]],
+    "published to preview, not to stable",
+  );
   const preview = await seenBy(running, pair, { product, channel: "preview" });
   assert.deepEqual([preview.apt, preview.yum, preview.index], [["1.5.0"], ["1.5.0"], ["1.5.0"]]);
   assert.equal(await tagOf(running, pair, "latest"), await tagOf(running, pair, "1.4.0"));
   assert.equal(await tagOf(running, pair, "preview"), await tagOf(running, pair, "1.5.0"));
 
   const promoted = await act(running, "1.5.0/promote", { channel: "stable" });
-  assert.deepEqual((promoted["channels"] as { name: string }[]).map(({ name }) => name), ["preview", "stable"]);
+  assert.deepEqual(
+    (promoted["channels"] as { name: string }[]).map(({ name }) => name),
+    ["preview", "stable"],
+  );
   const after = await seenBy(running, pair, { product });
   const both = ["1.4.0", "1.5.0"];
   assert.deepEqual(after, { ...same(both), latest: ["1.5.0", "1.5.0"] });
@@ -73,7 +80,12 @@ test("C3 C9 a staged rollout reaches the same customers through every protocol, 
   await release(running, "1.4.0");
   await release(running, "1.5.0", { percent: 50 });
   const { db } = running.server.context.store;
-  const { salt } = await db.selectFrom("release_channels").innerJoin("releases", "releases.id", "release_id").select("salt").where("version", "=", "1.5.0" as never).executeTakeFirstOrThrow();
+  const { salt } = await db
+    .selectFrom("release_channels")
+    .innerJoin("releases", "releases.id", "release_id")
+    .select("salt")
+    .where("version", "=", "1.5.0" as never)
+    .executeTakeFirstOrThrow();
   // Customers are added until both sides have two: the bucket says beforehand where each is.
   const insiders: Pair[] = [];
   const outsiders: Pair[] = [];
@@ -114,4 +126,21 @@ test("C3 C9 a staged rollout reaches the same customers through every protocol, 
   for (const pair of [...insiders, ...outsiders]) assert.deepEqual(await seenBy(running, pair, { product }), all);
   await act(running, "1.5.0/rollout", { percent: 0, bypass: true });
   assert.deepEqual(await seenBy(running, outsider, { product }), all, "a security release waits for no percentage");
+});
+
+test("C6 with automatic retention the version too many leaves every place when it is published, and each says what to take instead", async (t) => {
+  const running = await start(t);
+  const policy = await running.admin("POST", "/products", { name: product });
+  assert.equal(policy.status, 200);
+  assert.equal((await running.admin("PUT", `/products/${product}/retention-policy`, { keep: 2, automatic: true })).status, 200);
+  for (const version of ["1.0.0", "1.1.0", "1.2.0"]) await release(running, version);
+  const pair = await issuePair(running, "acme", product);
+  assert.deepEqual(await seenBy(running, pair, { product }), { ...same(["1.1.0", "1.2.0"]), latest: ["1.2.0", "1.2.0"] });
+  for (const path of [`/releases/${product}/1.0.0/SHA256SUMS`, `/apt/${product}/pool/main/c/${product}/${product}_1.0.0_amd64.deb`]) {
+    const gone = await get(running, path, pair);
+    assert.deepEqual([gone.status, gone.statusText], [410, "Gone - coequal 1.0.0 is no longer kept; use 1.2.0 instead"]);
+  }
+  const image = await registryCaller(running.url, pair.authorization)("GET", `${product}/manifests/1.0.0`);
+  assert.deepEqual([image.status, (await refusalOf(image)).message], [404, "coequal 1.0.0 is no longer kept; use 1.2.0 instead"]);
+  assert.equal((await bucketGet(running, pair, `/${product}/releases/1.0.0/SHA256SUMS`)).status, 410);
 });

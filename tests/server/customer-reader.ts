@@ -48,12 +48,16 @@ export async function seenBy(
   };
   const listing = await (await bucketGet(running, pair, `/${product}?list-type=2`)).text();
   const send = registryCaller(running.url, pair.authorization);
-  const tags = options.images === false ? [] : ((await (await send("GET", `${product}/tags/list`)).json()) as { tags?: string[] }).tags ?? [];
+  const tags = options.images === false ? [] : (((await (await send("GET", `${product}/tags/list`)).json()) as { tags?: string[] }).tags ?? []);
   const latestFile = await get(running, `/releases/${product}/latest/${product}-latest-linux-amd64`, pair);
   const latestText = await latestFile.text();
   return {
     apt: sorted([...packages.matchAll(/^Version: (.*)$/gm)].map((match) => match[1] ?? "")),
-    yum: sorted([...(await textOf(running, `/yum/${product}/${channel}/${primary}`, pair)).matchAll(/ ver="([^"]+)" rel="1"\/>\s*<checksum/g)].map((match) => match[1] ?? "")),
+    yum: sorted(
+      [...(await textOf(running, `/yum/${product}/${channel}/${primary}`, pair)).matchAll(/ ver="([^"]+)" rel="1"\/>\s*<checksum/g)].map(
+        (match) => match[1] ?? "",
+      ),
+    ),
     index: sorted(index.releases.filter((one) => one.channels.includes(channel)).map((one) => one.version)),
     bucket: sorted([...listing.matchAll(/<Key>releases\/(\d[^/]*)\//g)].map((match) => match[1] ?? "")),
     images: sorted(tags.filter((tag) => /^\d/.test(tag))),

@@ -150,7 +150,7 @@ test("C6 a withdrawn version answers 410 with the replacement in reason phrase a
   assert.equal((await running.admin("POST", "/products/coequal/releases/1.4.3/withdraw", { reason: "test" })).status, 200);
   const gone = await get(running, "/releases/coequal/1.4.3/SHA256SUMS", pair);
   assert.equal(gone.status, 410);
-  assert.match(gone.statusText, /^Gone - coequal 1\.4\.3 was withdrawn by the vendor; use 1\.4\.2 instead$/);
+  assert.match(gone.statusText, /^Gone - coequal 1\.4\.3 was withdrawn by the vendor; use 1\.4\.2 instead \(test\)$/);
   const body = (await gone.json()) as { error: { code: string; detail: string } };
   assert.equal(body.error.code, "gone");
   assert.equal(body.error.detail, "1.4.2");

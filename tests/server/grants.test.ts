@@ -131,10 +131,19 @@ const open = { apt: 200, yum: 200, files: 200, oci: 200, token: 200, s3: 200, ec
 test("C9 a pair bound to networks works from there alone, on every protocol, and a changed grant is in force within a second on another server", async (t) => {
   const running = await served(t, "1.4.0");
   const pair = await issuePair(running, "acme", product);
-  const token = ((await (await fetch(`${running.url}/token?scope=repository:coequal:pull`, { headers: { authorization: pair.authorization } })).json()) as { token: string }).token;
+  const token = (
+    (await (await fetch(`${running.url}/token?scope=repository:coequal:pull`, { headers: { authorization: pair.authorization } })).json()) as { token: string }
+  ).token;
   const pullWithToken = () => registryCaller(running.url, `Bearer ${token}`)("GET", "coequal/manifests/latest");
   const { settings } = running.server.context;
-  const second = await createServer({ ...running.server.context, settings: { ...settings }, version: "9.9.9", clock: running.server.context.store.clock, log: running.server.context.log, areProcessMetricsOn: false });
+  const second = await createServer({
+    ...running.server.context,
+    settings: { ...settings },
+    version: "9.9.9",
+    clock: running.server.context.store.clock,
+    log: running.server.context.log,
+    areProcessMetricsOn: false,
+  });
   t.after(() => second.stop());
   const other = { url: await second.listen() };
   assert.deepEqual(await everyProtocol(running, pair), open);

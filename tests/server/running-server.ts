@@ -73,12 +73,7 @@ export function patch(
 }
 
 /** A deb, an rpm and a plain binary of this version, with the manifest and the sums that publishing asks for. Unsigned. */
-export async function releaseFiles(
-  product: string,
-  version: string,
-  extra: readonly TestFile[] = [],
-  channel = "stable",
-): Promise<readonly TestFile[]> {
+export async function releaseFiles(product: string, version: string, extra: readonly TestFile[] = [], channel = "stable"): Promise<readonly TestFile[]> {
   const parsed = parseVersion(version);
   const artifacts: TestFile[] = [
     { name: `${product}_${version}_amd64.deb`, content: await writeTestDeb(printingPackage(product, parsed)) },
@@ -111,13 +106,13 @@ function kindOf(name: string): string {
 }
 
 /** Uploads and attaches; leaves a draft. */
-export async function makeDraft(
-  running: RunningServer,
-  product: string,
-  version: string,
-  extra: readonly TestFile[] = [],
-  channel = "stable",
-): Promise<readonly TestFile[]> {
+export async function makeDraft(running: RunningServer, product: string, version: string, extra: readonly TestFile[] = []): Promise<readonly TestFile[]> {
+  return makeDraftFor(running, { product, version, extra, channel: "stable" });
+}
+
+type Draft = { readonly product: string; readonly version: string; readonly extra: readonly TestFile[]; readonly channel: string };
+
+async function makeDraftFor(running: RunningServer, { product, version, extra, channel }: Draft): Promise<readonly TestFile[]> {
   const files = await releaseFiles(product, version, extra, channel);
   assert.equal((await running.admin("POST", "/products", { name: product })).status, 200);
   assert.equal((await running.admin("POST", `/products/${product}/releases`, { version, channel })).status, 200);
@@ -140,7 +135,7 @@ export async function publishTo(
   version: string,
   options: { readonly extra?: readonly TestFile[]; readonly channel?: string; readonly percent?: number; readonly beforePublish?: () => Promise<unknown> },
 ): Promise<readonly TestFile[]> {
-  const files = await makeDraft(running, product, version, options.extra, options.channel);
+  const files = await makeDraftFor(running, { product, version, extra: options.extra ?? [], channel: options.channel ?? "stable" });
   const sums = files.find(({ name }) => name === "SHA256SUMS");
   assert.ok(sums);
   await options.beforePublish?.();

@@ -73,4 +73,52 @@ for (const database of ["SQLite", "PostgreSQL"] as const) {
       await db.destroy();
     }
   });
+
+  test(`C9 the right of a key becomes its customer's grant, and what was published stays in its channel for everybody (${database})`, async (t) => {
+    const databaseUrl = database === "PostgreSQL" ? await needPostgres(t) : undefined;
+    if (database === "PostgreSQL" && databaseUrl === undefined) return;
+    const db = databaseUrl === undefined ? await openSqlite(":memory:") : openPostgres(databaseUrl);
+    const dialect = databaseUrl === undefined ? "sqlite" : "postgres";
+    try {
+      await migrate(
+        db,
+        dialect,
+        migrations.slice(
+          0,
+          migrations.findIndex(({ id }) => id === "0005-channels-and-grants"),
+        ),
+      );
+      const before = [
+        "insert into products (id, name, keep, created_at) values ('p1', 'coequal', 10, 1), ('p2', 'jaco', 10, 1)",
+        "insert into customers (id, name, created_at) values ('c1', 'acme', 1), ('c2', 'other', 1)",
+        "insert into access_keys (id, customer_id, created_at) values ('k1', 'c1', 1), ('k2', 'c1', 2), ('k3', 'c2', 3)",
+        "insert into grants (access_key_id, product_id, created_at) values ('k1', 'p1', 5), ('k2', 'p1', 7), ('k2', 'p2', 8), ('k3', 'p2', 9)",
+        "insert into releases (id, product_id, version, channel, state, created_at, published_at) values ('r1', 'p1', '1.0.0', 'stable', 'published', 3, 4), ('r2', 'p1', '1.1.0', 'preview', 'draft', 5, null)",
+      ];
+      for (const statement of before) await sql.raw(statement).execute(db);
+      await migrate(db, dialect);
+      const grants = await db
+        .selectFrom("customer_grants")
+        .select(["customer_id", "product_id", "created_at", "lapse", "channel"])
+        .orderBy("customer_id")
+        .orderBy("product_id")
+        .execute();
+      assert.deepEqual(
+        grants.map((row) => [row.customer_id, row.product_id, row.created_at, row.lapse, row.channel]),
+        [
+          ["c1", "p1", 5, "keep", null],
+          ["c1", "p2", 8, "keep", null],
+          ["c2", "p2", 9, "keep", null],
+        ],
+      );
+      assert.equal((await db.selectFrom("access_key_products").selectAll().execute()).length, 4);
+      const memberships = await db.selectFrom("release_channels").select(["release_id", "channel", "promoted_at", "rollout"]).execute();
+      assert.deepEqual(
+        memberships.map((row) => Object.values(row)),
+        [["r1", "stable", 4, 10_000]],
+      );
+    } finally {
+      await db.destroy();
+    }
+  });
 }

@@ -33,6 +33,8 @@ export const debianPackages: readonly string[] = [
   "awscli", // the bucket API and ECR logins
   "python3-aiosmtpd", // a real mail server for notices
   "faketime", // clients with a wrong clock
+  "nginx-light", // serves a mirror's tree
+  "systemd", // systemd-analyze reads the units that we print
 ];
 
 /** Installed besides for `npm test -- --slow`: too large for every run. */

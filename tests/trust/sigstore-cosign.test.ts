@@ -37,12 +37,15 @@ test("K8 cosign 2.5 accepts a bundle that we signed, and refuses it for another 
   await writeFile(file, "a program\n");
   await writeFile(join(folder, "toy.bundle"), await instance.bundle(file, { identity, hasTimestamp: true }));
   await writeFile(join(folder, "root.json"), instance.trustedRoot);
-  const verify = (name: string, file: string): Promise<CommandResult> =>
+  const verify = (name: string, of: string): Promise<CommandResult> =>
     run([
       "verify-blob",
       "--new-bundle-format",
-      ...["--bundle", "toy.bundle", "--trusted-root", "root.json"],
-      ...["--certificate-identity", name, "--certificate-oidc-issuer", actionsIssuer, file],
+      "--bundle=toy.bundle",
+      "--trusted-root=root.json",
+      `--certificate-identity=${name}`,
+      `--certificate-oidc-issuer=${actionsIssuer}`,
+      of,
     ]);
   const good = await verify(identity, "toy");
   assert.equal(good.exitCode, 0, good.stderr);

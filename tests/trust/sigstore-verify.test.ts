@@ -164,7 +164,7 @@ describe("Sigstore bundles", () => {
     await refused(verify(good, { source: { logThreshold: 2 } }), "bundle_untrusted");
   });
 
-  test("20 a changed byte, a lied digest and a foreign signature are refused", async () => {
+  test("a changed byte, a lied digest and a foreign signature are refused", async () => {
     await refused(verify(good, { bytes: Buffer.from("the program, as it was bui1t\n") }), "bundle_untrusted");
     await refused(verify(good, { bytes: Buffer.alloc(0) }), "bundle_untrusted");
     const lie = createHash("sha256").update("evil").digest("base64");
@@ -180,10 +180,8 @@ describe("Sigstore bundles", () => {
   });
 
   test("21 a certificate of an authority outside the root, or one whose time was over, is refused", async () => {
-    const ends: (() => void)[] = [];
     const foreign = await startSigstore({ after: (run: () => void) => void ends.push(run) });
     await refused(verify(await foreign.bundle(file, { identity: identityAt("v1.2.3") })), "bundle_untrusted");
-    for (const end of ends) end();
     const root = JSON.parse(instance.trustedRoot.toString("utf8")) as { certificateAuthorities: { validFor: { start: string; end?: string } }[] };
     for (const authority of root.certificateAuthorities) authority.validFor.end = new Date(Date.now() - 600_000).toISOString();
     await refused(verify(good, { source: { trustedRoot: Buffer.from(JSON.stringify(root)) } }), "bundle_untrusted");
@@ -195,15 +193,28 @@ describe("Sigstore bundles", () => {
     await assert.rejects(createSigstorePolicy({ ...source(), trustedRoot: Buffer.from(JSON.stringify(root)) }), { code: "policy_invalid" });
   });
 
+  test("a bundle with any one character changed is never accepted for other bytes and never throws", async () => {
+    const signer = signerAt(await createSigstorePolicy(source()), "v1.2.3");
+    for (let at = 1; at < good.length; at += 41) {
+      const bundle = Buffer.from(good);
+      bundle[at] = (bundle[at] ?? 0) ^ 1;
+      assert.equal(
+        (await verifySigstoreBundle({ bundle, artifact: [Buffer.from("evil")], signer, isAttestationAllowed: true })).kind,
+        "bad",
+        `character ${at}`,
+      );
+    }
+  });
+
   test("a large file is verified as a stream, in memory that does not grow with it", async () => {
     const large = join(folder, "large");
     await writeFile(large, Buffer.alloc(96 * 1024 * 1024, 7));
     const bundle = await instance.bundle(large, { identity: identityAt("v1.2.3") });
-    const before = process.memoryUsage().arrayBuffers;
+    const start = process.memoryUsage().arrayBuffers;
     let peak = 0;
     async function* watched(): AsyncGenerator<Uint8Array> {
       for await (const piece of createReadStream(large) as AsyncIterable<Buffer>) {
-        peak = Math.max(peak, process.memoryUsage().arrayBuffers - before);
+        peak = Math.max(peak, process.memoryUsage().arrayBuffers - start);
         yield piece;
       }
     }

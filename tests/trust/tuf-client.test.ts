@@ -91,6 +91,19 @@ test("attacks 22 and 24: an older timestamp, and an older snapshot or targets un
   refuses("metadata_mix", () => acceptTargets(trust, old.channel, { role: "acme-stable", delegator: "targets", now }));
 });
 
+test("other bytes under the announced version are metadata_mix, well signed or not", () => {
+  const tuf = vendor();
+  const timestamp = acceptTimestamp(trustRoot(tuf.firstRoot), fileOf(tuf, "timestamp.json"), { now });
+  const snapshot = readTufFile("snapshot", fileOf(tuf, "1.snapshot.json"));
+  const other = signTuf({ ...snapshot.signed, expires: "2026-06-07T00:00:00Z" }, [tuf.online]);
+  refuses("metadata_mix", () => acceptSnapshot(timestamp, other, { now }));
+  refuses("metadata_mix", () => acceptSnapshot(timestamp, Buffer.concat([snapshot.bytes, Buffer.from("\n")]), { now }));
+  const trust = acceptSnapshot(timestamp, snapshot.bytes, { now });
+  const targets = readTufFile("targets", fileOf(tuf, "1.targets.json"));
+  const forged = signTuf({ ...targets.signed, expires: "2026-06-07T00:00:00Z" }, tuf.targetsKeys);
+  refuses("metadata_mix", () => acceptTargets(trust, forged, { role: "targets", delegator: "root", now }));
+});
+
 test("a snapshot of the server that takes a role back or drops it is refused, whoever signed it", () => {
   const tuf = vendor();
   tuf.release("1.0.0", 1, new Map([["release.json", Buffer.from("one")]]));

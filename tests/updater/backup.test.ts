@@ -14,7 +14,10 @@ import { failure, makeSite, noSignal, type Site, type SiteOptions, startVendor, 
 
 const signal = noSignal;
 
-async function installed(t: TestContext, options: SiteOptions = {}): Promise<{ readonly site: Site; readonly vendor: Vendor; readonly data: string; readonly file: string }> {
+async function installed(
+  t: TestContext,
+  options: SiteOptions = {},
+): Promise<{ readonly site: Site; readonly vendor: Vendor; readonly data: string; readonly file: string }> {
   const vendor = await startVendor(t);
   const site = await makeSite(vendor, options, t);
   await vendor.release("1.4.2");
@@ -52,11 +55,21 @@ for (const isGzipped of [false, true]) {
     const before = await pictureOf(data);
     const made = await (await site.updater()).backup({ output: file, isGzipped });
     assert.equal(((await stat(file)).mode & 0o777).toString(8), "600");
-    assert.equal(made.sha256, createHash("sha256").update(await readFile(file)).digest("hex"));
-    const names = (await requireCommand(["tar", "-tf", file], { timeoutMs: 10_000, env: { PATH: process.env["PATH"] ?? "", LC_ALL: "C.UTF-8" } })).trim().split("\n");
+    assert.equal(
+      made.sha256,
+      createHash("sha256")
+        .update(await readFile(file))
+        .digest("hex"),
+    );
+    const names = (await requireCommand(["tar", "-tf", file], { timeoutMs: 10_000, env: { PATH: process.env["PATH"] ?? "", LC_ALL: "C.UTF-8" } }))
+      .trim()
+      .split("\n");
     assert.deepEqual([names[0], names[1], names.at(-1)], ["manifest.json", "data/data/", "manifest.sha256"]);
     const manifest = JSON.parse(await requireCommand(["tar", "-xOf", file, "manifest.json"], { timeoutMs: 10_000 })) as Record<string, unknown>;
-    assert.deepEqual([manifest["schema"], manifest["product"], manifest["version"], manifest["totals"]], [1, "toy", "1.4.2", { files: made.files, bytes: made.bytes }]);
+    assert.deepEqual(
+      [manifest["schema"], manifest["product"], manifest["version"], manifest["totals"]],
+      [1, "toy", "1.4.2", { files: made.files, bytes: made.bytes }],
+    );
 
     await writeFile(join(data, "created-since"), "must not stay");
     await rm(join(data, "deep"), { recursive: true });
@@ -69,8 +82,15 @@ for (const isGzipped of [false, true]) {
     assert.equal(await site.running(), "1.4.2");
     // The start of the product writes its own files again; everything else is as it was.
     const own = /\/(format|made-by-1\.4\.2) /;
-    assert.deepEqual((await pictureOf(data)).filter((line) => !own.test(line)), before.filter((line) => !own.test(line)));
-    assert.deepEqual((await readdir(site.folder)).filter((name) => name.startsWith(".data")), [], "nothing is left lying about");
+    assert.deepEqual(
+      (await pictureOf(data)).filter((line) => !own.test(line)),
+      before.filter((line) => !own.test(line)),
+    );
+    assert.deepEqual(
+      (await readdir(site.folder)).filter((name) => name.startsWith(".data")),
+      [],
+      "nothing is left lying about",
+    );
     const { lines } = await (await site.updater()).history();
     assert.equal(lines.at(-1)?.phase, "restored");
   });
@@ -85,7 +105,10 @@ test("a backup never overwrites, and its own backups are listed until the operat
   await vendor.release("1.5.0");
   await (await site.updater()).install({ signal });
   const list = await (await site.updater()).backups();
-  assert.deepEqual(list.map(({ archiveOf }) => archiveOf).toSorted((left, right) => left.localeCompare(right)), ["by hand, 1.4.2", "pre-upgrade 1.4.2 -> 1.5.0"]);
+  assert.deepEqual(
+    list.map(({ archiveOf }) => archiveOf).toSorted((left, right) => left.localeCompare(right)),
+    ["by hand, 1.4.2", "pre-upgrade 1.4.2 -> 1.5.0"],
+  );
   assert.ok(list.some(({ id }) => id === kept.id));
 });
 
@@ -117,35 +140,42 @@ test("K6 a dump command's output is looked at and counted, and restored by this 
   const section = (count: string): string =>
     `{ name: base, kind: cmd, dump: [cp, ${table}, "{file}"], inspect: [grep, -q, row, "{file}"], restore: [cp, "{file}", ${table}], count: [sh, -c, "${count}"] }`;
   const text = await readFile(site.file, "utf8");
-  const use = (count: string): Promise<void> => writeFile(site.file, text.replace("backup: { paths: [data] }", `backup: { paths: [data], sections: [${section(count)}] }`));
+  const use = (count: string): Promise<void> =>
+    writeFile(site.file, text.replace("backup: { paths: [data] }", `backup: { paths: [data], sections: [${section(count)}] }`));
   await use(`grep -c . ${table}`);
   await (await site.updater()).backup({ output: file });
   await writeFile(table, "row 3\n");
   await (await site.updater()).restore({ path: file });
   assert.equal(await readFile(table, "utf8"), "row 1\nrow 2\n");
-  assert.deepEqual((await readdir(site.updates)).filter((name) => name.startsWith("restore")), []);
+  assert.deepEqual(
+    (await readdir(site.updates)).filter((name) => name.startsWith("restore")),
+    [],
+  );
   // A count that changes while it is dumped is no backup.
   await use(`cat /proc/sys/kernel/random/uuid | tr -dc 0-9 | cut -c1-9`);
   await failure((await site.updater()).backup({ output: `${file}2` }), "backup_failed", "backup_inconsistent");
   await writeFile(table, "");
   await use("echo 0");
   await failure((await site.updater()).backup({ output: `${file}3` }), "backup_failed", "no_dump");
-  assert.deepEqual((await readdir(site.folder)).filter((name) => name.includes(".tmp") || name.includes(".dumps")), []);
+  assert.deepEqual(
+    (await readdir(site.folder)).filter((name) => name.includes(".tmp") || name.includes(".dumps")),
+    [],
+  );
 });
 
 test("64 a state that grows while it is read is tried again, then refused, and leaves nothing behind", async (t) => {
   const { site, data, file } = await installed(t);
   await writeFile(join(data, "log"), "");
-  let isDone = false;
+  const stop = new AbortController();
   const grow = (async (): Promise<void> => {
-    while (!isDone) {
+    while (!stop.signal.aborted) {
       await writeFile(join(data, "log"), "line\n", { flag: "a" });
       await new Promise((resolve) => setImmediate(resolve));
     }
   })();
   await writeFile(join(data, "large"), Buffer.alloc(8_000_000, 7));
   await failure((await site.updater()).backup({ output: file }), "backup_failed", "backup_inconsistent");
-  isDone = true;
+  stop.abort();
   await grow;
   await assert.rejects(stat(file), { code: "ENOENT" });
   await (await site.updater()).backup({ output: file });
@@ -154,7 +184,11 @@ test("64 a state that grows while it is read is tried again, then refused, and l
 type Member = { readonly name: string; readonly content?: string; readonly target?: string; readonly type?: string };
 
 /** A backup that somebody else made: a manifest and members as told. */
-async function forge(file: string, change: (manifest: Record<string, unknown>, files: Record<string, unknown>[]) => void, members: (good: readonly Member[]) => readonly Member[] = (good) => good): Promise<void> {
+async function forge(
+  file: string,
+  change: (manifest: Record<string, unknown>, files: Record<string, unknown>[]) => void,
+  members: (good: readonly Member[]) => readonly Member[] = (good) => good,
+): Promise<void> {
   const hash = (text: string): string => createHash("sha256").update(text).digest("hex");
   const common = { mode: 0o644, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, mtime: 1 };
   const files: Record<string, unknown>[] = [
@@ -191,7 +225,14 @@ async function forge(file: string, change: (manifest: Record<string, unknown>, f
     if (type === undefined || block === undefined) continue;
     block.write(type, 156, "latin1");
     block.fill(" ", 148, 156);
-    block.write(`${[...block].reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, "0")}\0 `, 148, "latin1");
+    block.write(
+      `${[...block]
+        .reduce((sum, byte) => sum + byte, 0)
+        .toString(8)
+        .padStart(6, "0")}\0 `,
+      148,
+      "latin1",
+    );
   }
   await writer.end();
   await rm(file, { force: true });
@@ -202,7 +243,7 @@ const insert =
   (member: Member) =>
   (good: readonly Member[]): readonly Member[] => [...good.slice(0, 3), member, ...good.slice(3)];
 
-for (const [name, change, members] of [
+for (const [what, change, members] of [
   ["..", undefined, insert({ name: "data/../../x", content: "x" })],
   ["an absolute path", undefined, insert({ name: "/etc/x", content: "x" })],
   ["a hard link", undefined, insert({ name: "data/data/b", content: "", type: "1" })],
@@ -214,15 +255,35 @@ for (const [name, change, members] of [
   ["no end", undefined, (good: readonly Member[]) => good.slice(0, -1)],
   ["no manifest at its begin", undefined, (good: readonly Member[]) => good.slice(1)],
   ["a manifest with ..", (_: unknown, files: Record<string, unknown>[]) => void files.push({ ...files[1], path: "data/../x" }), undefined],
-  ["a file below a link", (_: unknown, files: Record<string, unknown>[]) => void files.splice(1, 1, { ...files[0], path: "data/l", type: "symlink", target: "/etc" }, { ...files[1], path: "data/l/x" }), undefined],
+  [
+    "a file below a link",
+    (_: unknown, files: Record<string, unknown>[]) =>
+      void files.splice(1, 1, { ...files[0], path: "data/l", type: "symlink", target: "/etc" }, { ...files[1], path: "data/l/x" }),
+    undefined,
+  ],
   ["wrong totals", (manifest: Record<string, unknown>) => void (manifest["totals"] = { files: 1, bytes: 4 }), undefined],
-  ["a section that nobody knows", (manifest: Record<string, unknown>, files: Record<string, unknown>[]) => {
-    manifest["sections"] = [{ name: "data", kind: "dir", isPresent: true }, { name: "etc", kind: "dir", path: "/etc", isPresent: false }];
-    void files;
-  }, undefined],
-  ["a dump that nobody here restores", (manifest: Record<string, unknown>) => void (manifest["sections"] = [{ name: "data", kind: "dir", isPresent: true }, { name: "sql", kind: "cmd", isPresent: false }]), undefined],
+  [
+    "a section that nobody knows",
+    (manifest: Record<string, unknown>, files: Record<string, unknown>[]) => {
+      manifest["sections"] = [
+        { name: "data", kind: "dir", isPresent: true },
+        { name: "etc", kind: "dir", path: "/etc", isPresent: false },
+      ];
+      void files;
+    },
+    undefined,
+  ],
+  [
+    "a dump that nobody here restores",
+    (manifest: Record<string, unknown>) =>
+      void (manifest["sections"] = [
+        { name: "data", kind: "dir", isPresent: true },
+        { name: "sql", kind: "cmd", isPresent: false },
+      ]),
+    undefined,
+  ],
 ] as const) {
-  test(`61 a backup with ${name} is refused before anything is written`, async (t) => {
+  test(`61 a backup with ${what} is refused before anything is written`, async (t) => {
     const { site, data, file } = await installed(t);
     const before = await pictureOf(site.folder);
     await forge(file, change ?? (() => undefined), members);
@@ -230,8 +291,14 @@ for (const [name, change, members] of [
     await rm(file);
     assert.deepEqual((await pictureOf(data)).length > 0, true);
     const after = (await pictureOf(site.folder)).filter((line) => !/\/updates[ /]/.test(line));
-    assert.deepEqual(after, before.filter((line) => !/\/updates[ /]/.test(line)));
-    assert.deepEqual((await readdir(site.updates)).filter((name) => name.startsWith("restore")), []);
+    assert.deepEqual(
+      after,
+      before.filter((line) => !/\/updates[ /]/.test(line)),
+    );
+    assert.deepEqual(
+      (await readdir(site.updates)).filter((name) => name.startsWith("restore")),
+      [],
+    );
     assert.equal(await site.running(), "1.4.2");
   });
 }
@@ -312,8 +379,16 @@ test("63 killed after every durable change of a restore, the next command undoes
     assert.equal(words.size, 1, `point ${point}: ${[...words].join(" and ")}`);
     ends.add([...words].join());
     assert.equal(await site.running(), "1.4.2", `point ${point}`);
-    assert.deepEqual((await readdir(site.folder)).filter((name) => /^\.(data|second)\./.test(name)), [], `point ${point}`);
-    assert.deepEqual((await readdir(site.updates)).filter((name) => name.startsWith("restore")), [], `point ${point}`);
+    assert.deepEqual(
+      (await readdir(site.folder)).filter((name) => /^\.(data|second)\./.test(name)),
+      [],
+      `point ${point}`,
+    );
+    assert.deepEqual(
+      (await readdir(site.updates)).filter((name) => name.startsWith("restore")),
+      [],
+      `point ${point}`,
+    );
   }
   assert.deepEqual([...ends].sort(), ["later", "saved"]);
 });

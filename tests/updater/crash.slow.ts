@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { needClient } from "../support/clients.ts";
-import { crashAndRecover, killAtCall, killAtChange, listChanges, nameOf, scenarios, withVendors } from "./crash.ts";
+import { crashAndRecover, hopScenario, killAtCall, killAtChange, listChanges, nameOf, scenarios, withVendors } from "./crash.ts";
 import { startVendor } from "./support.ts";
 
 const atOnce = 2;
 /** Far above what any scenario makes; the loop ends where a run was not killed. */
 const mostCalls = 400;
 
-for (const scenario of scenarios) {
+for (const scenario of [...scenarios, hopScenario]) {
   test(`48 ${nameOf(scenario)}: killed after every durable change`, async (t) => {
     const vendor = await startVendor(t);
     const changes = (await listChanges(vendor, scenario)).length;

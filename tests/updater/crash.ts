@@ -3,9 +3,16 @@ import assert from "node:assert/strict";
 import { lstat, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { cleanEnvironment, runCommand } from "../../src/io/command.ts";
+import type { Manifest } from "../../src/model/manifest.ts";
+import type { Compat } from "../../src/model/upgrade-contract.ts";
 import { failure, makeSite, noSignal, readJson, type Site, startVendor, toyFiles, type Vendor } from "./support.ts";
 
-export type Scenario = { readonly strategy: "versions" | "inplace"; readonly release: "good" | "crashes"; readonly command: "install" | "rollback" };
+export type Scenario = {
+  readonly strategy: "versions" | "inplace";
+  readonly release: "good" | "crashes";
+  readonly command: "install" | "rollback";
+  readonly hasHop?: boolean;
+};
 
 export const scenarios: readonly Scenario[] = (["versions", "inplace"] as const).flatMap((strategy) => [
   { strategy, release: "good", command: "install" },
@@ -13,11 +20,19 @@ export const scenarios: readonly Scenario[] = (["versions", "inplace"] as const)
   { strategy, release: "good", command: "rollback" },
 ]);
 
-export const nameOf = ({ strategy, release, command }: Scenario): string =>
-  command === "rollback" ? `${strategy}, an operator's rollback` : `${strategy}, a release that ${release === "good" ? "is good" : release}`;
+/** Two upgrades in one run: the new version is only reached over a waypoint. */
+export const hopScenario: Scenario = { strategy: "versions", release: "good", command: "install", hasHop: true };
+
+export const nameOf = ({ strategy, release, command, hasHop }: Scenario): string =>
+  hasHop === true
+    ? `${strategy}, over a waypoint`
+    : command === "rollback"
+      ? `${strategy}, an operator's rollback`
+      : `${strategy}, a release that ${release === "good" ? "is good" : release}`;
 
 const oldVersion = "1.4.2";
 const newVersion = "1.5.0";
+const waypoint = "1.4.9";
 const driver = join(import.meta.dirname, "kill-driver.ts");
 
 /** How the child is started: at a change (the driver kills itself), or under strace at a system call. */
@@ -61,7 +76,12 @@ export async function prepareScenario(vendor: Vendor, scenario: Scenario): Promi
   await vendor.release(oldVersion);
   const site = await makeSite(vendor, { strategy: scenario.strategy });
   await (await site.updater()).install({ signal: noSignal });
-  await vendor.release(newVersion, { files: toyFiles(newVersion, scenario.release) });
+  const promised = (compat: Compat) => ({ changeManifest: (manifest: Manifest) => ({ ...manifest, compat }) });
+  if (scenario.hasHop === true) await vendor.release(waypoint, promised({ waypoint: true }));
+  await vendor.release(newVersion, {
+    files: toyFiles(newVersion, scenario.release),
+    ...(scenario.hasHop === true ? promised({ upgradeFrom: ">=1.4.9" }) : {}),
+  });
   if (scenario.command === "rollback") await (await site.updater()).install({ signal: noSignal });
   return site;
 }
@@ -79,7 +99,10 @@ export async function listChanges(vendor: Vendor, scenario: Scenario): Promise<r
 /** I1: at every moment the live names are whole programs of the old or the new version. */
 async function requireRunnable(site: Site, scenario: Scenario): Promise<void> {
   const program = scenario.strategy === "versions" ? join(site.root, "current/bin") : join(site.root, "bin");
-  const whole = [oldVersion, newVersion].flatMap((version) => [toyFiles(version), toyFiles(version, "crashes")]);
+  const whole = [oldVersion, ...(scenario.hasHop === true ? [waypoint] : []), newVersion].flatMap((version) => [
+    toyFiles(version),
+    toyFiles(version, "crashes"),
+  ]);
   for (const name of ["toy", "toyctl"]) {
     const content = await readFile(join(program, name), "utf8");
     assert.ok(
@@ -104,7 +127,7 @@ async function requireWhole(site: Site, scenario: Scenario, what: string): Promi
   assert.ok(journal["phase"] === "applied" || journal["phase"] === "failed", `${what}: ${String(journal["phase"])}`);
   if (scenario.command === "install" && scenario.release === "crashes") assert.equal(live, oldVersion, what);
   if (live === newVersion) {
-    assert.deepEqual(status.previous, [oldVersion], `${what}: the way back is known`);
+    assert.deepEqual(status.previous, scenario.hasHop === true ? [waypoint, oldVersion] : [oldVersion], `${what}: the way back is known`);
     const [previous] = state["previous"] as { backup?: { id: string } }[];
     assert.ok((await readdir(join(site.updates, "backups"))).includes(`${previous?.backup?.id ?? ""}.rbk`), `${what}: the way back has its state`);
   }

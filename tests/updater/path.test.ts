@@ -1,7 +1,7 @@
 /** The planner: tables of what the three source documents say, and properties over all small histories. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { SlipwayError } from "../../src/model/errors.ts";
 import type { Compat } from "../../src/model/upgrade-contract.ts";
 import { compareVersions, isStable, parseVersion, type Version } from "../../src/model/version.ts";
@@ -21,7 +21,13 @@ type Row = {
 };
 
 const rows: readonly Row[] = [
-  { name: "C18 without a promise the way is direct, however old the installation", from: release("1.0.0"), to: "2.3.0", releases: [release("2.3.0"), release("2.2.0")], path: ["2.3.0"] },
+  {
+    name: "C18 without a promise the way is direct, however old the installation",
+    from: release("1.0.0"),
+    to: "2.3.0",
+    releases: [release("2.3.0"), release("2.2.0")],
+    path: ["2.3.0"],
+  },
   {
     name: "70 K4 N-2 to N goes over N-1",
     from: release("1.3.2"),
@@ -29,7 +35,13 @@ const rows: readonly Row[] = [
     releases: [release("1.5.0", nextLine), release("1.4.1", nextLine), release("1.4.2", nextLine)],
     path: ["1.4.2", "1.5.0"],
   },
-  { name: "K1 within a line and to the next one it is one step", from: release("1.4.0"), to: "1.5.3", releases: [release("1.5.3", nextLine), release("1.4.2", nextLine)], path: ["1.5.3"] },
+  {
+    name: "K1 within a line and to the next one it is one step",
+    from: release("1.4.0"),
+    to: "1.5.3",
+    releases: [release("1.5.3", nextLine), release("1.4.2", nextLine)],
+    path: ["1.5.3"],
+  },
   {
     name: "K4 several lines are several steps, each to the newest of its line",
     from: release("1.1.0"),
@@ -81,7 +93,13 @@ const rows: readonly Row[] = [
     retired: [release("1.3.0", { waypoint: true })],
     path: "waypoint_missing",
   },
-  { name: "K4 where nothing connects them it is refused", from: release("1.2.0"), to: "3.0.0", releases: [release("3.0.0", { upgradeFrom: ">=2.0.0" })], path: "no_upgrade_path" },
+  {
+    name: "K4 where nothing connects them it is refused",
+    from: release("1.2.0"),
+    to: "3.0.0",
+    releases: [release("3.0.0", { upgradeFrom: ">=2.0.0" })],
+    path: "no_upgrade_path",
+  },
   {
     name: "K1 a preview is no hop",
     from: release("1.0.0"),
@@ -89,7 +107,13 @@ const rows: readonly Row[] = [
     releases: [release("2.0.0", { upgradeFrom: ">=1.5.0-rc.1" }), release("1.5.0-rc.1")],
     path: "no_upgrade_path",
   },
-  { name: "K1 a preview that was asked for is the goal", from: release("1.4.0"), to: "1.5.0-rc.1", releases: [release("1.5.0-rc.1", nextLine)], path: ["1.5.0-rc.1"] },
+  {
+    name: "K1 a preview that was asked for is the goal",
+    from: release("1.4.0"),
+    to: "1.5.0-rc.1",
+    releases: [release("1.5.0-rc.1", nextLine)],
+    path: ["1.5.0-rc.1"],
+  },
   { name: "33 1.10 is after 1.9", from: release("1.9.0"), to: "1.10.0", releases: [release("1.10.0", nextLine)], path: ["1.10.0"] },
 ];
 
@@ -125,7 +149,11 @@ const compats = fc.option(
   ),
   { nil: undefined },
 );
-const histories = fc.tuple(...versions.map((version) => fc.tuple(compats, fc.constantFrom("published", "retired", "never")).map(([compat, state]) => ({ ...release(version, compat), state }))));
+const histories = fc.tuple(
+  ...versions.map((version) =>
+    fc.tuple(compats, fc.constantFrom("published", "retired", "never")).map(([compat, state]) => ({ ...release(version, compat), state })),
+  ),
+);
 
 test("K4 every path that is found is made of allowed steps, ends at the goal, rises, uses only what is published, and is as short as any", () => {
   let found = 0;

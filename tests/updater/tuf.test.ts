@@ -103,6 +103,44 @@ test("a release's bytes that are signed by the release key and not the listed on
   await refused(all, "upgrade_verification_failed", "target_not_listed");
 });
 
+test("a sequence or version that is not the listed one is refused, in the index and in the release itself", async (t) => {
+  const all = await field(t);
+  const target = all.tuf.targets["toy/stable/1.5.0/release.json"];
+  assert.ok(target);
+  target.custom = { version: "1.5.0", sequence: 99_000 };
+  all.tuf.list();
+  const check = await (await all.site.updater()).check({ signal });
+  assert.equal(check.offer.kind, "none", "what the index says is not what is listed");
+  const release = (version: string, sequence: number) => ({ version, channel: "stable", sequence, state: "published" });
+  all.vendor.faults.index = () => ({ schema: 1, product: "toy", releases: [release("1.5.0", 99_000)] });
+  await refused(all, "upgrade_verification_failed", "release_json_mismatch");
+});
+
+test("a release that was promoted is taken from the channel of the installation, whatever channel its manifest was made for", async (t) => {
+  const all = await field(t);
+  const files = await all.vendor.release("1.6.0", { changeManifest: (manifest) => ({ ...manifest, channel: "preview" }) });
+  const sequence = sequenceOf(files);
+  all.vendor.faults.index = () => ({ schema: 1, product: "toy", releases: [{ version: "1.6.0", channel: "stable", sequence, state: "published" }] });
+  assert.equal((await (await all.site.updater()).check({ signal })).offer.kind, "none", "nobody listed it in stable yet");
+  all.tuf.release("1.6.0", sequence, files);
+  await (await all.site.updater()).install({ signal });
+  assert.equal(await all.site.running(), "1.6.0");
+});
+
+test("a newer root that the operator put beside the installation file counts, whatever is kept and withheld", async (t) => {
+  const all = await field(t);
+  all.tuf.online = newKey();
+  const root = all.tuf.root();
+  all.tuf.snapshot();
+  const without = all.tuf.freeze() as Map<string, Uint8Array>;
+  without.delete("2.root.json");
+  all.serve.files = without;
+  await refused(all, "metadata_threshold");
+  await writeFile(join(all.site.folder, "toy.root.json"), root);
+  await (await all.site.updater()).install({ signal });
+  assert.equal(await all.site.running(), "1.5.0");
+});
+
 test("22 a timestamp older than the one that was seen is metadata_rollback, also when the whole set was lost", async (t) => {
   const all = await field(t);
   const old = all.tuf.freeze();
