@@ -34,6 +34,7 @@ function grantOf(row: CustomerGrantTable): Grant {
     lapse: row.lapse,
     pin: row.pin === null ? undefined : { version: row.pin, until: dateOf(row.pin_until) },
     changedAt: new Date(row.changed_at),
+    isOriginal: row.changed_at === row.created_at,
   };
 }
 

@@ -130,7 +130,7 @@ export function progressView(event: UpdateEvent, caller: Caller): Readonly<Recor
       return { event: "retry", code: event.code, delayMs: event.delayMs };
     case "health":
       return { event: "health", isHealthy: event.isHealthy };
-    case "warning":
-      return { event: "warning" };
+    default:
+      return { event: event.event };
   }
 }

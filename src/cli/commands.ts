@@ -1,5 +1,6 @@
 /** The table of all commands, by group: help, completion, the reference in docs/ and the tests derive from it. */
 
+import { agentCommands } from "./agent-commands.ts";
 import { auditCommands } from "./audit-commands.ts";
 import { buildCommands } from "./build-commands.ts";
 import type { CommandRow } from "./command.ts";
@@ -35,7 +36,7 @@ const rows: Readonly<Record<CommandGroup, readonly CommandRow[]>> = {
   "Advisories and notices": noticeCommands,
   Audit: auditCommands,
   Mirror: mirrorCommands,
-  Upgrade: upgradeCommands,
+  Upgrade: [...upgradeCommands, ...agentCommands],
   Tool: toolCommands,
 };
 

@@ -10,6 +10,7 @@ export type Outcome = { exitCode: number };
 const groupSummaries: Readonly<Record<string, string>> = {
   backup: "Backups of an installation's state",
   drill: "Rehearse on a copy what must work when it matters",
+  fleet: "Several hosts one after another",
   guard: "What stands outside of a new version and goes back when it fails",
   keys: "Release keys: make, list, export",
   release: "Releases on the server: look, publish, withdraw, retain",

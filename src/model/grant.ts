@@ -22,8 +22,10 @@ export type Grant = {
   readonly lapse: LapseMode;
   /** Nothing newer than this version, until then or without an end. */
   readonly pin: { readonly version: Version; readonly until: Date | undefined } | undefined;
-  /** The last time that somebody changed it. */
+  /** The last time that somebody changed it, or made it. */
   readonly changedAt: Date;
+  /** As it was made: its customer has seen no other view of the product because of it. */
+  readonly isOriginal: boolean;
 };
 
 /** Whose grant it is: the stable bucket of a rollout hangs on the customer. */

@@ -37,8 +37,8 @@ export type Visibility = {
   readonly key: string;
   /** The entitlement has ended and took everything with it. */
   readonly isCut: boolean;
-  /** When this customer's view last changed without anything being published. */
-  readonly changedAt: Date;
+  /** When this customer's view last changed without anything being published; undefined: never. */
+  readonly changedAt: Date | undefined;
   /** Until when this stays so by itself. */
   readonly validUntil: Date | undefined;
 };
@@ -89,12 +89,13 @@ export function decideVisibility(facts: {
     if (reason !== undefined) hidden.set(listingKey(one), reason);
   }
   const instants = [grant.entitledUntil, grant.pin?.until].filter((instant) => instant !== undefined);
+  const past = [...instants.filter((instant) => instant <= now), ...(grant.isOriginal ? [] : [grant.changedAt])].map(Number);
   const coming = instants.filter((instant) => instant > now).map(Number);
   return {
     hidden,
     key: viewKey(hidden),
     isCut: hasLapsed && grant.lapse === "cut",
-    changedAt: new Date(Math.max(grant.changedAt.getTime(), ...instants.filter((instant) => instant <= now).map(Number))),
+    changedAt: past.length === 0 ? undefined : new Date(Math.max(...past)),
     validUntil: coming.length === 0 ? undefined : new Date(Math.min(...coming)),
   };
 }

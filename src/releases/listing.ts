@@ -32,7 +32,7 @@ export type Scope = {
   readonly hidden: ReadonlyMap<string, HiddenReason>;
   /** The entitlement took everything with it. */
   readonly isCut: boolean;
-  /** When his view last changed without a publication; undefined for who sees everything. */
+  /** When his view last changed without a publication; undefined: never. */
   readonly changedAt: Date | undefined;
   /**
    * Undefined where the reader may fetch the release (in this channel, where one is named); else why not. Of several channels the one that
@@ -124,7 +124,7 @@ export function scopeOf(listing: Listing, holder: GrantHolder | undefined, now: 
   return made.scope;
 }
 
-const sees: Visibility = { hidden: new Map(), key: "", isCut: false, changedAt: new Date(0), validUntil: undefined };
+const sees: Visibility = { hidden: new Map(), key: "", isCut: false, changedAt: undefined, validUntil: undefined };
 
 function makeScope(listing: Listing, holder: GrantHolder | undefined, now: Date): { readonly scope: Scope; readonly until: number } {
   const { releases, ranks } = listing;
@@ -140,7 +140,7 @@ function makeScope(listing: Listing, holder: GrantHolder | undefined, now: Date)
     key: indexes.key,
     hidden: indexes.hidden,
     isCut: indexes.isCut,
-    changedAt: holder === undefined ? undefined : indexes.changedAt,
+    changedAt: indexes.changedAt,
     refusal: (releaseId, channel) => {
       const memberships = (byRelease.get(releaseId) ?? []).filter((one) => channel === undefined || one.channel === channel);
       if (memberships.length === 0) return "absent";

@@ -203,17 +203,21 @@ function mayFinish(
   return lease?.grantAt === grantAtOf(request) && lease.held.refusal(wanted.releaseId, wanted.channel) === undefined;
 }
 
-/** Up to half a day: of 43,200 dates two changes of one reader's view within one head hardly ever choose the same. */
+/** Up to half a day: of 43,200 dates two views hardly ever choose the same. */
 const dateSpread = 43_200;
 
 /**
- * What changes for one reader without a publication gets another date for him: else a 304 would hide it. Dates have whole seconds, and a
- * grant may change twice in one, so the date is not a later one but one that names the change; it is compared exactly (download-routes.ts).
+ * A machine may come from any view of a head to any other, when a grant changes or another pair is set up: a date of its own for each view
+ * and change, else a 304 would hide it. Dates have whole seconds, and a grant may change twice in one, so the date is not a later one but
+ * one that names the view; it is compared exactly (download-routes.ts).
  */
 function timed(file: ResolvedFile, listing: Listing, scope: Scope): ResolvedFile {
   const changedAt = scope.changedAt?.getTime() ?? 0;
-  if (file.isImmutable || changedAt <= listing.headAt) return file;
-  const name = createHash("sha256").update(`${scope.key} ${changedAt}`).digest();
+  const isChanged = changedAt > listing.headAt;
+  if (file.isImmutable || (scope.key === "" && !isChanged)) return file;
+  const name = createHash("sha256")
+    .update(`${scope.key} ${isChanged ? changedAt : ""}`)
+    .digest();
   return { ...file, modifiedAt: new Date(file.modifiedAt.getTime() - 1_000 * (1 + (name.readUInt32BE(0) % dateSpread))) };
 }
 

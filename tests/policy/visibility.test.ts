@@ -29,6 +29,7 @@ const open: Grant = {
   lapse: "keep",
   pin: undefined,
   changedAt: day("01"),
+  isOriginal: true,
 };
 const ranks = new Map([["beta", 50]]);
 const see = (grant: Partial<Grant>, list = all) => decideVisibility({ listed: list, ranks, holder: { customerId: "c", grant: { ...open, ...grant } }, now });
@@ -65,6 +66,8 @@ test("C9 a cut takes everything; the view's key names what is hidden, and change
   assert.notEqual(see({ channel: "beta" }).key, see({ versions: "<2.1.0-0" }).key, "a channel that is not his has no index at all");
   assert.deepEqual(see({ entitledUntil: day("20"), pin: pin("1.5.0", day("18")) }).validUntil, day("18"));
   assert.deepEqual(see({ entitledUntil: day("09"), pin: pin("1.5.0", day("11")) }).changedAt, day("11"));
+  assert.equal(see({ pin: pin("1.5.0") }).changedAt, undefined, "he never saw another");
+  assert.deepEqual(see({ changedAt: day("10"), isOriginal: false }).changedAt, day("10"));
   assert.equal(rankOf("stable", new Map()), 100);
 });
 

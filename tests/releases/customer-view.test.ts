@@ -30,6 +30,7 @@ function pinned(customerId: string, version: string): GrantHolder {
     lapse: "keep",
     pin: { version: parseVersion(version), until: undefined },
     changedAt: new Date("2026-02-01T00:00:00Z"),
+    isOriginal: true,
   };
   return { customerId, grant };
 }

@@ -18,7 +18,16 @@ export function pinnedHolder(version: string): GrantHolder {
   const pin = { version: parseVersion(version), until: undefined };
   return {
     customerId: "c",
-    grant: { channel: undefined, formats: undefined, versions: undefined, entitledUntil: undefined, lapse: "keep", pin, changedAt: new Date(0) },
+    grant: {
+      channel: undefined,
+      formats: undefined,
+      versions: undefined,
+      entitledUntil: undefined,
+      lapse: "keep",
+      pin,
+      changedAt: new Date(0),
+      isOriginal: true,
+    },
   };
 }
 

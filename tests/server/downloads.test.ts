@@ -105,6 +105,7 @@ test("a download is one audit event with who, what, version, bytes and result; H
     bytes: body.byteLength,
     result: "complete",
     detail: null,
+    link: null,
   };
   assert.deepEqual({ ...event, actor: undefined }, { ...expected, actor: undefined });
 });

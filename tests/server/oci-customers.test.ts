@@ -69,7 +69,7 @@ test("C12 a pair pulls manifest, configuration and layer of a published release,
     await response.arrayBuffer();
   }
   for (const blob of [config, layer]) assert.equal((await customer("GET", `coequal/blobs/${blob}`)).status, 200);
-  assert.deepEqual(await tagsOf(customer, "coequal"), ["1.4.0", "1.5.0", "latest"]);
+  assert.deepEqual(await tagsOf(customer, "coequal"), ["1.4.0", "1.5.0", "latest", "stable"]);
 });
 
 test("C9 a draft's tags, what is untagged and the vendor's own tags do not exist for a customer, until the release is published", async () => {
@@ -85,11 +85,11 @@ test("C9 a draft's tags, what is untagged and the vendor's own tags do not exist
     const answer = await refusalOf(await customer("GET", `coequal/blobs/${blob}`));
     assert.deepEqual([answer.status, answer.code], [404, "BLOB_UNKNOWN"]);
   }
-  assert.deepEqual(await tagsOf(customer, "coequal"), ["1.4.0", "1.5", "1.5.0", "latest"]);
+  assert.deepEqual(await tagsOf(customer, "coequal"), ["1.4.0", "1.5", "1.5.0", "latest", "stable"]);
   assert.equal((await customer("HEAD", "coequal/manifests/latest")).headers.get("docker-content-digest"), imageAt("coequal 1.5.0").digest);
   await putManifest(vendor, "coequal/manifests/v1.6.0", draft.document);
   await publishDraft("coequal", "1.6.0", files);
-  assert.deepEqual(await tagsOf(customer, "coequal"), ["1.4.0", "1.5", "1.5.0", "1.6.0", "latest", "v1.6.0"]);
+  assert.deepEqual(await tagsOf(customer, "coequal"), ["1.4.0", "1.5", "1.5.0", "1.6.0", "latest", "stable", "v1.6.0"]);
   for (const tag of ["1.6.0", "latest"]) assert.equal((await customer("HEAD", `coequal/manifests/${tag}`)).headers.get("docker-content-digest"), draft.digest);
 });
 
@@ -279,7 +279,7 @@ test("C3 an image archive of a release is pullable as <product>:<version> when t
   const files = await makeDraft(running, "coequal", "3.0.1", [{ name: "worker-3.0.1-oci.tar", content: second.archive }]);
   assert.equal((await customer("GET", "coequal/worker/tags/list")).status, 404);
   await publishDraft("coequal", "3.0.1", files);
-  assert.deepEqual(await tagsOf(customer, "coequal/worker"), ["3.0.1", "latest"]);
+  assert.deepEqual(await tagsOf(customer, "coequal/worker"), ["3.0.1", "latest", "stable"]);
 });
 
 /** A layout in a tar, as `slipway build` writes it, of one tiny image. */
