@@ -6,6 +6,7 @@ import { parseWord } from "../model/names.ts";
 import { parseVersion } from "../model/version.ts";
 import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
 import type { CustomerGrantTable } from "../store/grant-tables.ts";
+import { requireChannel } from "../store/known-channel.ts";
 import type { Database } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 import { type Customer, requireCustomer } from "./customers.ts";
@@ -88,7 +89,7 @@ type Place = { readonly customer: Customer; readonly product: { readonly id: str
 async function requirePlace(store: Store, input: { readonly customer: string; readonly product: string }): Promise<Place> {
   const customer = await requireCustomer(store, input.customer);
   const product = await store.db.selectFrom("products").select(["id", "name"]).where("name", "=", input.product).executeTakeFirst();
-  if (product === undefined) throw new SlipwayError("not_found", `there is no product "${input.product.slice(0, 80)}"`);
+  if (product === undefined) throw new SlipwayError("not_found", `there is no product "${input.product.slice(0, 80)}"`, { hint: "`slipway product list` shows all" });
   return { customer, product };
 }
 
@@ -99,12 +100,21 @@ export async function setGrant(
 ): Promise<CustomerGrant> {
   const { customer, product } = await requirePlace(store, input);
   const row = changedRow(input.change);
+  if (row.channel !== undefined && row.channel !== null) await requireChannel(store, product, row.channel);
   await store.db.transaction().execute(async (transaction) => {
     const now = store.clock.now();
+    const before = await transaction
+      .selectFrom("customer_grants")
+      .select("changed_at")
+      .where("customer_id", "=", customer.id)
+      .where("product_id", "=", product.id)
+      .executeTakeFirst();
     await ensureGrant(transaction, { customerId: customer.id, productId: product.id, now });
+    // Dates of files hang on it and have whole seconds: each change falls into a later one.
+    const changed_at = before === undefined ? now.getTime() : Math.max(now.getTime(), (Math.floor(before.changed_at / 1000) + 1) * 1000);
     await transaction
       .updateTable("customer_grants")
-      .set({ ...row, changed_at: now.getTime() })
+      .set({ ...row, changed_at })
       .where("customer_id", "=", customer.id)
       .where("product_id", "=", product.id)
       .execute();

@@ -21,12 +21,33 @@ function readNetwork(text: string): Network | undefined {
   return { address, prefix: prefix === undefined ? width : Number(prefix), family: version === 4 ? "ipv4" : "ipv6" };
 }
 
+/** An address with bits set behind its prefix: meant as one machine, it would open the whole network. */
+function hasHostBits({ address, prefix, family }: Network): boolean {
+  if (family === "ipv4") return BigInt.asUintN(32 - prefix, bitsOf(address.split("."), { base: 10, width: 8 })) !== 0n;
+  const plain = new URL(`http://[${address}]`).hostname.slice(1, -1); // without dotted quads, zeros shortened to ::
+  const [front = "", back] = plain.split("::");
+  const groups = (text: string): readonly string[] => (text === "" ? [] : text.split(":"));
+  const [head, tail] = [groups(front), groups(back ?? "")];
+  const zeros = Array.from({ length: 8 - head.length - tail.length }, () => "0");
+  return BigInt.asUintN(128 - prefix, bitsOf([...head, ...zeros, ...tail], { base: 16, width: 16 })) !== 0n;
+}
+
+function bitsOf(parts: readonly string[], { base, width }: { readonly base: 10 | 16; readonly width: number }): bigint {
+  return parts.reduce((bits, part) => (bits << BigInt(width)) | BigInt(Number.parseInt(part, base)), 0n);
+}
+
 /** `["203.0.113.0/24", "2001:db8::/32"]` as it is kept. Throws `usage`. */
 export function parseNetworks(texts: readonly string[]): readonly string[] {
   if (texts.length === 0 || texts.length > networkLimit) throw new SlipwayError("usage", `expected 1 to ${networkLimit} networks`);
   for (const text of texts) {
-    if (readNetwork(text) === undefined) {
+    const network = readNetwork(text);
+    if (network === undefined) {
       throw new SlipwayError("usage", `"${text.slice(0, 60)}" is not a network`, { hint: "write it like 203.0.113.0/24 or 2001:db8::/32" });
+    }
+    if (hasHostBits(network)) {
+      throw new SlipwayError("usage", `${text} has bits set behind its prefix of ${network.prefix}`, {
+        hint: `${network.address} alone is one machine; a network begins with its lowest address`,
+      });
     }
   }
   return [...new Set(texts)];

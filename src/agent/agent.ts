@@ -61,8 +61,14 @@ export type Agent = {
 const answerMs = 2000;
 const keptEvents = 500;
 const keptKeys = 200;
+/** Releases that are newer and not offered: events are kept, and a source may have many. */
+const skippedLimit = 50;
 
-export function createAgent(options: { readonly installation: Installation; readonly machine: Omit<Machine, "observe">; readonly onEvent?: (event: AgentEvent) => void }): Agent {
+export function createAgent(options: {
+  readonly installation: Installation;
+  readonly machine: Omit<Machine, "observe">;
+  readonly onEvent?: (event: AgentEvent) => void;
+}): Agent {
   const { installation, machine } = options;
   const now = machine.clock.now;
   const stream = createEventStream<AgentEvent>();
@@ -75,7 +81,10 @@ export function createAgent(options: { readonly installation: Installation; read
   let lastCheck: LastCheck | undefined;
   let checking: Promise<CheckResult> | undefined;
 
-  type Content = { event: "update.progress"; data: UpdateEvent } | { event: "update.operation"; subject: Operation } | { event: "update.offer"; check: CheckResult };
+  type Content =
+    | { event: "update.progress"; data: UpdateEvent }
+    | { event: "update.operation"; subject: Operation }
+    | { event: "update.offer"; check: CheckResult };
   const publish = (content: Content): void => {
     seq += 1;
     const event: AgentEvent = { seq, at: now().toISOString(), operation: current?.id ?? last?.id ?? null, ...content };
@@ -153,7 +162,8 @@ export function createAgent(options: { readonly installation: Installation; read
       checking ??= updater
         .check({ signal: closing.signal })
         .then(
-          (check) => {
+          (whole) => {
+            const check = { ...whole, offer: { ...whole.offer, skipped: whole.offer.skipped.slice(-skippedLimit) } };
             lastCheck = { at: now(), check };
             publish({ event: "update.offer", check });
             return check;
@@ -204,7 +214,9 @@ export function createAgent(options: { readonly installation: Installation; read
       if (running !== undefined) {
         await refresh(running);
         if (running.kind === "rollback" || (running.transaction !== undefined && isSwitching(running.transaction)))
-          throw new SlipwayError("conflict", "it is past the point where it could be given up", { hint: "wait for its end; a rollback goes back to the previous version" });
+          throw new SlipwayError("conflict", "it is past the point where it could be given up", {
+            hint: "wait for its end; a rollback goes back to the previous version",
+          });
         running.cancel.abort();
         await running.ended;
         if (running.outcome?.kind === "done") throw new SlipwayError("conflict", "it had come to its end before it could be given up");

@@ -34,6 +34,7 @@ export async function admit(door: Door, request: IncomingMessage): Promise<Calle
   if (door.isLocal && authorization === undefined) return localCaller;
   const [, token] = /^Bearer ([\x21-\x7e]{1,512})$/i.exec(authorization ?? "") ?? [];
   const caller = token === undefined || door.tokens === undefined ? undefined : callerOf(await readTokens(door.tokens), token);
-  if (caller === undefined) throw new SlipwayError("unauthorized", "no valid token", { hint: "`slipway agent token` makes one; send it as Authorization: Bearer" });
+  if (caller === undefined)
+    throw new SlipwayError("unauthorized", "no valid token", { hint: "`slipway agent token` makes one; send it as Authorization: Bearer" });
   return caller;
 }

@@ -74,14 +74,17 @@ export function buildApi(agent: Agent, door: Door, tls: Tls | undefined): { read
     app.route({
       method: method.verb,
       url: method.path,
-      handler: async (request, reply) => reply.status(method.status).send(await callMethod(agent, method, request.agentCaller ?? stranger, request.body ?? undefined)),
+      handler: async (request, reply) =>
+        reply.status(method.status).send(await callMethod(agent, method, request.agentCaller ?? stranger, request.body ?? undefined)),
     });
   }
 
   app.get("/v1/update/events", async (request, reply) => {
     const leave = takePlace();
     reply.hijack();
-    await sendEvents({ agent, reply, caller: request.agentCaller ?? stranger, lastSeen: request.headers["last-event-id"], signal: stopping.signal }).finally(leave);
+    await sendEvents({ agent, reply, caller: request.agentCaller ?? stranger, lastSeen: request.headers["last-event-id"], signal: stopping.signal }).finally(
+      leave,
+    );
   });
 
   acceptWebSockets({ server: app.server, agent, door, takePlace, signal: stopping.signal, unreadLimitBytes });

@@ -44,7 +44,10 @@ export type MethodRow = {
 };
 
 function row<T extends z.ZodType>(
-  made: Omit<MethodRow, "params" | "call"> & { readonly params: T; readonly call: (agent: Agent, caller: Caller, params: z.output<T>) => Promise<Readonly<Record<string, unknown>>> },
+  made: Omit<MethodRow, "params" | "call"> & {
+    readonly params: T;
+    readonly call: (agent: Agent, caller: Caller, params: z.output<T>) => Promise<Readonly<Record<string, unknown>>>;
+  },
 ): MethodRow {
   return { ...made, call: (agent, caller, params) => made.call(agent, caller, params as z.output<T>) };
 }
@@ -133,7 +136,11 @@ export const methods: readonly MethodRow[] = [
         lastCheck:
           checked === undefined
             ? null
-            : { at: checked.at.toISOString(), offer: checked.check?.offer ?? null, error: checked.error === undefined ? null : errorView(checked.error, caller) },
+            : {
+                at: checked.at.toISOString(),
+                offer: checked.check?.offer ?? null,
+                error: checked.error === undefined ? null : errorView(checked.error, caller),
+              },
       };
     },
   }),
@@ -141,11 +148,14 @@ export const methods: readonly MethodRow[] = [
 
 /** Checks role and parameters, then does it. Throws `forbidden`, `usage`, or what the operation throws. */
 export async function callMethod(agent: Agent, method: MethodRow, caller: Caller, given: unknown): Promise<Readonly<Record<string, unknown>>> {
-  if (!caller.roles.has(method.role)) throw new SlipwayError("forbidden", `${method.name} needs the role ${method.role}`, { hint: "ask for a token with that role" });
+  if (!caller.roles.has(method.role))
+    throw new SlipwayError("forbidden", `${method.name} needs the role ${method.role}`, { hint: "ask for a token with that role" });
   const parsed = method.params.safeParse(given ?? {});
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
-    throw new SlipwayError("usage", `${issue?.path.map(String).join(".") ?? ""} ${issue?.message ?? "is not valid"}`.trim(), { hint: "docs/embed.md lists the parameters" });
+    throw new SlipwayError("usage", `${issue?.path.map(String).join(".") ?? ""} ${issue?.message ?? "is not valid"}`.trim(), {
+      hint: "docs/embed.md lists the parameters",
+    });
   }
   return method.call(agent, caller, parsed.data);
 }

@@ -46,7 +46,16 @@ export function dueWork(question: {
 }
 
 /** Failures that are no news: somebody else works, or it is not the time. */
-const expected = new Set<string>(["lock_held", "outside_window", "held", "needs_confirmation", "nothing_to_resume", "interrupted", "unavailable", "cohort_not_selected"]);
+const expected = new Set<string>([
+  "lock_held",
+  "outside_window",
+  "held",
+  "needs_confirmation",
+  "nothing_to_resume",
+  "interrupted",
+  "unavailable",
+  "cohort_not_selected",
+]);
 
 /** Runs until the signal; its failures go to `onFailure` and never end it. */
 export async function runSchedule(options: {

@@ -2,11 +2,12 @@
 import { readFile, lstat, rm } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { dirname, join, resolve } from "node:path";
-import { SlipwayError } from "../model/errors.ts";
+import { asSlipwayError, SlipwayError } from "../model/errors.ts";
 import type { Installation } from "../updater/installation.ts";
 import type { Machine } from "../updater/machine.ts";
 import { prepareStateDirectory } from "../updater/state-directory.ts";
 import { type AgentEvent, createAgent } from "./agent.ts";
+import { outcomeOf, sendCheckIn } from "./check-in.ts";
 import type { Door } from "./door.ts";
 import { buildApi, type Tls } from "./http-api.ts";
 import { runSchedule } from "./schedule.ts";
@@ -38,8 +39,25 @@ export async function serveAgent(options: {
   const socket = section.socket === false ? undefined : section.socket === undefined ? join(directory.path, "agent.sock") : at(section.socket);
   const listen = section.listen === undefined ? undefined : readAddress(section.listen);
   requireSafeAddresses(installation, { socket, listen });
-  const tls: Tls | undefined = section.tls === undefined ? undefined : { cert: await readFile(at(section.tls.certificate)), key: await readFile(at(section.tls.key)) };
-  const agent = createAgent({ installation, machine, ...(options.onEvent === undefined ? {} : { onEvent: options.onEvent }) });
+  const tls: Tls | undefined =
+    section.tls === undefined ? undefined : { cert: await readFile(at(section.tls.certificate)), key: await readFile(at(section.tls.key)) };
+  const ending = new AbortController();
+  let telling = Promise.resolve();
+  const tellVendor = (event: AgentEvent): void => {
+    const outcome = section.check_in ? outcomeOf(event) : undefined;
+    if (outcome === undefined) return;
+    const send = (): Promise<void> => sendCheckIn(installation, { outcome, env: machine.env, signal: ending.signal });
+    // One after the other; a vendor who cannot be told is no reason to stop.
+    telling = telling.then(send).catch((error: unknown) => onFailure(asSlipwayError(error)));
+  };
+  const agent = createAgent({
+    installation,
+    machine,
+    onEvent: (event) => {
+      options.onEvent?.(event);
+      tellVendor(event);
+    },
+  });
   const tokens = section.tokens === undefined ? undefined : at(section.tokens);
   const origins = new Set(section.origins.map((origin) => origin.replace(/\/$/, "")));
   const ownNames = listen === undefined ? [] : [listen.host, ...(loopback.test(listen.host) ? ["localhost", "127.0.0.1", "::1"] : [])];
@@ -53,7 +71,7 @@ export async function serveAgent(options: {
       await app.close();
     });
     const address = "path" in where ? await listenPrivately(() => app.listen(where), where.path) : await app.listen(where);
-    addresses.push(address);
+    addresses.push(tls === undefined ? address : address.replace(/^http:/, "https:")); // fastify does not look into the server that it was given
   };
   try {
     if (socket !== undefined) await open({ isLocal: true, hosts, origins, tokens }, { path: socket });
@@ -62,7 +80,6 @@ export async function serveAgent(options: {
     await Promise.all(stops.map((stop) => stop()));
     throw error;
   }
-  const ending = new AbortController();
   const schedule = runSchedule({ agent, installation, now: machine.clock.now, sleep: machine.sleep, random: machine.random, signal: ending.signal, onFailure });
   return {
     addresses,
@@ -71,6 +88,7 @@ export async function serveAgent(options: {
       await agent.close(); // first the work, so that its last events still go out
       await Promise.all(stops.map((stop) => stop()));
       await schedule;
+      await telling;
     },
   };
 }
@@ -80,15 +98,20 @@ function readAddress(text: string): { readonly host: string; readonly port: numb
   return { host: text.slice(0, at).replace(/^\[|\]$/g, ""), port: Number(text.slice(at + 1)) };
 }
 
-function requireSafeAddresses({ agent: section, place }: Installation, given: { readonly socket: string | undefined; readonly listen: { readonly host: string } | undefined }): void {
+function requireSafeAddresses(
+  { agent: section, place }: Installation,
+  given: { readonly socket: string | undefined; readonly listen: { readonly host: string } | undefined },
+): void {
   const { socket, listen } = given;
   const refuse = (message: string): never => {
     throw new SlipwayError("installation_invalid", message, { place });
   };
   if (socket === undefined && listen === undefined) refuse("agent: with socket: false it needs listen");
-  if (listen !== undefined && !loopback.test(listen.host) && section.tls === undefined) refuse(`agent: ${listen.host} is not this machine alone, so that listen needs tls`);
+  if (listen !== undefined && !loopback.test(listen.host) && section.tls === undefined)
+    refuse(`agent: ${listen.host} is not this machine alone, so that listen needs tls`);
   if (listen !== undefined && section.tokens === undefined) refuse("agent: listen needs tokens: a file that `slipway agent token` fills");
-  if (socket !== undefined && Buffer.byteLength(socket) > socketPathLimit) refuse(`agent: ${socket} is too long for a Unix socket; name a shorter one with socket`);
+  if (socket !== undefined && Buffer.byteLength(socket) > socketPathLimit)
+    refuse(`agent: ${socket} is too long for a Unix socket; name a shorter one with socket`);
 }
 
 /** Nobody else may ever open the socket: it is born with mode 0600. A left-over one is replaced when nobody listens on it. */
@@ -99,7 +122,11 @@ async function listenPrivately(listen: () => Promise<string>, path: string): Pro
   });
   if (found !== undefined) {
     if (!found.isSocket()) throw new SlipwayError("state_dir_insecure", `${path} is there and is no socket`, { place: path });
-    if (await answers(path)) throw new SlipwayError("conflict", "another agent runs for this installation", { place: path, hint: "stop it first; `slipway upgrade status` says what it does" });
+    if (await answers(path))
+      throw new SlipwayError("conflict", "another agent runs for this installation", {
+        place: path,
+        hint: "stop it first; `slipway upgrade status` says what it does",
+      });
     await rm(path, { force: true });
   }
   const mask = process.umask(0o177);

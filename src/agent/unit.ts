@@ -5,7 +5,8 @@ import type { Installation } from "../updater/installation.ts";
 /** Its name and text. Throws `usage` for paths that systemd would read otherwise than they are written (systemd.service(5), "Command lines"). */
 export function agentUnit(installation: Installation, slipway: string): { readonly name: string; readonly text: string } {
   for (const path of [slipway, installation.place]) {
-    if (!/^\/[A-Za-z0-9._/+@-]*$/.test(path)) throw new SlipwayError("usage", `a unit file cannot name ${JSON.stringify(path)}: use an absolute path of plain characters`);
+    if (!/^\/[A-Za-z0-9._/+@-]*$/.test(path))
+      throw new SlipwayError("usage", `a unit file cannot name ${JSON.stringify(path)}: use an absolute path of plain characters`);
   }
   return {
     name: `${installation.product}-agent.service`,

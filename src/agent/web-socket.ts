@@ -74,7 +74,9 @@ export function acceptWebSockets(acceptor: Acceptor): void {
 function refuse(socket: Duplex, error: SlipwayError): void {
   const body = JSON.stringify({ error: errorView(error, { name: "-", roles: new Set() }) });
   const status = `${error.httpStatus} ${STATUS_CODES[error.httpStatus] ?? ""}`;
-  socket.end(`HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`, () => socket.destroy());
+  socket.end(`HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`, () =>
+    socket.destroy(),
+  );
 }
 
 function converse(socket: WebSocket, caller: Caller, { agent, signal, unreadLimitBytes }: Acceptor): void {
@@ -99,7 +101,8 @@ function converse(socket: WebSocket, caller: Caller, { agent, signal, unreadLimi
       open += 1;
       try {
         const method = methods.find((one) => one.name === name);
-        if (method === undefined) throw new SlipwayError("not_found", "there is no such method", { hint: `known are ${methods.map((one) => one.name).join(", ")}` });
+        if (method === undefined)
+          throw new SlipwayError("not_found", "there is no such method", { hint: `known are ${methods.map((one) => one.name).join(", ")}` });
         send({ id, result: await callMethod(agent, method, caller, params) });
       } finally {
         open -= 1;

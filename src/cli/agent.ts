@@ -50,7 +50,10 @@ export const runAgent: CommandRun = async (invocation) => {
 
 function tokenFile({ agent, place }: Installation): string {
   if (agent.tokens === undefined)
-    throw new SlipwayError("installation_invalid", "agent: { tokens: … } names no file", { place, hint: "name one that only its owner may write, as agent: { tokens: /etc/slipway/tokens.json }" });
+    throw new SlipwayError("installation_invalid", "agent: { tokens: … } names no file", {
+      place,
+      hint: "name one that only its owner may write, as agent: { tokens: /etc/slipway/tokens.json }",
+    });
   return resolve(dirname(place), agent.tokens);
 }
 

@@ -85,7 +85,7 @@ function serverAddress(text: string): string {
 
 async function readToken(invocation: Pick<Invocation, "options" | "env">): Promise<string> {
   const file = textOption(invocation.options, "tokenFile");
-  const token = (file === undefined ? (invocation.env["SLIPWAY_TOKEN"] ?? "") : await readTokenFile(file)).trim();
+  const token = (file === undefined || file === "" ? (invocation.env["SLIPWAY_TOKEN"] ?? "") : await readTokenFile(file)).trim();
   if (token === "") {
     throw new SlipwayError("unauthorized", "there is no admin token", {
       hint: "set SLIPWAY_TOKEN, or name the file with --token-file; `slipway serve` says where it wrote the first one",
@@ -99,7 +99,11 @@ async function readTokenFile(file: string): Promise<string> {
   try {
     return (await readFileBounded(file, tokenLimit)).toString("utf8");
   } catch (error) {
-    throw new SlipwayError("unauthorized", `cannot read the token file: ${asSlipwayError(error).message}`, { place: file, cause: error });
+    throw new SlipwayError("unauthorized", `cannot read the token file: ${asSlipwayError(error).message}`, {
+      place: file,
+      hint: "`slipway serve` says where it wrote the first token; name it with --token-file or SLIPWAY_TOKEN_FILE",
+      cause: error,
+    });
   }
 }
 
@@ -110,6 +114,12 @@ function addressOf(path: readonly string[], query: Readonly<Record<string, strin
 
 function unreachable(server: string, error: unknown): SlipwayError {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  if (cause instanceof Error && "code" in cause && cause.code === "ERR_SSL_WRONG_VERSION_NUMBER") {
+    return new SlipwayError("network_unreachable", `${server} does not speak TLS`, {
+      hint: "a server without a TLS front has an http:// address",
+      cause: error,
+    });
+  }
   return new SlipwayError("network_unreachable", `no answer from ${server}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause: error });
 }
 

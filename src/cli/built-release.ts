@@ -2,6 +2,8 @@
 import { readdir } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { readFileBounded } from "../io/bounded-read.ts";
+import { runCommand } from "../io/command.ts";
+import { readGitFacts } from "../io/git.ts";
 import { hashFile } from "../io/hash-file.ts";
 import { type Digest, digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
@@ -38,7 +40,7 @@ export async function readRecipeIfPresent(invocation: Pick<Invocation, "options"
   }
 }
 
-/** The folder given, else `dist/<--version>`, else the only one under `dist/`. Throws `usage` with what there is to choose from. */
+/** The folder given, else `dist/<--version>`, else the only one under `dist/`, else the one of the tag at HEAD. Throws `usage` with what there is to choose from. */
 export async function findBuiltFolder(invocation: Pick<Invocation, "args" | "options" | "cwd">): Promise<string> {
   const [given] = invocation.args;
   if (given !== undefined) return resolve(invocation.cwd, given);
@@ -55,9 +57,17 @@ export async function findBuiltFolder(invocation: Pick<Invocation, "args" | "opt
   const [only, ...others] = built;
   if (only === undefined)
     throw new SlipwayError("source_missing", "there is no built release under dist/", { hint: "run `slipway build` first, or name its folder" });
-  if (others.length > 0)
-    throw new SlipwayError("usage", `which one: ${built.map((name) => `dist/${name}`).join(", ")}`, { hint: "name the folder, or use --version" });
-  return join(dist, only);
+  if (others.length === 0) return join(dist, only);
+  const tagged = await builtAtHead(invocation.cwd, built);
+  if (tagged !== undefined) return join(dist, tagged);
+  throw new SlipwayError("usage", `which one: ${built.map((name) => `dist/${name}`).join(", ")}`, { hint: "name the folder, or use --version" });
+}
+
+/** What `slipway build` just made, where the tag at HEAD of a clean tree says its version. */
+async function builtAtHead(folder: string, built: readonly string[]): Promise<string | undefined> {
+  const facts = await readGitFacts(runCommand, folder);
+  const [only, ...others] = (facts?.tagsAtHead ?? []).map((tag) => tag.replace(/^v/, "")).filter((version) => built.includes(version));
+  return others.length === 0 ? only : undefined;
 }
 
 async function foldersIn(folder: string): Promise<readonly string[]> {

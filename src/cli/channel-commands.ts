@@ -4,6 +4,7 @@ import { serverOptions } from "./shared-options.ts";
 
 const productOption: OptionRow = { flags: "--product <name>", text: "by default the recipe's, else the only one on the server" };
 const versionArgument = { name: "version", text: "as v1.4.2" } as const;
+const machinesOption: OptionRow = { flags: "--machines <number>", text: "percent of each customer's machines that `slipway upgrade` offers it to; 100 by default" };
 const bypassOption: OptionRow = { flags: "--bypass", text: "a security release: no percentage holds it back" };
 
 export const channelCommands: readonly CommandRow[] = [
@@ -34,6 +35,7 @@ export const channelCommands: readonly CommandRow[] = [
     options: [
       { flags: "--to <channel>", text: "the channel; stable by default" },
       { flags: "--percent <number>", text: "how many of the customers see it at first; 100 by default" },
+      machinesOption,
       bypassOption,
       productOption,
       ...serverOptions,
@@ -51,18 +53,19 @@ export const channelCommands: readonly CommandRow[] = [
   },
   {
     name: "release rollout",
-    summary: "Say how many of the customers see a release; 0 halts it",
+    summary: "Say how many of the customers see a release, and how many of their machines are offered it; 0 halts it",
     description:
       "Which customers come first differs from release to release; who sees it keeps it while the number rises. When it is lowered, those keep it who have pulled it already. All others see the product as if the release were not there.",
     arguments: [versionArgument],
     options: [
-      { flags: "--percent <number>", text: "0 to 100" },
+      { flags: "--percent <number>", text: "0 to 100; as it is by default" },
+      { flags: "--machines <number>", text: "percent of each customer's machines that `slipway upgrade` offers it to; as it is by default" },
       { flags: "--channel <name>", text: "stable by default" },
       bypassOption,
       productOption,
       ...serverOptions,
     ],
-    examples: ["slipway release rollout v1.5.0 --percent 50"],
+    examples: ["slipway release rollout v1.5.0 --percent 50", "slipway release rollout v1.5.0 --machines 25"],
     load: async () => ({ run: (await import("./channel.ts")).runRollout }),
   },
 ];

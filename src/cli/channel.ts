@@ -32,27 +32,35 @@ export const runRank: CommandRun = async (invocation) => {
 
 type Summary = z.output<typeof releaseSummarySchema>;
 
-/** `preview, stable (10 %)`. */
+/** `preview, stable (10 %, 25 % of their machines)`. */
 export function channelsText(release: Pick<Summary, "channels">): string {
-  return release.channels.map(({ name, percent, bypass }) => (percent < 100 && !bypass ? `${name} (${percent} %)` : name)).join(", ");
+  return release.channels
+    .map(({ name, percent, machines, bypass }) => {
+      const parts = [...(percent < 100 ? [`${percent} %`] : []), ...(machines < 100 ? [`${machines} % of ${percent < 100 ? "their" : "the"} machines`] : [])];
+      return bypass || parts.length === 0 ? name : `${name} (${parts.join(", ")})`;
+    })
+    .join(", ");
 }
 
-export function percentOption(options: OptionValues): number | undefined {
-  const text = textOption(options, "percent");
-  if (text === undefined) return undefined;
-  if (!/^\d{1,3}(?:\.\d{1,2})?$/.test(text) || Number(text) > 100) throw new SlipwayError("usage", `--percent ${text}: expected a number from 0 to 100`);
-  return Number(text);
-}
+export type Reach = { readonly percent?: number; readonly machines?: number; readonly bypass?: boolean };
 
-const bypassOf = (options: OptionValues): { readonly bypass?: boolean } => (flagOption(options, "bypass") ? { bypass: true } : {});
+/** What --percent, --machines and --bypass say, as the API takes it. Throws `usage`. */
+export function reachOption(options: OptionValues): Reach {
+  const shares = (["percent", "machines"] as const).flatMap((name) => {
+    const text = textOption(options, name);
+    if (text === undefined) return [];
+    if (!/^\d{1,3}(?:\.\d{1,2})?$/.test(text) || Number(text) > 100) throw new SlipwayError("usage", `--${name} ${text}: expected a number from 0 to 100`);
+    return [[name, Number(text)] as const];
+  });
+  return { ...Object.fromEntries(shares), ...(flagOption(options, "bypass") ? { bypass: true } : {}) };
+}
 
 export const runPromote: CommandRun = async (invocation) => {
   const { args, options, output } = invocation;
   const channel = textOption(options, "to") ?? "stable";
-  const percent = percentOption(options);
+  const body = { channel, ...reachOption(options) };
   const { api, product } = await openPlace(invocation);
   const path = [...releasePath(product, args[0]), "promote"];
-  const body = { channel, ...(percent === undefined ? {} : { percent }), ...bypassOf(options) };
   const release = await api.call({ method: "POST", path, body, schema: releaseSummarySchema });
   output.result(release);
   output.line(`${product} ${release.version} is in ${channelsText(release)}`);
@@ -72,13 +80,19 @@ export const runDemote: CommandRun = async (invocation) => {
 export const runRollout: CommandRun = async (invocation) => {
   const { args, options, output } = invocation;
   const channel = textOption(options, "channel") ?? "stable";
-  const percent = percentOption(options) ?? (flagOption(options, "bypass") ? 100 : undefined);
-  if (percent === undefined) throw new SlipwayError("usage", "how many customers see it: --percent 0 to 100, or --bypass");
+  const given = reachOption(options);
+  const reach: Reach = given.bypass === true ? { percent: 100, ...given } : given;
+  const { percent, machines } = reach;
+  if (percent === undefined && machines === undefined)
+    throw new SlipwayError("usage", "how many customers see it: --percent 0 to 100; how many of their machines are offered it: --machines 0 to 100; or --bypass");
   const { api, product } = await openPlace(invocation);
   const path = [...releasePath(product, args[0]), "rollout"];
-  const release = await api.call({ method: "POST", path, body: { channel, percent, ...bypassOf(options) }, schema: releaseSummarySchema });
+  const release = await api.call({ method: "POST", path, body: { channel, ...reach }, schema: releaseSummarySchema });
   output.result(release);
-  const text = percent === 0 ? "is halted for customers who do not have it" : `reaches ${percent} % of the customers`;
-  output.line(`${product} ${release.version} in ${channel} ${text}`);
+  const texts = [
+    ...(percent === undefined ? [] : [percent === 0 ? "is halted for customers who do not have it" : `reaches ${percent} % of the customers`]),
+    ...(machines === undefined ? [] : [`is offered by their updaters to ${machines} % of the machines`]),
+  ];
+  output.line(`${product} ${release.version} in ${channel} ${texts.join(" and ")}`);
   return 0;
 };

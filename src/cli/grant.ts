@@ -76,6 +76,9 @@ export const runSet: CommandRun = async (invocation) => {
   const grant = await api.call({ method: "PUT", path: grantPath(invocation), body: change, schema: grantSchema });
   output.result(grant);
   output.line(`${grant.customer} reads of ${grant.product}: ${limitsText(grant)}`);
+  if (change["entitledUntil"] !== undefined && grant.entitledUntil !== null && Date.parse(grant.entitledUntil) < Date.now()) {
+    output.line("that time is over: the limit is in force now");
+  }
   return 0;
 };
 

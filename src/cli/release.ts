@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { parseVersion } from "../model/version.ts";
 import { releaseSchema, releaseSummarySchema } from "../server/wire.ts";
-import { channelsText, percentOption } from "./channel.ts";
+import { channelsText, reachOption } from "./channel.ts";
 import { discardRelease } from "./discard-release.ts";
 import { checkByDownload } from "./check-by-download.ts";
 import { type CommandRun, textOption } from "./command.ts";
@@ -64,7 +64,7 @@ export const runPublish: CommandRun = async (invocation) => {
   const release = await api.call({ method: "GET", path, schema: releaseSchema });
   const checked = await checkByDownload(api, invocation, { release, sumsName: textOption(options, "sums") ?? recipe?.checksums ?? "SHA256SUMS" });
   const keep = recipe?.publish.retention?.keep;
-  const percent = percentOption(options);
+  const reach = reachOption(options);
   const reference = textOption(options, "tufKey") ?? recipe?.sign?.tuf;
   const tuf = release.state === "draft" ? await signPublication(invocation, { api, release, sequence: checked.sequence, reference }) : undefined;
   const published = await api.call({
@@ -74,14 +74,14 @@ export const runPublish: CommandRun = async (invocation) => {
       sums: checked.sumsDigest,
       ...(tuf === undefined ? {} : { tuf }),
       ...(keep === undefined ? {} : { keep }),
-      ...(percent === undefined ? {} : { percent }),
+      ...reach,
     },
     schema: releaseSchema.extend({ isNew: z.boolean() }),
   });
   output.result({ ...published, verified: checked });
   output.line(
     published.isNew
-      ? `${product} ${published.version} is published on ${published.channel}: ${checked.files} files verified by re-download, ${signedText(checked.signatures)}`
+      ? `${product} ${published.version} is published on ${published.channel}${reach.percent === undefined ? "" : ` for ${reach.percent} % of the customers`}: ${checked.files} files verified by re-download, ${signedText(checked.signatures)}`
       : `${product} ${published.version} was published before; nothing changed`,
   );
   return 0;

@@ -78,6 +78,7 @@ export const runPolicy: CommandRun = async (invocation) => {
     keepIfPulledDays: pulled === "never" ? null : daysOption(options, "keepIfPulled", "--keep-if-pulled"),
     automatic: automatic === undefined ? undefined : automatic === "on",
   };
+  if (change.keep === 0) throw new SlipwayError("usage", "--keep 0: expected 1 or more; the newest stable version always stays");
   const { api, product } = await openPlace(invocation);
   const path = ["products", product, "retention-policy"];
   const isChange = Object.values(change).some((value) => value !== undefined);

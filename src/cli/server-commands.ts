@@ -2,6 +2,7 @@
 import { settingKeys, settingName, settingRow } from "../config/settings.ts";
 import { channelCommands } from "./channel-commands.ts";
 import type { CommandRow, OptionRow } from "./command.ts";
+import { repositoryKeyCommands } from "./repository-key-commands.ts";
 import { retentionCommands } from "./retention-commands.ts";
 import { serverOptions } from "./shared-options.ts";
 
@@ -34,6 +35,7 @@ export const serverCommands: readonly CommandRow[] = [
     examples: ["slipway serve", "slipway serve --listen 0.0.0.0:8420 --public-url https://packages.acme.example", "slipway serve --mirror /srv/mirror"],
     load: () => import("./serve.ts"),
   },
+  ...repositoryKeyCommands,
   {
     name: "product add",
     summary: "Make a product on the server, and register its public release keys",
@@ -122,6 +124,7 @@ export const serverCommands: readonly CommandRow[] = [
       productOption,
       { flags: "--sums <file>", text: "name of the sums file; by default the recipe's, else SHA256SUMS" },
       { flags: "--percent <number>", text: "how many of the customers see it at first; 100 by default" },
+      { flags: "--machines <number>", text: "percent of each customer's machines that `slipway upgrade` offers it to at first; 100 by default" },
       { flags: "--tuf-key <reference>", text: "TUF key of products that have TUF metadata; by default the recipe's sign.tuf" },
       { flags: "--passphrase-file <file>", text: "its first line is the passphrase of that key" },
       recipeOption,

@@ -8,6 +8,11 @@ const installationOption = {
 
 const unlinkOption = { flags: "--unlink-package", text: "replace files that a package owns; its package manager will not know" } as const;
 
+const fileOption = {
+  flags: "--file <bundle>",
+  text: "from a bundle of `slipway mirror export`, a mirror's folder, or the files of one release (folder or tar), without a network",
+} as const;
+
 export const upgradeCommands: readonly CommandRow[] = [
   {
     name: "upgrade check",
@@ -25,6 +30,7 @@ export const upgradeCommands: readonly CommandRow[] = [
       installationOption,
       { flags: "--version <version>", text: "this version instead of the newest of the channel; a preview only comes this way" },
       unlinkOption,
+      fileOption,
       { flags: "--detailed-exitcode", text: "say the answer in the exit code" },
     ],
     examples: ["slipway upgrade plan", "slipway upgrade plan --version 1.5.0 --json"],
@@ -41,6 +47,7 @@ export const upgradeCommands: readonly CommandRow[] = [
       { flags: "--dry-run", text: "print the plan and stop" },
       { flags: "--adopt <version>", text: "strategy inplace: this version lies there already, put there by other means" },
       unlinkOption,
+      fileOption,
       { flags: "--outside-window", text: "also while the maintenance window is closed" },
       { flags: "--detailed-exitcode", text: "3 where there is nothing to do" },
     ],

@@ -1,6 +1,7 @@
 /** `slipway upgrade …`: an installation's way to the next version and back; words and printing, no rules of its own. */
+import { resolve } from "node:path";
 import { SlipwayError } from "../model/errors.ts";
-import type { Skipped, UpgradePlan } from "../updater/plan.ts";
+import type { Skipped, Standing, UpgradePlan } from "../updater/plan.ts";
 import type { InstallResult, RunbookReport } from "../updater/outcome.ts";
 import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
 import { updaterFor, versionOption } from "./open-updater.ts";
@@ -25,6 +26,14 @@ function skippedText({ version, reason }: Skipped): string {
   return `${version} ${texts[reason]}`;
 }
 
+/** What the vendor says of the version that is installed, and the way out. */
+function standingText(installed: string, { kind, retiresAt, reason, replacement, isBack }: Standing): string {
+  if (kind === "leaving") return `${installed} leaves the vendor's repositories at ${retiresAt ?? ""}`;
+  const what = kind === "withdrawn" ? `was withdrawn by the vendor${reason === null ? "" : ` (${reason})`}` : "is no longer supported";
+  const way = isBack ? `\`slipway upgrade rollback --to ${replacement ?? ""}\` goes back to ${replacement ?? ""}` : `the vendor leads to ${replacement ?? ""}`;
+  return `${installed} ${what}; ${replacement === null ? "the vendor names no replacement" : way}`;
+}
+
 const nothing = (invocation: Invocation): number => (flagOption(invocation.options, "detailedExitcode") ? exitNothingToDo : 0);
 
 export const runCheck: CommandRun = async (invocation) => {
@@ -34,6 +43,7 @@ export const runCheck: CommandRun = async (invocation) => {
   const { offer, installed } = result;
   for (const skipped of offer.skipped) output.note(skippedText(skipped));
   if (result.hold !== null) output.note(`upgrades are held: ${result.hold}`);
+  if (result.standing !== null) output.note(standingText(installed ?? "", result.standing));
   if (offer.kind === "upgrade") {
     output.line(`${offer.version} is available on ${result.channel} (${installed === null ? "nothing" : installed} is installed)`);
     return flagOption(invocation.options, "detailedExitcode") ? exitUpdateAvailable : 0;
@@ -58,11 +68,18 @@ function printPlan(output: Output, plan: UpgradePlan): void {
   for (const [index, step] of plan.steps.entries()) output.line(`${String(index + 1).padStart(3)}. ${step}`);
 }
 
+/** The carried file, absolute: the journal remembers it. */
+function fileOption({ options, cwd }: Invocation): string | undefined {
+  const file = textOption(options, "file");
+  return file === undefined ? undefined : resolve(cwd, file);
+}
+
 export const runPlan: CommandRun = async (invocation) => {
   const { output, signal } = invocation;
   const made = await (await updaterFor(invocation)).plan({
     version: versionOption(invocation, "version"),
     isUnlinked: flagOption(invocation.options, "unlinkPackage"),
+    file: fileOption(invocation),
     signal,
   });
   output.result({ plan: made ?? null });
@@ -88,6 +105,12 @@ export function printInstalled(invocation: Invocation, result: InstallResult): n
     );
     return nothing(invocation);
   }
+  if (result.kind === "staged") {
+    output.line(`${result.version} is verified and lies in ${result.path}; nothing was touched. Install it by hand:`);
+    for (const command of result.commands) output.line(`  ${command}`);
+    output.line("then `slipway upgrade resume` records it");
+    return 0;
+  }
   const downtime = result.downtimeMs === null ? "" : `, ${(result.downtimeMs / 1000).toFixed(1)} s from stop to healthy`;
   const way = result.hops === undefined ? result.version : result.hops.join(" -> ");
   output.line(`${result.from === null ? `installed ${result.version}` : `upgraded ${result.from} -> ${way}`}, healthy${downtime}`);
@@ -104,6 +127,7 @@ export const runInstall: CommandRun = async (invocation) => {
       adopt: versionOption(invocation, "adopt"),
       isUnlinked: flagOption(invocation.options, "unlinkPackage"),
       isOutsideWindow: flagOption(invocation.options, "outsideWindow"),
+      file: fileOption(invocation),
       signal: invocation.signal,
     }),
   );
@@ -126,11 +150,12 @@ export const runResume: CommandRun = async (invocation) => {
   try {
     return printInstalled(invocation, await updater.resume({ signal: invocation.signal }));
   } catch (error) {
-    // For a timer nothing unfinished is the usual case.
+    // For a timer nothing unfinished is the usual case, and one that waits for the operator or the window is in order.
     const isIdle = error instanceof SlipwayError && error.code === "nothing_to_resume" && error.detail === undefined;
-    if (!isIdle || !flagOption(invocation.options, "ifNeeded")) throw error;
-    invocation.output.result({ kind: "nothing", reason: "nothing_to_resume" });
-    invocation.output.line("there is no unfinished upgrade");
+    const isWaiting = error instanceof SlipwayError && (error.code === "held" || error.code === "outside_window");
+    if (!(isIdle || isWaiting) || !flagOption(invocation.options, "ifNeeded")) throw error;
+    invocation.output.result({ kind: "nothing", reason: error.code });
+    invocation.output.line(isIdle ? "there is no unfinished upgrade" : `the unfinished upgrade waits: ${error.message}`);
     return 0;
   }
 };
@@ -191,6 +216,7 @@ export const runStatus: CommandRun = async (invocation) => {
 };
 
 function journalText({
+  byHand,
   phase,
   step,
   from,
@@ -199,6 +225,7 @@ function journalText({
   rolledBack,
   lastError,
 }: {
+  byHand?: { commands: readonly string[] } | undefined;
   phase: string;
   step?: string | undefined;
   from: { version?: string | undefined };
@@ -208,6 +235,7 @@ function journalText({
   lastError?: { code: string; message: string } | undefined;
 }): string {
   const pieces = [`${from.version ?? "nothing"} -> ${to.version}: ${phase}${phase === "applying" ? ` ${step ?? ""}` : ""}`];
+  if (phase === "verified" && byHand !== undefined) pieces.push(`staged; run: ${byHand.commands.join("; ")}; then \`slipway upgrade resume\``);
   if (phase === "failed") pieces.push(rolledBack ? "rolled back" : retryable ? "can be resumed" : "final");
   if (lastError !== undefined) pieces.push(`${lastError.code}: ${lastError.message}`);
   return pieces.join("; ");

@@ -43,6 +43,13 @@ export function isPublicAddress(address: string): boolean {
   return family === 6 && globalIpv6.check(address, "ipv6") && !special.check(address, "ipv6");
 }
 
+/** The host where it says itself, without a look at DNS, that it is on this machine or in a private network. */
+export function insideAddress(hostname: string): string | undefined {
+  const bare = hostname.replace(/^\[|\]$/g, "");
+  if (isIP(bare) === 0) return /^(?:.*\.)?localhost\.?$/i.test(bare) ? bare : undefined;
+  return isPublicAddress(bare) ? undefined : bare;
+}
+
 export type ResolvedAddress = { readonly address: string; readonly family: 4 | 6 };
 
 /** Gives every address of a name; a test passes its own. */

@@ -8,7 +8,7 @@ import { createHmac } from "node:crypto";
 import { type IncomingMessage, request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { asSlipwayError, SlipwayError } from "../model/errors.ts";
-import { checkedAddress, type ResolveName } from "./public-internet.ts";
+import { checkedAddress, insideAddress, type ResolveName } from "./public-internet.ts";
 
 /** What a secret begins with; the base64 after it is the key. */
 export const webhookSecretPrefix = "whsec_";
@@ -45,6 +45,16 @@ export function parseWebhookUrl(text: string, trustedHosts: readonly string[]): 
   const isTrusted = isTrustedHost(url, trustedHosts);
   if (url.protocol !== "https:" && !(url.protocol === "http:" && isTrusted)) throw fail(`a webhook is called over https, not ${url.protocol.slice(0, -1)}`);
   return url;
+}
+
+/** As `parseWebhookUrl`, for an address that is new: one that lies on this machine or in a private network by its own words is never called. */
+export function parseNewWebhookUrl(text: string, trustedHosts: readonly string[]): URL {
+  const url = parseWebhookUrl(text, trustedHosts);
+  const inside = isTrustedHost(url, trustedHosts) ? undefined : insideAddress(url.hostname);
+  if (inside === undefined) return url;
+  throw new SlipwayError("usage", `a webhook is called in the public Internet only, and ${inside} is not there`, {
+    hint: "name the host in the setting webhook-hosts where it is yours",
+  });
 }
 
 function isTrustedHost(url: URL, trustedHosts: readonly string[]): boolean {

@@ -1,7 +1,7 @@
 /** Webhooks: the vendor's own endpoints that are told of notices, each with a secret that its messages are signed with. */
 import { randomBytes } from "node:crypto";
 import { z } from "zod";
-import { parseWebhookUrl, webhookSecretPrefix } from "../io/webhook.ts";
+import { parseNewWebhookUrl, webhookSecretPrefix } from "../io/webhook.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
 import { newId } from "../store/id.ts";
@@ -42,7 +42,7 @@ export async function addWebhook(
     readonly actor: AuditActor;
   },
 ): Promise<Webhook & { readonly secret: string }> {
-  const url = parseWebhookUrl(input.url, input.trustedHosts).href;
+  const url = parseNewWebhookUrl(input.url, input.trustedHosts).href;
   if ((await listWebhooks(store)).length >= webhookLimit) throw new SlipwayError("conflict", `there are ${webhookLimit} webhooks already`);
   const now = store.clock.now();
   const id = newId(now);

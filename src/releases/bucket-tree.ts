@@ -101,7 +101,7 @@ function wholeSeconds(time: number): number {
 }
 
 /** `views` as in createDownloadResolver. Close it to let go of the store's change events. */
-export function createBucketCatalog(store: Store, repositoryKey: Pick<RepositoryKey, "publicText">, views?: CustomerViews): BucketCatalog {
+export function createBucketCatalog(store: Store, repositoryKey: Pick<RepositoryKey, "publicText" | "changedAt">, views?: CustomerViews): BucketCatalog {
   const listings = createListings(store);
   const keys = new Map<string, KeysAt>();
   const trees = new Map<string, Promise<BucketTree | undefined>>();
@@ -120,7 +120,7 @@ export function createBucketCatalog(store: Store, repositoryKey: Pick<Repository
   }
 
   async function treeOf(wanted: Omit<Loading, "keysAt" | "repositoryKey">): Promise<BucketTree | undefined> {
-    const keysAt = await keysAtOf(wanted.listing);
+    const keysAt = Math.max(await keysAtOf(wanted.listing), repositoryKey.changedAt ?? 0);
     const { listing, snapshotId, formats, changedAt } = wanted;
     const name = [listing.productId, listing.revision, snapshotId, keysAt, changedAt, formats?.join(",") ?? "all"].join(" ");
     const known = trees.get(name);

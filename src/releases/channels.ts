@@ -18,6 +18,8 @@ export type ChannelMembership = {
   readonly share: number;
   readonly salt: string;
   readonly isBypass: boolean;
+  /** Hundredths of a percent of the machines of each customer who sees it. */
+  readonly machines: number;
 };
 
 export type Channel = { readonly name: string; readonly rank: number; readonly versions: readonly Version[] };
@@ -25,7 +27,7 @@ export type Channel = { readonly name: string; readonly rank: number; readonly v
 const rankLimit = 1_000;
 
 export function membershipOf(row: ReleaseChannelTable): ChannelMembership {
-  return { channel: row.channel, promotedAt: new Date(row.promoted_at), share: row.rollout, salt: row.salt, isBypass: row.is_bypass === 1 };
+  return { channel: row.channel, promotedAt: new Date(row.promoted_at), share: row.rollout, salt: row.salt, isBypass: row.is_bypass === 1, machines: row.machines };
 }
 
 export async function readRanks(store: Store, productId: string): Promise<ReadonlyMap<string, number>> {
@@ -111,18 +113,18 @@ export async function rankChannel(
 
 /** With a salt of its own, which says which customers come first. */
 export function newMembership(
-  input: Pick<ChannelMembership, "channel" | "promotedAt"> & { readonly share?: number | undefined; readonly isBypass?: boolean | undefined },
+  input: Pick<ChannelMembership, "channel" | "promotedAt"> & { readonly [K in "share" | "isBypass" | "machines"]?: ChannelMembership[K] | undefined },
 ): ChannelMembership {
-  const { channel, promotedAt, share, isBypass } = input;
-  return { channel, promotedAt, share: share ?? everybody, salt: randomBytes(16).toString("hex"), isBypass: isBypass ?? false };
+  const { channel, promotedAt, share = everybody, isBypass = false, machines = everybody } = input;
+  return { channel, promotedAt, share, salt: randomBytes(16).toString("hex"), isBypass, machines };
 }
 
 /** Puts a release into a channel, inside the switch. */
 export async function insertMembership(transaction: Transaction<Database>, releaseId: string, membership: ChannelMembership): Promise<void> {
-  const { channel, promotedAt, share, salt, isBypass } = membership;
+  const { channel, promotedAt, share, salt, isBypass, machines } = membership;
   await transaction
     .insertInto("release_channels")
-    .values({ release_id: releaseId, channel, promoted_at: promotedAt.getTime(), rollout: share, salt, is_bypass: isBypass ? 1 : 0 })
+    .values({ release_id: releaseId, channel, promoted_at: promotedAt.getTime(), rollout: share, salt, is_bypass: isBypass ? 1 : 0, machines })
     .execute();
 }
 

@@ -87,6 +87,7 @@ async function openView(store: Store, request: ViewRequest, make: () => Promise<
 }
 
 async function makeView(store: Store, request: ViewRequest, repositoryKey: RepositoryKey): Promise<string | undefined> {
+  await repositoryKey.reload?.(); // another server may have rotated it
   const product = await findProduct(store, request.product);
   const head = await store.db.selectFrom("snapshots").selectAll().where("id", "=", request.headId).executeTakeFirst();
   if (product === undefined || head === undefined) return undefined;

@@ -44,6 +44,7 @@ export async function createDraft(
     ended_at: null,
     replacement: null,
     reason: null,
+    compat: null,
   };
   try {
     await store.db.transaction().execute(async (transaction) => {

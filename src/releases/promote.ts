@@ -9,6 +9,7 @@ import { parseWord } from "../model/names.ts";
 import { isStable } from "../model/version.ts";
 import { everybody, stableChannel } from "../policy/visibility.ts";
 import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
+import { requireChannel } from "../store/known-channel.ts";
 import type { Database } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 import { type ChannelMembership, insertMembership, newMembership } from "./channels.ts";
@@ -24,6 +25,15 @@ type Change = {
   readonly channel: string;
   readonly repositoryKey: RepositoryKey;
   readonly actor: AuditActor;
+};
+
+/** How far a release in a channel reaches; what is absent is everybody when it comes, and stays as it is later. */
+type Reach = {
+  /** Of the customers. */
+  readonly percent?: number | undefined;
+  /** Percent of each of these customers' machines, for their updaters alone: a package manager knows no machine. */
+  readonly machines?: number | undefined;
+  readonly isBypass?: boolean | undefined;
 };
 
 /** Hundredths of a percent. Throws `usage`. */
@@ -47,11 +57,13 @@ async function requirePublished(store: Store, product: Product, version: string)
  */
 export async function promoteRelease(
   store: Store,
-  input: Change & { readonly percent?: number | undefined; readonly isBypass?: boolean | undefined },
+  input: Change & Reach,
 ): Promise<Release> {
   const product = await requireProduct(store, input.product);
   const channel = parseWord("channel", input.channel);
   const share = input.percent === undefined ? undefined : shareOf(input.percent);
+  const machines = input.machines === undefined ? undefined : shareOf(input.machines);
+  await requireChannel(store, product, channel);
   const release = await requirePublished(store, product, input.version);
   if (channel === stableChannel && !isStable(release.version)) {
     throw new SlipwayError("version_invalid", `${release.version} is a preview and cannot go to the channel stable`, {
@@ -59,8 +71,8 @@ export async function promoteRelease(
     });
   }
   if (release.channels.some((one) => one.channel === channel)) {
-    if (share === undefined && input.isBypass !== true) return release;
-    return changeRollout(store, { ...input, channel, percent: input.percent ?? 100 });
+    if (share === undefined && machines === undefined && input.isBypass !== true) return release;
+    return changeRollout(store, { ...input, channel, ...(share === undefined && machines === undefined ? { percent: 100 } : {}) });
   }
   await switchSnapshot(store, {
     product,
@@ -69,7 +81,7 @@ export async function promoteRelease(
       const present = await requirePublished(store, product, input.version);
       if (present.stage === "unlisted") throw new SlipwayError("conflict", `${product.name} ${present.version} is leaving and listed nowhere`);
       if (present.channels.some((one) => one.channel === channel)) return undefined; // another request did it in between
-      const membership = newMembership({ channel, promotedAt: store.clock.now(), share, isBypass: input.isBypass });
+      const membership = newMembership({ channel, promotedAt: store.clock.now(), share, isBypass: input.isBypass, machines });
       const add = await listPackages(store, present, [channel]);
       return {
         change: { add, remove: [], releases: await withChannels(store, product, present, [...present.channels, membership]), isRestamped: true },
@@ -84,9 +96,9 @@ export async function promoteRelease(
   return requireRelease(store, product, input.version);
 }
 
-function shareText({ share, isBypass }: Pick<ChannelMembership, "share" | "isBypass">): string {
+function shareText({ share, isBypass, machines }: Pick<ChannelMembership, "share" | "isBypass" | "machines">): string {
   if (isBypass) return ", past every rollout";
-  return share === everybody ? "" : `, ${share / 100} % of the customers`;
+  return `${share === everybody ? "" : `, ${share / 100} % of the customers`}${machines === everybody ? "" : `, ${machines / 100} % of their machines`}`;
 }
 
 /** Where the packages of the channel are fetched; they stay there when the release leaves it and comes back. */
@@ -130,6 +142,7 @@ export function channelPath(path: string, channel: string): string {
 /** Takes the release out of the channel; out of its last one it is withdrawn instead. Throws `not_found` and `conflict`. */
 export async function demoteRelease(store: Store, input: Change): Promise<Release> {
   const product = await requireProduct(store, input.product);
+  await requireChannel(store, product, input.channel);
   await switchSnapshot(store, {
     product,
     repositoryKey: input.repositoryKey,
@@ -158,12 +171,15 @@ export async function demoteRelease(store: Store, input: Change): Promise<Releas
 }
 
 /**
- * Says how many customers see the release in the channel. Who sees it keeps it while the share rises; when it is lowered, those keep it who
+ * Says how many customers see the release in the channel, and how many of their machines are offered it. Who sees it keeps it while the share rises; when it is lowered, those keep it who
  * have it already (a complete download), and 0 halts it for all others. Throws `not_found`, `usage`, and `conflict` where the release is not in the channel.
  */
-export async function changeRollout(store: Store, input: Change & { readonly percent: number; readonly isBypass?: boolean | undefined }): Promise<Release> {
+export async function changeRollout(store: Store, input: Change & Reach): Promise<Release> {
   const product = await requireProduct(store, input.product);
-  const share = shareOf(input.percent);
+  const wanted = {
+    share: input.percent === undefined ? undefined : shareOf(input.percent),
+    machines: input.machines === undefined ? undefined : shareOf(input.machines),
+  };
   await switchSnapshot(store, {
     product,
     repositoryKey: input.repositoryKey,
@@ -172,19 +188,23 @@ export async function changeRollout(store: Store, input: Change & { readonly per
       const membership = release.channels.find(({ channel }) => channel === input.channel);
       if (membership === undefined) {
         throw new SlipwayError("conflict", `${product.name} ${release.version} is not in the channel ${input.channel}`, {
-          hint: `put it there with: slipway release promote ${release.version} --to ${input.channel} --percent ${input.percent}`,
+          hint: `put it there with: slipway release promote ${release.version} --to ${input.channel} --percent ${input.percent ?? 100}`,
         });
       }
-      const isBypass = input.isBypass ?? false;
-      if (membership.share === share && membership.isBypass === isBypass) return undefined;
+      const isBypass = input.isBypass ?? (input.percent === undefined && membership.isBypass);
+      const share = wanted.share ?? membership.share;
+      const machines = wanted.machines ?? membership.machines;
+      if (membership.share === share && membership.isBypass === isBypass && membership.machines === machines) return undefined;
+      const changed = { ...membership, share, isBypass, machines };
+      const channels = release.channels.map((one) => (one === membership ? changed : one));
       const isLower = share < membership.share || membership.isBypass;
       const keepers = isLower ? await customersWith(store, product, release) : [];
       return {
-        change: { add: [], remove: [], releases: await allReleases(store, product), isRestamped: true },
+        change: { add: [], remove: [], releases: await withChannels(store, product, release, channels), isRestamped: true },
         apply: async (transaction) => {
           await transaction
             .updateTable("release_channels")
-            .set({ rollout: share, is_bypass: isBypass ? 1 : 0 })
+            .set({ rollout: share, is_bypass: isBypass ? 1 : 0, machines })
             .where("release_id", "=", release.id)
             .where("channel", "=", input.channel)
             .execute();
@@ -199,7 +219,7 @@ export async function changeRollout(store: Store, input: Change & { readonly per
             ...input,
             release,
             action: "release.rollout",
-            detail: `${input.channel}, ${isBypass ? "everybody" : `${input.percent} %`}`,
+            detail: `${input.channel}${share === everybody && machines === everybody ? ", everybody" : shareText(changed)}`,
           });
         },
       };

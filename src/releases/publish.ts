@@ -12,6 +12,10 @@ import type { Transaction } from "kysely";
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { KeySet } from "../model/key-set.ts";
+import type { Manifest } from "../model/manifest.ts";
+import { parseVersion } from "../model/version.ts";
+import { isOutOfReach } from "../policy/upgrade-need.ts";
+import { stableChannel } from "../policy/visibility.ts";
 import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
 import { isUniqueViolation } from "../store/database.ts";
 import type { Database } from "../store/schema.ts";
@@ -24,6 +28,7 @@ import { importImages } from "./oci-import.ts";
 import { type Product, readReleaseKeys, requireProduct } from "./products.ts";
 import { allReleases, findRelease, listedIn, type Release, readRelease, type ReleaseWithArtifacts, requireRelease } from "./releases.ts";
 import { noticeRelease } from "./release-notices.ts";
+import { readKnownReleases } from "./retention-facts.ts";
 import type { RepositoryKey } from "./repository-key.ts";
 import { type ListedPackage, type SnapshotChange, switchSnapshot } from "./snapshot.ts";
 import { publishTuf, requireTufPublication, type TufPublication } from "./tuf-publish.ts";
@@ -33,7 +38,7 @@ export type Publication = { readonly release: Release /** False where it was pub
 /**
  * Publishes the draft. `sums` is the digest of its sums file; `keep`, from the recipe, becomes the product's retention.
  *
- * Throws what checkRelease and importImages throw; `immutable` where the version was published with other sums, withdrawn or retired; `conflict` where the
+ * Throws what checkRelease and importImages throw; `release_incomplete` (`out_of_reach`) where no published version could be upgraded to it; `immutable` where the version was published with other sums, withdrawn or retired; `conflict` where the
  * draft changed meanwhile or others publish all the time; `not_found`. After a failure nothing is visible and the draft is as it was.
  */
 export async function publishRelease(
@@ -45,6 +50,8 @@ export async function publishRelease(
     readonly keep?: number | undefined;
     /** Who sees it at first, in hundredths of a percent of the customers; everybody by default. */
     readonly share?: number | undefined;
+    /** How many of their machines are offered it at first, in hundredths of a percent. */
+    readonly machines?: number | undefined;
     /** For security releases: no percentage holds it back. */
     readonly isBypass?: boolean | undefined;
     readonly repositoryKey: RepositoryKey;
@@ -59,6 +66,7 @@ export async function publishRelease(
   await requireTufPublication(store, product, input.tuf);
   const draft = await readRelease(store, product.name, release.version);
   const manifest = await checkRelease(store, { release: draft, sums: input.sums, keys: await readReleaseKeys(store, product.name) });
+  await requireReachable(store, product, draft, manifest);
   await importImages(store, { release: draft, manifest, actor: input.actor });
   const isSwitched = await switchSnapshot(store, {
     product,
@@ -67,8 +75,8 @@ export async function publishRelease(
       const present = await findRelease(store, product, release.version);
       if (present?.state !== "draft") return undefined; // another request published it in between
       const publishedAt = store.clock.now();
-      const membership = newMembership({ channel: draft.channel, promotedAt: publishedAt, share: input.share, isBypass: input.isBypass });
-      const published: Release = { ...draft, state: "published", sequence: manifest.sequence, publishedAt, channels: [membership] };
+      const membership = newMembership({ channel: draft.channel, promotedAt: publishedAt, share: input.share, isBypass: input.isBypass, machines: input.machines });
+      const published: Release = { ...draft, state: "published", sequence: manifest.sequence, publishedAt, channels: [membership], compat: manifest.compat };
       return {
         change: await publicationOf(store, product, published),
         apply: async (transaction) => {
@@ -80,6 +88,18 @@ export async function publishRelease(
   });
   if (!isSwitched) return alreadyPublished(store, { product, release: await requireRelease(store, product, release.version), sums: input.sums });
   return { release: await requireRelease(store, product, release.version), isNew: true };
+}
+
+/** A stable release that no published version can be upgraded to would leave every customer where he is. */
+async function requireReachable(store: Store, product: Product, draft: Release, { version, compat }: Manifest): Promise<void> {
+  if (draft.channel !== stableChannel || compat === undefined) return;
+  const known = parseVersion(version);
+  if (!isOutOfReach({ version: known, compat }, await readKnownReleases(store, product))) return;
+  const from = compat.upgradeFrom === undefined ? "by the formats that it reads" : `from ${compat.upgradeFrom}`;
+  throw new SlipwayError("release_incomplete", `${product.name} ${version} can be reached ${from}, and no published version is that`, {
+    detail: "out_of_reach",
+    hint: "publish the release on the way first, or mend `upgrade:` in the recipe",
+  });
 }
 
 async function alreadyPublished(store: Store, input: { readonly product: Product; readonly release: Release; readonly sums: Digest }): Promise<Publication> {
@@ -117,7 +137,13 @@ async function applyPublication(store: Store, transaction: Transaction<Database>
   const { product, draft, published } = applied;
   const updated = await transaction
     .updateTable("releases")
-    .set({ state: "published", sequence: published.sequence ?? null, sums_digest: applied.sums, published_at: published.publishedAt?.getTime() ?? null })
+    .set({
+      state: "published",
+      sequence: published.sequence ?? null,
+      sums_digest: applied.sums,
+      published_at: published.publishedAt?.getTime() ?? null,
+      compat: published.compat === undefined ? null : JSON.stringify(published.compat),
+    })
     .where("id", "=", draft.id)
     .where("state", "=", "draft")
     .executeTakeFirst();

@@ -1,6 +1,7 @@
 /** Releases as they stand in the store: what the vendor's side lists and looks at. */
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
+import { type Compat, compatSchema } from "../model/upgrade-contract.ts";
 import { compareVersions, parseVersion, type Version } from "../model/version.ts";
 import { rankOf, stableChannel } from "../policy/visibility.ts";
 import type { ReleaseState, ReleaseTable } from "../store/schema.ts";
@@ -37,6 +38,8 @@ export type Release = {
   readonly replacement: Version | undefined;
   /** Why it was withdrawn. */
   readonly reason: string | undefined;
+  /** What it promises about upgrades, where it was published since that is kept. */
+  readonly compat: Compat | undefined;
 };
 
 type Standing = Pick<Release, "channels" | "stage" | "retiresAt">;
@@ -65,6 +68,7 @@ export function releaseOf(product: Product, row: ReleaseTable, standing: Standin
     endedAt: dateOf(row.ended_at),
     replacement: row.replacement ?? undefined,
     reason: row.reason ?? undefined,
+    compat: row.compat === null ? undefined : compatSchema.parse(JSON.parse(row.compat)),
   };
 }
 

@@ -6,7 +6,7 @@ import type { Compat } from "../model/upgrade-contract.ts";
 import type { Version } from "../model/version.ts";
 import { atOnce, type Blocker, planRetention, type PublishedRelease, type RetentionFacts, type RetentionPolicy } from "../policy/retention.ts";
 import { everybody, stableChannel } from "../policy/visibility.ts";
-import { neededByUpgrades } from "../policy/upgrade-need.ts";
+import { neededByUpgrades, type PathFacts } from "../policy/upgrade-need.ts";
 import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
 import type { RetentionPolicyTable } from "../store/channel-tables.ts";
 import type { Store } from "../store/store.ts";
@@ -14,6 +14,7 @@ import { fixedVersions } from "./advisories.ts";
 import { pulledVersions } from "./advisory-customers.ts";
 import { readListing } from "./channels.ts";
 import { type Product, requireProduct } from "./products.ts";
+import { allReleases } from "./releases.ts";
 
 export type ProductRetention = RetentionPolicy & { /** The server applies what is due by itself. */ readonly isAutomatic: boolean };
 
@@ -83,12 +84,8 @@ export async function readRetentionFacts(store: Store, product: Product): Promis
   const surplus = planRetention(facts).steps.map(({ version }) => version);
   if (surplus.length === 0) return facts;
   const kept = new Map((await blockersOf(store, { product, policy, now })).map(([version, blockers]) => [version, [...blockers]]));
-  const staying = facts.published.map(({ version }) => version).filter((version) => !surplus.includes(version) || kept.has(version));
-  const compat = await readCompat(store, product);
-  for (const version of surplus) {
-    const needed = neededByUpgrades(version, { compat, staying });
-    if (needed.length > 0) kept.set(version, [...(kept.get(version) ?? []), ...needed]);
-  }
+  const leaving = surplus.filter((version) => !kept.has(version));
+  for (const [version, blocker] of neededByUpgrades({ ...(await readKnownReleases(store, product)), leaving })) kept.set(version, [blocker]);
   return { ...facts, published: facts.published.map((release) => ({ ...release, blockedBy: kept.get(release.version) ?? [] })) };
 }
 
@@ -153,7 +150,19 @@ async function blockersOf(store: Store, { product, policy, now }: Asked): Promis
 
 const compatOnly = z.object({ compat: manifestSchema.shape.compat });
 
-/** What the manifests of the published releases promise. They were checked when each was published: one that cannot be read now stops the plan. */
+/**
+ * What is published and what left by retention, with what each promises. The manifests of the published were checked when each was published: one
+ * that cannot be read now stops the plan. What was withdrawn counts for nothing.
+ */
+export async function readKnownReleases(store: Store, product: Product): Promise<Pick<PathFacts, "published" | "retired">> {
+  const releases = await allReleases(store, product);
+  const compat = await readCompat(store, product);
+  return {
+    published: releases.filter(({ state }) => state === "published").map(({ version }) => ({ version, compat: compat.get(version) })),
+    retired: releases.filter(({ state }) => state === "retired"),
+  };
+}
+
 async function readCompat(store: Store, product: Product): Promise<ReadonlyMap<Version, Compat | undefined>> {
   const rows = await store.db
     .selectFrom("releases")

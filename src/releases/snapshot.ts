@@ -15,7 +15,8 @@ import { type ApkState, apkStateSchema, emptyApk, renderApk, updateApk } from ".
 import { type AptState, aptBlocks, aptStateSchema, emptyApt, renderApt, updateApt } from "../repositories/apt.ts";
 import type { NewBlock } from "../repositories/index-blocks.ts";
 import { replacementFor } from "../policy/retention.ts";
-import { releaseIndex } from "../repositories/release-index.ts";
+import { everybody } from "../policy/visibility.ts";
+import { type MachineRollout, releaseIndex } from "../repositories/release-index.ts";
 import { fileOfBytes, type OpenBlock, type RepositoryFile, readFileParts } from "../repositories/repository-file.ts";
 import { emptyYum, renderYum, updateYum, type YumState, yumBlocks, yumStateSchema } from "../repositories/yum.ts";
 import { newId } from "../store/id.ts";
@@ -66,6 +67,8 @@ export type SnapshotChange = {
   readonly releases: readonly Release[];
   /** What customers see may become less: every file gets a new time, since the one that somebody had may have been of another view. */
   readonly isRestamped?: boolean;
+  /** Other keys sign from now on: every index is signed anew, also one that stands as before. */
+  readonly isResigned?: boolean;
   /** Every advisory of the product as it will stand after the switch; without them as they stand now. */
   readonly advisories?: readonly Advisory[];
 };
@@ -91,12 +94,15 @@ export async function prepareSnapshot(
   input: { readonly product: Product; readonly head: Head; readonly change: SnapshotChange; readonly repositoryKey: RepositoryKey },
 ): Promise<PreparedSnapshot> {
   const { product, head, change } = input;
+  await input.repositoryKey.reload?.(); // another server may have rotated it
   const now = store.clock.now();
   const openBlock: OpenBlock = (digest) => store.blobs.read(digest, blockLimit);
   const before = parseViews(head.snapshot);
   const { views, blocks } = await growViews(before, change, openBlock);
   for (const block of blocks) await store.blobs.put(block.bytes);
-  const files = await renderViews(store, { ...input, before, views, now });
+  const isResigned = change.isResigned === true || (head.snapshot?.created_at ?? 0) <= (input.repositoryKey.changedAt ?? 0);
+  const standing = isResigned ? { ...before, apk: {} } : before;
+  const files = await renderViews(store, { ...input, before: standing, views, now });
   const id = newId(now);
   const old = await filesOfSnapshot(store, head.snapshot);
   const held = new Set(old.map((row) => row.digest));
@@ -122,7 +128,7 @@ export async function prepareSnapshot(
     held.add(file.digest);
   }
   const carriedAt = change.isRestamped === true ? { modified_at: changedAt * 1000 } : {};
-  for (const row of old) if (isCarriedOver(row.path, before, views)) rows.push({ ...row, ...carriedAt, snapshot_id: id });
+  for (const row of old) if (isCarriedOver(row.path, standing, views)) rows.push({ ...row, ...carriedAt, snapshot_id: id });
   return {
     head,
     row: {
@@ -208,12 +214,15 @@ async function renderViews(store: Store, input: Rendering): Promise<readonly Rep
 /** Of these, what is made for the view of some customers too (customer-view.ts): the indexes of the given channels, and the release index. */
 export async function renderIndexes(store: Store, input: Rendering): Promise<readonly RepositoryFile[]> {
   const { product, views, now } = input;
-  const { signingKey, publicText, fingerprint, apkKey } = input.repositoryKey;
+  const { signingKey, publicText, apkKey, overlap } = input.repositoryKey;
+  const signingKeys = overlap === undefined ? [signingKey] : [signingKey, overlap.signingKey];
+  const apkKeys = overlap === undefined ? [apkKey] : [apkKey, overlap.apkKey];
   const seconds = Math.floor(now.getTime() / 1000);
   const sign = {
-    clearsign: (text: string) => clearsign(text, signingKey, seconds),
-    detach: (bytes: Uint8Array) => signDetachedArmored(bytes, signingKey, seconds),
+    clearsign: (text: string) => clearsign(text, signingKeys, seconds),
+    detach: (bytes: Uint8Array) => signDetachedArmored(bytes, signingKeys, seconds),
   };
+  const signedBy = signingKeys.map(({ fingerprint }) => fingerprint);
   const previousDate = input.head.snapshot === undefined ? {} : { previousDate: new Date(input.head.snapshot.created_at) };
   const { openpgp } = await readReleaseKeys(store, product.name);
   // rpm reads only the first key of an armored block: one block for each key.
@@ -221,7 +230,7 @@ export async function renderIndexes(store: Store, input: Rendering): Promise<rea
   const publicKey = Buffer.from(await exportPublicKeys(keyrings, "asc-blocks")).toString("utf8");
   const files: RepositoryFile[] = [];
   for (const [channel, state] of Object.entries(views.apt)) {
-    const view = { state, product: product.name, channel, now, ...previousDate, validUntilDays, sign, signedBy: [fingerprint] };
+    const view = { state, product: product.name, channel, now, ...previousDate, validUntilDays, sign, signedBy };
     for (const file of await renderApt(view)) files.push({ ...file, path: `apt/${file.path}` });
   }
   const advisories = input.change.advisories ?? (await listAdvisories(store, product.id));
@@ -231,7 +240,7 @@ export async function renderIndexes(store: Store, input: Rendering): Promise<rea
     for (const file of await renderYum({ state, now, ...previousDate, sign, publicKey, updates: fixes }))
       files.push({ ...file, path: `yum/${channel}/${file.path}` });
   }
-  const signIndex = async (index: Uint8Array) => signApkMember(index, apkKey);
+  const signIndex = async (index: Uint8Array) => apkKeys.flatMap((key) => signApkMember(index, key));
   for (const [channel, state] of Object.entries(views.apk)) {
     if (state === input.before.apk[channel]) continue;
     const rendered = await renderApk({ state, product: product.name, channel, now, sign: signIndex });
@@ -247,17 +256,27 @@ function indexFile(product: Product, releases: readonly Release[]): RepositoryFi
     const channels = listedIn(release);
     return publishedAt === undefined || channels.length === 0
       ? []
-      : [{ version, channels, sequence: sequence ?? 0, publishedAt, retiresAt: release.retiresAt }];
+      : [{ version, channels, sequence: sequence ?? 0, publishedAt, retiresAt: release.retiresAt, rollouts: machineRollouts(release) }];
   });
   const staying = offeredVersions(releases);
-  const gone = releases.flatMap(({ version, replacement, reason, state, stage }) => {
+  const gone = releases.flatMap(({ version, replacement, reason, state, stage, compat }) => {
     if (state !== "withdrawn" && state !== "retired" && stage !== "unlisted") return [];
     // What it was replaced by may have left since, or be hidden from this view's readers.
     const instead = replacement !== undefined && staying.includes(replacement) ? replacement : replacementFor(version, staying);
-    return [{ version, ...(instead === undefined ? {} : { replacement: instead }), ...(reason === undefined ? {} : { reason }) }];
+    const isWithdrawn = state === "withdrawn";
+    return [{ version, state: isWithdrawn ? state : ("retired" as const), replacement: instead, reason, isWaypoint: compat?.waypoint }];
   });
   const text = `${JSON.stringify(releaseIndex(product.name, visible, gone), undefined, 2)}\n`;
   return fileOfBytes("releases/index.json", Buffer.from(text), "application/json");
+}
+
+/** Who sees it at all is decided by the view; what is left for the updater is which machines wait, and a halt for who keeps seeing it. */
+function machineRollouts(release: Release): Readonly<Record<string, MachineRollout>> {
+  const listed = new Set(listedIn(release));
+  const staged = release.channels.filter(({ channel, share, machines, isBypass }) => listed.has(channel) && !isBypass && (share === 0 || machines < everybody));
+  return Object.fromEntries(
+    staged.map(({ channel, share, salt, machines }) => [channel, { salt, percent: machines / 100, ...(share === 0 ? { halted: true as const } : {}) }]),
+  );
 }
 
 /**

@@ -18,12 +18,26 @@ export type ReleaseIndex = {
     readonly state: "published";
     /** Announced: from about then on it is listed no more. */
     readonly retiresAt?: string;
+    /** By channel, where the updater is to wait on some machines; package managers do not read it. */
+    readonly rollouts?: Readonly<Record<string, MachineRollout>>;
   }[];
   /** The stable versions that are supported, newest first (C18). */
   readonly supported: readonly string[];
   /** What left by retention or was withdrawn, and what to take instead. */
-  readonly retired: readonly { readonly version: string; readonly replacement?: string; readonly reason?: string }[];
+  readonly retired: readonly {
+    readonly version: string;
+    /** Withdrawn: the vendor took it back; retired: it left by retention, or is about to and is listed no more. */
+    readonly state: "withdrawn" | "retired";
+    readonly replacement?: string;
+    /** Why it was withdrawn. */
+    readonly reason?: string;
+    /** No upgrade path passes it by: it must be had elsewhere. A withdrawn one is none any more. */
+    readonly waypoint?: true;
+  }[];
 };
+
+/** Machines of one customer: each has a random id, HMAC-SHA256 of which under the salt, modulo 10,000, says whether its turn has come. */
+export type MachineRollout = { readonly salt: string; readonly percent: number; /** None begins, whatever its turn. */ readonly halted?: true };
 
 export type VisibleRelease = {
   readonly version: Version;
@@ -32,8 +46,15 @@ export type VisibleRelease = {
   readonly sequence: number;
   readonly publishedAt: Date;
   readonly retiresAt?: Date | undefined;
+  readonly rollouts?: Readonly<Record<string, MachineRollout>> | undefined;
 };
-export type GoneRelease = { readonly version: Version; readonly replacement?: Version /** Why it was withdrawn. */; readonly reason?: string };
+export type GoneRelease = {
+  readonly version: Version;
+  readonly state: "withdrawn" | "retired";
+  readonly replacement?: Version | undefined;
+  readonly reason?: string | undefined;
+  readonly isWaypoint?: boolean | undefined;
+};
 
 /** Builds the value from the releases that the reader may see, in any order. `stable` is the newest stable version (C3), any other channel its newest version. */
 export function releaseIndex(product: string, releases: readonly VisibleRelease[], retired: readonly GoneRelease[]): ReleaseIndex {
@@ -47,7 +68,7 @@ export function releaseIndex(product: string, releases: readonly VisibleRelease[
     schema: 1,
     product,
     channels: Object.fromEntries(Object.entries(channels).sort(([left], [right]) => (left < right ? -1 : 1))),
-    releases: newestFirst.map(({ version, channels: names, sequence, publishedAt, retiresAt }) => ({
+    releases: newestFirst.map(({ version, channels: names, sequence, publishedAt, retiresAt, rollouts = {} }) => ({
       version,
       channel: names[0] ?? "",
       channels: names,
@@ -55,14 +76,17 @@ export function releaseIndex(product: string, releases: readonly VisibleRelease[
       publishedAt: publishedAt.toISOString(),
       state: "published",
       ...(retiresAt === undefined ? {} : { retiresAt: retiresAt.toISOString() }),
+      ...(Object.keys(rollouts).length === 0 ? {} : { rollouts }),
     })),
     supported: supported.map(({ version }) => version),
     retired: retired
       .toSorted((left, right) => compareVersions(right.version, left.version))
-      .map(({ version, replacement, reason }) => ({
+      .map(({ version, state, replacement, reason, isWaypoint }) => ({
         version,
+        state,
         ...(replacement === undefined ? {} : { replacement }),
         ...(reason === undefined ? {} : { reason }),
+        ...(isWaypoint === true && state === "retired" ? { waypoint: true as const } : {}),
       })),
   };
 }

@@ -52,6 +52,7 @@ export const channelRoutes: readonly RouteRow[] = [
     body: z.strictObject({
       channel: channelName,
       percent: percent.optional().describe("of the customers; 100 by default"),
+      machines: percent.optional().describe("of each customer's machines that their updaters offer it to; 100 by default"),
       bypass: z.boolean().optional().describe("a security release: no rollout holds it back"),
     }),
     success: { status: 200, json: releaseSummarySchema, text: "The release" },
@@ -82,7 +83,14 @@ export const channelRoutes: readonly RouteRow[] = [
     tag: "releases",
     summary: "Say how many customers see a release in a channel; 0 halts it for those who do not have it yet",
     params: releaseParams,
-    body: z.strictObject({ channel: channelName.default("stable"), percent, bypass: z.boolean().optional() }),
+    body: z
+      .strictObject({
+        channel: channelName.default("stable"),
+        percent: percent.optional().describe("of the customers"),
+        machines: percent.optional().describe("of each customer's machines that their updaters offer it to"),
+        bypass: z.boolean().optional(),
+      })
+      .refine(({ percent: customers, machines, bypass }) => customers !== undefined || machines !== undefined || bypass !== undefined, "say percent, machines or bypass"),
     success: { status: 200, json: releaseSummarySchema, text: "The release" },
     run: async (call) => {
       const { store, repositoryKey } = call.context;

@@ -6,15 +6,15 @@
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { adminTokenPrefix } from "../access/admin-tokens.ts";
-import { grantHolderOf, mayAdminister, mayRead, type Principal } from "../access/principal.ts";
+import { mayAdminister, mayRead, type Principal } from "../access/principal.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { productOfRepository } from "../releases/oci-repositories.ts";
 import { type Credentials, readCredentials, recordFailure, refusingForeign } from "./caller.ts";
 import type { ServerContext } from "./context.ts";
+import { deniedAccess } from "./denied-access.ts";
 import { ociRefusal } from "./oci-errors.ts";
 import { type OciAction, type OciScope, openRegistryToken, registryTokenPrefix, type SealedCredential, scopeText } from "./oci-token.ts";
 import { publicAddress } from "./public-address.ts";
-import { deniedText, protocolDenial } from "./refusal-text.ts";
 
 export type OciCaller = {
   readonly principal: Principal;
@@ -93,13 +93,11 @@ function actionsFor(action: OciAction): readonly OciAction[] {
  * Lets through who may do this. What a pair may not read is NAME_UNKNOWN, exactly like what is not there; a write by a pair that may read
  * is DENIED; a token whose scopes are too narrow is challenged for a wider one.
  */
-export function requireRight(call: OciCall, caller: OciCaller, wish: OciWish): void {
+export async function requireRight(call: OciCall, caller: OciCaller, wish: OciWish): Promise<void> {
   const product = productOfRepository(wish.name);
   if (!mayRead(caller.principal, product)) throw absentRepository(wish.name);
-  const { context } = call;
-  const holder = grantHolderOf(caller.principal, product);
-  const denied = holder === undefined ? undefined : protocolDenial(holder.grant, "oci", context.store.clock.now());
-  if (denied !== undefined) throw ociRefusal("DENIED", deniedText(product, denied, context.settings));
+  const denied = await deniedAccess(call, { principal: caller.principal, product, format: "oci" });
+  if (denied !== undefined) throw ociRefusal("DENIED", denied);
   if (wish.action !== "pull" && !mayAdminister(caller.principal)) throw ociRefusal("DENIED", "an access pair is read-only");
   if (!hasScope(caller, wish)) throw challenged(call, wish, "the token is for something else", "insufficient_scope");
 }

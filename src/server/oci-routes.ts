@@ -113,6 +113,6 @@ async function answerRegistry(call: OciCall): Promise<void> {
   if (target === undefined) throw ociRefusal("NAME_UNKNOWN", "there is nothing at this address");
   if (endpoint === undefined || wish === undefined) throw ociRefusal("UNSUPPORTED", `${method} is not for this address`);
   const name = checkRepositoryName(target.name);
-  requireRight(call, caller, wish);
+  await requireRight(call, caller, wish);
   await endpoint.run({ call, caller, name, target });
 }

@@ -11,10 +11,11 @@ export function summaryJson(release: Release): z.output<typeof releaseSummarySch
     product: release.product,
     version: release.version,
     channel: release.channel,
-    channels: release.channels.map(({ channel, promotedAt, share, isBypass }) => ({
+    channels: release.channels.map(({ channel, promotedAt, share, isBypass, machines }) => ({
       name: channel,
       promotedAt: promotedAt.toISOString(),
       percent: share / 100,
+      machines: machines / 100,
       bypass: isBypass,
     })),
     state: release.state,

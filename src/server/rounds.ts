@@ -8,6 +8,8 @@ import { asSlipwayError } from "../model/errors.ts";
 import type { ServerContext } from "./context.ts";
 
 const refreshEveryMs = 3_600_000;
+/** Another server's rotation of the repository key is known here within this time. */
+const keyEveryMs = 30_000;
 const countEveryMs = 6 * 3_600_000;
 const sweepEveryMs = 24 * 3_600_000;
 
@@ -35,7 +37,13 @@ export function startRounds(context: ServerContext): () => Promise<void> {
       const days = await rollUpPulls(store);
       return { days, cleared: settings.auditKeep === 0 ? 0 : await clearCountedPulls(store, settings.auditKeep) };
     });
+  const followKey = (): void =>
+    round("repository_key_read", async () => {
+      await repositoryKey.reload?.();
+      return { fingerprint: repositoryKey.fingerprint };
+    });
   const timers = [
+    setInterval(followKey, keyEveryMs),
     setInterval(refresh, refreshEveryMs),
     setInterval(retain, refreshEveryMs),
     setInterval(signTuf, refreshEveryMs),

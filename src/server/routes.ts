@@ -2,6 +2,7 @@
 import { auditRoutes } from "./audit-routes.ts";
 import { advisoryRoutes } from "./advisory-routes.ts";
 import { channelRoutes } from "./channel-routes.ts";
+import { checkInRoutes } from "./check-in-routes.ts";
 import { customerRoutes } from "./customer-routes.ts";
 import { grantRoutes } from "./grant-routes.ts";
 import { downloadRoutes } from "./download-routes.ts";
@@ -12,6 +13,7 @@ import { portalRoutes } from "./portal-routes.ts";
 import { productRoutes } from "./product-routes.ts";
 import { releaseRoutes } from "./release-routes.ts";
 import { retentionRoutes } from "./retention-routes.ts";
+import { repositoryKeyRoutes } from "./repository-key-routes.ts";
 import type { RouteRow } from "./route.ts";
 import { setupRoutes } from "./setup-routes.ts";
 import { tufRoutes } from "./tuf-routes.ts";
@@ -19,6 +21,7 @@ import { uploadRoutes } from "./upload-routes.ts";
 
 export const routes: readonly RouteRow[] = [
   ...downloadRoutes,
+  ...checkInRoutes,
   ...tufRoutes,
   ...setupRoutes,
   ...productRoutes,
@@ -26,6 +29,7 @@ export const routes: readonly RouteRow[] = [
   ...releaseRoutes,
   ...channelRoutes,
   ...retentionRoutes,
+  ...repositoryKeyRoutes,
   ...customerRoutes,
   ...grantRoutes,
   ...auditRoutes,

@@ -12,8 +12,9 @@ import type { QueryParameter } from "../access/signature-v4.ts";
 import type { BucketTree } from "../releases/bucket-tree.ts";
 import { xmlElement } from "../repositories/xml.ts";
 import type { ServerContext } from "./context.ts";
+import { deniedAccess } from "./denied-access.ts";
 import { answerLogin } from "./ecr-login.ts";
-import { deniedText, protocolDenial } from "./refusal-text.ts";
+import { protocolDenial } from "./refusal-text.ts";
 import { isSigned, requireSigner, type SignedCall, type SignedCaller } from "./s3-caller.ts";
 import { answerS3Failure, s3Refusal, sendXml } from "./s3-errors.ts";
 import { bucketsXml, listPage, listXml, readBucketPath, readListRequest, s3Namespace } from "./s3-list.ts";
@@ -136,8 +137,8 @@ function productOfBucket(caller: SignedCaller, bucket: string): string | undefin
 async function treeOf(call: SignedCall, caller: SignedCaller, bucket: string): Promise<BucketTree> {
   const product = productOfBucket(caller, bucket);
   const holder = product === undefined ? undefined : grantHolderOf(caller.principal, product);
-  const denied = holder === undefined ? undefined : protocolDenial(holder.grant, "s3", call.context.store.clock.now());
-  if (product !== undefined && denied !== undefined) throw s3Refusal("AccessDenied", `Access Denied: ${deniedText(product, denied, call.context.settings)}`);
+  const denied = product === undefined ? undefined : await deniedAccess(call, { principal: caller.principal, product, format: "s3" });
+  if (denied !== undefined) throw s3Refusal("AccessDenied", `Access Denied: ${denied}`);
   const tree = product === undefined ? undefined : await call.context.buckets.present(product, holder);
   if (tree === undefined) throw s3Refusal("NoSuchBucket", "The specified bucket does not exist");
   return tree;

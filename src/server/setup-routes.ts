@@ -80,8 +80,9 @@ function apkKeyFileOf(pem: string): string {
 
 /** The repository's key, or the release key of a product. Throws `not_found`. */
 async function readApkKeyFile(context: ServerContext, keyFile: string): Promise<Buffer> {
-  const { apkKey } = context.repositoryKey;
+  const { apkKey, overlap } = context.repositoryKey;
   if (keyFile === apkKey.keyFile) return Buffer.from(apkKey.publicText);
+  if (keyFile === overlap?.apkKey.keyFile) return Buffer.from(overlap.apkKey.publicText);
   const pem = (await listApkReleaseKeys(context.store)).find((text) => apkKeyFileOf(text) === keyFile);
   if (pem === undefined) throw absent();
   return Buffer.from(pem);

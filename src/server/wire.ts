@@ -44,7 +44,15 @@ export const releaseSummarySchema = z.object({
   version: z.string(),
   channel: z.string().describe("where it was published first"),
   channels: z
-    .array(z.object({ name: z.string(), promotedAt: instant, percent: z.number().describe("of the customers, who see it"), bypass: z.boolean() }))
+    .array(
+      z.object({
+        name: z.string(),
+        promotedAt: instant,
+        percent: z.number().describe("of the customers, who see it"),
+        machines: z.number().describe("percent of their machines that updaters offer it to"),
+        bypass: z.boolean(),
+      }),
+    )
     .describe("every channel that it is in"),
   state: z.enum(["draft", "published", "withdrawn", "retired"]),
   stage: z.enum(["announced", "unlisted"]).nullable().describe("where retention stands with it"),

@@ -13,6 +13,7 @@ import type { Database } from "./schema.ts";
 export const auditActions = [
   "download",
   "login-failed",
+  "installation.check-in",
   "product.create",
   "release-keys.set",
   "release.draft",
@@ -47,6 +48,13 @@ export const auditActions = [
   "notice.unsubscribe",
   "token.issue",
   "token.revoke",
+  "repository-key.rotate",
+  "repository-key.finish",
+  "repository-key.revoke",
+  "key.suspect",
+  "key.suspend",
+  "key.resume",
+  "key.exempt",
 ] as const;
 export type AuditAction = (typeof auditActions)[number];
 

@@ -19,6 +19,8 @@ export type ReleaseChannelTable = {
   salt: string;
   /** 1: the percentage does not hold it back. */
   is_bypass: number;
+  /** How many of a customer's machines their updaters offer it to, in hundredths of a percent. */
+  machines: number;
 };
 
 /** Customers who have a release whose rollout was lowered: it is not taken from them. */

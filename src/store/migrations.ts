@@ -166,6 +166,21 @@ export const migrations: readonly Migration[] = [
         sealed_private text not null, created_at bigint not null, primary key (product_id, key_id))`,
     ],
   },
+  {
+    id: "0011-rollout-and-compat",
+    statements: [`alter table release_channels add column machines integer not null default 10000`, `alter table releases add column compat text`],
+  },
+  {
+    id: "0013-repository-key-generations",
+    statements: [
+      `create table server_key_generations (use text not null, generation integer not null, id text not null, public_text text not null,
+        sealed_private text not null, created_at bigint not null, retired_at bigint, retired_for text, primary key (use, generation))`,
+      `insert into server_key_generations (use, generation, id, public_text, sealed_private, created_at)
+        select use, 1, id, public_text, sealed_private, created_at from server_keys`,
+      `drop table server_keys`,
+      `alter table server_key_generations rename to server_keys`,
+    ],
+  },
 ];
 
 /** Any constant will do as long as every server uses the same; this one spells "slipway". */

@@ -56,6 +56,8 @@ export type ReleaseTable = {
   replacement: Version | null;
   /** Why it was withdrawn, for its readers. */
   reason: string | null;
+  /** What its manifest promises about upgrades, as JSON; null for drafts, for one that promises nothing, and where it was published before this was kept. */
+  compat: string | null;
 };
 
 export type ArtifactTable = {
@@ -164,10 +166,16 @@ export type AdminTokenTable = {
 /** The server's own key pairs; the private half is sealed with the key-encryption key. */
 export type ServerKeyTable = {
   use: "repository" | "repository-apk";
+  /** 1, then one more with each rotation; while two live, both sign. */
+  generation: number;
   id: string;
   public_text: string;
+  /** Empty once the key is retired. */
   sealed_private: string;
   created_at: number;
+  retired_at: number | null;
+  /** Why it left: `rotated`, or the reason of a revocation. */
+  retired_for: string | null;
 };
 
 /** An image repository: `<product>` or `<product>/<image>`. */

@@ -77,32 +77,35 @@ export async function isOpenpgpKeyLocked(bytes: Uint8Array): Promise<boolean> {
   return !(await readSecretKey(bytes)).isDecrypted();
 }
 
+/** One key, or several that sign the same bytes while one takes over from another: clients need the signature of one that they have. */
+export type SigningKeys = OpenpgpSigningKey | readonly OpenpgpSigningKey[];
+
 /** A detached binary-document signature (type 0x00) over `data`: the bytes of a `.sig`, or armored (`Release.gpg`, `repomd.xml.asc`). */
-export async function signDetached(data: Uint8Array, key: OpenpgpSigningKey, epochSeconds: number): Promise<Uint8Array> {
+export async function signDetached(data: Uint8Array, keys: SigningKeys, epochSeconds: number): Promise<Uint8Array> {
   const openpgp = await loadOpenpgp();
   return openpgp.sign({
     message: await openpgp.createMessage({ binary: data }),
-    signingKeys: key.privateKey,
+    signingKeys: [keys].flat().map((key) => key.privateKey),
     detached: true,
-    date: signingDate(key, epochSeconds),
+    date: latestSigningDate(keys, epochSeconds),
     format: "binary",
     config: openpgpSettings(openpgp),
   });
 }
 
-export async function signDetachedArmored(data: Uint8Array, key: OpenpgpSigningKey, epochSeconds: number): Promise<string> {
-  return armor(await signDetached(data, key, epochSeconds), "signature");
+export async function signDetachedArmored(data: Uint8Array, keys: SigningKeys, epochSeconds: number): Promise<string> {
+  return armor(await signDetached(data, keys, epochSeconds), "signature");
 }
 
-/** The clear-signed form of `text` (InRelease): LF line ends, no trailing blanks on any line, because those are outside the signature. */
-export async function clearsign(text: string, key: OpenpgpSigningKey, epochSeconds: number): Promise<string> {
+/** The clear-signed form of `text` (InRelease), with a signature for each key: LF line ends, no trailing blanks on any line, because those are outside the signature. */
+export async function clearsign(text: string, keys: SigningKeys, epochSeconds: number): Promise<string> {
   const blank = text.split("\n").findIndex((line) => /[ \t\r]$/.test(line));
   if (blank !== -1) throw new SlipwayError("signature_invalid", `line ${blank + 1} ends in white space, which a clear signature does not cover`);
   const openpgp = await loadOpenpgp();
   const signed = await openpgp.sign({
     message: await openpgp.createCleartextMessage({ text: text.replace(/\n$/, "") }),
-    signingKeys: key.privateKey,
-    date: signingDate(key, epochSeconds),
+    signingKeys: [keys].flat().map((key) => key.privateKey),
+    date: latestSigningDate(keys, epochSeconds),
     config: openpgpSettings(openpgp),
   });
   return signed.replaceAll("\r\n", "\n");
@@ -111,6 +114,10 @@ export async function clearsign(text: string, key: OpenpgpSigningKey, epochSecon
 /** The date of a signature: the release's, but never before the key and its self-signature (gpg and rpm refuse such signatures). */
 export function signingDate(key: OpenpgpSigningKey, epochSeconds: number): Date {
   return new Date(Math.max(epochSeconds * 1000, key.fitness.certifiedAt.getTime()));
+}
+
+function latestSigningDate(keys: SigningKeys, epochSeconds: number): Date {
+  return new Date(Math.max(...[keys].flat().map((key) => signingDate(key, epochSeconds).getTime())));
 }
 
 /** All public keys of an armored (any number of blocks) or binary keyring; secret halves are dropped. Throws `key_invalid`. */

@@ -1,6 +1,6 @@
 /** Rows 1 to 4: fetch the release's description and artifact into the staging folder, and prove them, before anything that runs is touched. */
 import { randomBytes } from "node:crypto";
-import { type FileHandle, rename, rm, statfs } from "node:fs/promises";
+import { access, constants, type FileHandle, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { syncDirectory, writeFileAtomic } from "../io/atomic-file.ts";
@@ -132,16 +132,32 @@ async function saveDescription(staging: string, files: ReleaseFiles): Promise<vo
   await saveFile(staging, names.manifest, files.manifest);
 }
 
-/** Part, unpacked files, kept old code: with a tenth to spare (updater facts 3.4 row 1). Throws `disk_full` before a byte is fetched. */
+/** A root on a read-only mount is said before anything is fetched or stopped. As the superuser nothing else can be said without a write. */
+async function requireWritable(path: string): Promise<void> {
+  try {
+    await access(path, constants.W_OK);
+  } catch (error) {
+    throw new SlipwayError("permission_denied", `${path} cannot be written: ${(error as NodeJS.ErrnoException).code ?? ""}`, {
+      place: path,
+      hint: "run slipway as the owner of the product; a read-only file system must be mounted writable for the upgrade",
+      cause: error,
+    });
+  }
+}
+
+/** Part, unpacked files, kept old code: with a tenth to spare (updater facts 3.4 row 1). Throws `disk_full`, `permission_denied` before a byte is fetched. */
 async function requireSpace(work: Work, artifact: ManifestArtifact): Promise<void> {
   const unpacked = (artifact.files ?? []).reduce((sum, file) => sum + file.size, 0) || artifact.size;
   const old = Object.values(work.journal.current().from.files).reduce((sum, file) => sum + (file.size ?? 0), 0);
+  // A package manager may have its own ways to make a read-only folder writable.
+  const isOurs = work.installation.strategy === "versions" || work.installation.strategy === "inplace";
   const needs = new Map([
     [work.directory.path, artifact.size * (work.installation.strategy === "package" ? 2 : 1) + (work.installation.strategy === "versions" ? 0 : old)],
     [work.installation.root, unpacked],
   ]);
   for (const [path, bytes] of needs) {
     if ((await lstatIfThere(path)) === undefined) continue;
+    if (isOurs) await requireWritable(path);
     const { bavail, bsize } = await statfs(path);
     const needed = Math.ceil(bytes * 1.1);
     if (bavail * bsize < needed) throw new SlipwayError("disk_full", `${path} has ${bavail * bsize} bytes free; the upgrade needs ${needed}`, { place: path });

@@ -34,6 +34,8 @@ export const agentSectionSchema = z.strictObject({
   check_every: z.union([interval, z.literal("off")]).default("6h"),
   /** May it install what it finds, in the maintenance window? */
   automatic: z.boolean().default(false),
+  /** May it tell the vendor's server which version runs, and how an upgrade ended? */
+  check_in: z.boolean().default(false),
 });
 
 export type AgentSection = z.output<typeof agentSectionSchema>;

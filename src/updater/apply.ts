@@ -175,7 +175,7 @@ async function stopForTry(work: Work): Promise<void> {
 }
 
 /** Row 13: what is installed, then that it is. */
-async function commit(work: Work, state: InstalledState): Promise<void> {
+export async function commit(work: Work, state: InstalledState): Promise<void> {
   const { journal, directory, installation } = work;
   const transaction = journal.current();
   const { from, to, backup } = transaction;

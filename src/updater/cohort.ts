@@ -19,6 +19,14 @@ export const rolloutSchema = z.object({
 
 export type Rollout = z.infer<typeof rolloutSchema>;
 
+/** How the release is staged in the installation's channel; one that is not in it, in the channel that it is in. */
+export function rolloutIn(
+  channel: string,
+  release: { readonly channel: string; readonly rollouts?: Readonly<Record<string, Rollout>> | undefined },
+): Rollout | undefined {
+  return release.rollouts?.[channel] ?? release.rollouts?.[release.channel];
+}
+
 const buckets = 10_000;
 
 export const newMachineId = (): string => randomBytes(16).toString("hex");

@@ -22,13 +22,17 @@ import { openSession, type Session } from "./session.ts";
 import type { SettledInstallation } from "./settle.ts";
 import { prepareStateDirectory } from "./state-directory.ts";
 
-/** Throws `version_not_found` without a previous version, `unavailable` for strategy package, and what the rollback throws; the copy is removed in any case. */
+/** Throws `version_not_found` without a previous version, `unavailable` for strategies package, container and manual, and what the rollback throws; the copy is removed in any case. */
 export async function drillRollback(session: Session, options: { readonly folder: string | undefined; readonly signal: AbortSignal }): Promise<DrillReport> {
   const { installation, machine } = session;
-  if (installation.strategy === "package") {
-    throw new SlipwayError("unavailable", "packages go to fixed places, so their rollback cannot be drilled on a copy of the files", {
-      hint: "drill it in a container or on another machine: install, then `slipway upgrade rollback`",
-    });
+  if (installation.strategy === "package" || installation.strategy === "container" || installation.strategy === "manual") {
+    throw new SlipwayError(
+      "unavailable",
+      `strategy ${installation.strategy} does not lie in files of its own, so its rollback cannot be drilled on a copy of them`,
+      {
+        hint: "drill it in a container or on another machine: install, then `slipway upgrade rollback`",
+      },
+    );
   }
   const directory = await prepareStateDirectory(installation.stateDir);
   const lock = await acquireLock(directory.path, "drill", { waitMs: 10_000 });

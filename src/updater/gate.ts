@@ -1,10 +1,13 @@
 /** What may hold a transaction back before its switch: the operator's hold, the maintenance window, a release that was taken back or halted meanwhile. */
 import { SlipwayError } from "../model/errors.ts";
 import type { StateSection, UpgradeContract } from "../model/upgrade-contract.ts";
-import { compareVersions, tryParseVersion, type Version } from "../model/version.ts";
+import { mayStep } from "../model/upgrade-path.ts";
+import { tryParseVersion, type Version } from "../model/version.ts";
+import { rolloutIn } from "./cohort.ts";
 import type { Installation } from "./installation.ts";
 import { type InstalledState, readState } from "./installed-state.ts";
-import { mayStep } from "./path.ts";
+import { goneText } from "./plan.ts";
+import { goneRelease } from "./release-source.ts";
 import { isReadableBy } from "./state-backup.ts";
 import type { Transaction } from "./transaction.ts";
 import { openingAt } from "./window.ts";
@@ -60,9 +63,13 @@ export async function requireStillOffered(work: Work): Promise<void> {
     });
     return;
   }
-  const release = index.releases.find((one) => one.version === version || compareVersionsSafely(one.version, version));
-  if (release?.state === "withdrawn") throw new SlipwayError("version_withdrawn", `${version} was withdrawn while it was being downloaded`);
-  if (release?.rollout?.halted === true) throw new SlipwayError("held", `the vendor halted the rollout of ${version}`, { detail: "halted" });
+  const wanted = tryParseVersion(version);
+  if (wanted === undefined) return;
+  const gone = goneRelease(index, wanted);
+  if (gone?.state === "withdrawn") throw new SlipwayError("version_withdrawn", `while it was being downloaded, ${goneText(index.product, gone)}`);
+  const release = index.releases.find((one) => tryParseVersion(one.version) === wanted);
+  if (release !== undefined && rolloutIn(work.installation.channel, release)?.halted === true)
+    throw new SlipwayError("held", `the vendor halted the rollout of ${version}`, { detail: "halted" });
 }
 
 /**
@@ -90,13 +97,5 @@ export function requireContract(
         detail: "no_backup",
       },
     );
-  }
-}
-
-function compareVersionsSafely(left: string, right: string): boolean {
-  try {
-    return compareVersions(left as Version, right as Version) === 0;
-  } catch {
-    return false; // a version of the index that cannot be read is not the one
   }
 }

@@ -27,6 +27,10 @@ export function rollbackOperation(session: Session): Updater["rollback"] {
         if (!isFinal(unfinished)) await session.workFor(directory, unfinished, signal).journal.advance({ phase: "failed", retryable: false });
         await session.tidy(directory, { ...unfinished, phase: unfinished.phase === "applied" ? "applied" : "failed", retryable: false });
       }
+      if (session.installation.strategy === "manual")
+        throw new SlipwayError("conflict", "strategy manual: what was installed by hand goes back by hand", {
+          hint: "`slipway upgrade status` names the version before",
+        });
       const state = await readState(directory.state, product);
       const transaction = describeRollback(session, state, { version, restoreState });
       requireReadableState(transaction);

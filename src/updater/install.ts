@@ -9,7 +9,7 @@ import { writeJournal } from "./journal.ts";
 import type { Updater } from "./operations.ts";
 import { type InstallResult, resultOf } from "./outcome.ts";
 import { requireUnpackaged } from "./package-owner.ts";
-import { chooseArtifact, chooseRelease, describePlan, type Offer, requireProgress, type Skipped } from "./plan.ts";
+import { chooseArtifact, chooseRelease, describePlan, type Offer, requireProgress, type Skipped, standingOf } from "./plan.ts";
 import { proveDescription, readTrustPolicy } from "./prove.ts";
 import type { ReleaseIndex } from "./release-source.ts";
 import { routeTo } from "./route.ts";
@@ -129,8 +129,17 @@ export function installOperations(session: Session): Pick<Updater, "check" | "pl
   return {
     check: async ({ signal }) => {
       const { state, live } = await session.present();
-      const offer = choose(await source.index(signal), { live, state }, undefined);
-      return { installed: live.version ?? null, channel: installation.channel, offer, pin: state.pin?.range ?? null, hold: state.hold?.reason ?? null };
+      const index = await source.index(signal);
+      const offer = choose(index, { live, state }, undefined);
+      const standing = standingOf(index, versionOf(live)) ?? null;
+      return {
+        installed: live.version ?? null,
+        channel: installation.channel,
+        offer,
+        pin: state.pin?.range ?? null,
+        hold: state.hold?.reason ?? null,
+        standing,
+      };
     },
 
     plan: async ({ version, isUnlinked = false, signal }) => {

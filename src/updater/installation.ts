@@ -3,7 +3,8 @@
  *
  *     product: jaco
  *     root: /opt/jaco                     # versions: holds versions/<v> and the link current
- *     strategy: versions                  # or inplace: files replaced one by one under root; package: by dpkg, rpm or apk; auto
+ *     strategy: versions                  # or inplace: files replaced one by one under root; package: by dpkg, rpm or apk;
+ *                                         # container: a compose service; manual: fetched and verified only; auto
  *     source:
  *       url: https://releases.example.com
  *       key_id: env:JACO_KEY_ID           # the access pair; env:NAME, file:PATH, or for the id the id itself
@@ -32,6 +33,7 @@ import { parseTarget, type Target } from "../model/target.ts";
 import { outcomesSchema, stateSectionsSchema } from "../model/upgrade-contract.ts";
 import { agentSectionSchema } from "./agent-section.ts";
 import { sectionsOf } from "./sections.ts";
+import { containerSectionSchema } from "./container-section.ts";
 import { readStrictYaml } from "./strict-yaml.ts";
 import { trustProblem, trustSectionSchema, withAbsolutePaths } from "./trust-section.ts";
 import { windowSchema } from "./window.ts";
@@ -100,13 +102,14 @@ const healthSchema = z.strictObject({
   tries: z.int().min(1).max(10).default(3),
 });
 
-const installationSchema = z.strictObject({
+/** Exported for the JSON Schema that editors use. */
+export const installationSchema = z.strictObject({
   product: z.string().transform(checked(parseProductName)),
   channel: z
     .string()
     .transform(checked((text) => parseWord("channel", text)))
     .default("stable"),
-  strategy: z.enum(["auto", "versions", "inplace", "package"]).default("versions"),
+  strategy: z.enum(["auto", "versions", "inplace", "package", "container", "manual"]).default("versions"),
   /** For strategy package it is not needed. */
   root: folder.optional(),
   package: z
@@ -125,7 +128,8 @@ const installationSchema = z.strictObject({
   target: z.string().transform(checked(parseTarget)).optional(),
   artifact: z
     .strictObject({
-      kind: z.enum(["archive", "binary"]).optional(),
+      /** Packages and images only for strategy manual; the others know theirs. */
+      kind: z.enum(["archive", "binary", "deb", "rpm", "apk", "image"]).optional(),
       /** For releases with several artifacts of the kind: the one whose name contains this text. */
       name_contains: z.string().min(1).max(200).optional(),
       /** A binary's path under the version's folder or the root; the product's name by default. */
@@ -134,6 +138,8 @@ const installationSchema = z.strictObject({
     .default({}),
   /** File of the archive -> path in the installation; every file at its own path by default. */
   files: z.record(relativePath, relativePath).optional(),
+  /** For strategy container. */
+  container: containerSectionSchema.optional(),
   state_dir: folder.optional(),
   source: sourceSchema.extend({
     mirrors: z.array(sourceSchema).max(16).default([]),
@@ -179,6 +185,8 @@ export type Installation = Omit<Parsed, "target" | "state_dir" | "root"> & {
   readonly target: Target;
   /** Absolute; `/var/lib/<product>` by default. */
   readonly stateDir: string;
+  /** Where releases come from a file that was carried here (bundle-source.ts): its path. Not from the installation file. */
+  readonly bundle?: string;
 };
 
 export type Source = z.output<typeof sourceSchema>;
@@ -199,6 +207,11 @@ export async function loadInstallation(file: string): Promise<Installation> {
       cause: error,
     });
   }
+  return readInstallation(text, place, file);
+}
+
+/** The same from its text (YAML or JSON). `place` is absolute: relative paths count from its folder; `file` is its name in messages. */
+export function readInstallation(text: string, place: string, file = place): Installation {
   const parsed = readStrictYaml({ text, name: file, schema: installationSchema, code: "installation_invalid" });
   const at = (value: string): string => resolve(dirname(place), value);
   const installation: Installation = {
@@ -210,6 +223,7 @@ export async function loadInstallation(file: string): Promise<Installation> {
     target: parsed.target ?? parseTarget(`${platform() === "win32" ? "windows" : platform()}/${arch()}`),
     backup: { ...parsed.backup, paths: parsed.backup.paths.map(at) },
     trust: withAbsolutePaths(parsed.trust, dirname(place)),
+    ...(parsed.container === undefined ? {} : { container: { ...parsed.container, files: parsed.container.files.map(at) } }),
   };
   requireSense(installation, file);
   sectionsOf({ ...installation, place: file });
@@ -224,6 +238,10 @@ function requireSense(installation: Installation, place: string): void {
   };
   if (!installation.hasRoot && (strategy === "versions" || strategy === "inplace"))
     refuse(`strategy ${strategy} needs a root: the folder that holds the product`);
+  if (strategy === "container" && installation.container === undefined) refuse("strategy container needs container: { files: […], service: … }");
+  const { kind } = installation.artifact;
+  if (kind !== undefined && kind !== "archive" && kind !== "binary" && strategy !== "manual")
+    refuse(`artifact: { kind: ${kind} } is for strategy manual; strategies package and container choose by themselves`);
   const problem = trustProblem(trust);
   if (problem !== undefined) refuse(problem);
   if ((backup.quiesce === undefined) !== (backup.unquiesce === undefined)) refuse("backup: quiesce and unquiesce go together");

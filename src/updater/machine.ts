@@ -4,15 +4,9 @@ import { type Clock, systemClock } from "../io/clock.ts";
 import { type RunCommand, runCommand } from "../io/command.ts";
 import type { Fetch } from "../io/download.ts";
 import { plainFetch } from "../io/plain-fetch.ts";
+import type { UpdateEvent } from "./update-event.ts";
 
-/** What happens, as it happens. `step` comes after each durable change, so that an observer sees the order of 3.4. */
-export type UpdateEvent =
-  | { readonly event: "phase"; readonly transaction: string; readonly phase: string; readonly step?: string; readonly from?: string; readonly to: string }
-  | { readonly event: "step"; readonly step: string; readonly text: string }
-  | { readonly event: "download"; readonly done: number; readonly total: number }
-  | { readonly event: "retry"; readonly what: string; readonly code: string; readonly message: string; readonly delayMs: number }
-  | { readonly event: "health"; readonly isHealthy: boolean; readonly text: string }
-  | { readonly event: "warning"; readonly text: string };
+export type { UpdateEvent };
 
 export type Machine = {
   readonly clock: Clock;

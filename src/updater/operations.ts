@@ -6,7 +6,7 @@ import type { Control } from "./control.ts";
 import type { History } from "./history.ts";
 import type { InstalledState } from "./installed-state.ts";
 import type { InstallResult, RollbackResult } from "./outcome.ts";
-import type { Offer, UpgradePlan } from "./plan.ts";
+import type { Offer, Standing, UpgradePlan } from "./plan.ts";
 import type { OutcomeReport } from "./prove-outcomes.ts";
 import type { RestorePlan, RestoreResult } from "./restore-by-hand.ts";
 import type { Transaction } from "./transaction.ts";
@@ -19,6 +19,8 @@ export type CheckResult = {
   /** The operator's pin and the reason of a hold, where there are such. */
   readonly pin: string | null;
   readonly hold: string | null;
+  /** What the vendor says of the installed version where it is not supported, or leaves soon. */
+  readonly standing: Standing | null;
 };
 
 export type Status = {
@@ -80,6 +82,8 @@ export type Updater = {
   readonly plan: (options: {
     readonly version?: Version | undefined;
     readonly isUnlinked?: boolean | undefined;
+    /** A bundle instead of the source; see bundle-source.ts. */
+    readonly file?: string | undefined;
     readonly signal: AbortSignal;
   }) => Promise<UpgradePlan | undefined>;
   /** Installs, continuing an unfinished transaction for the same version. `adopt` names the version that lies there unrecorded. */
@@ -91,6 +95,8 @@ export type Updater = {
     /** Also while the maintenance window is closed. */
     readonly isOutsideWindow?: boolean | undefined;
     readonly approver?: Approver | undefined;
+    /** A bundle instead of the source, without any network; see bundle-source.ts. */
+    readonly file?: string | undefined;
     readonly signal: AbortSignal;
   }) => Promise<InstallResult>;
   /** Brings an unfinished transaction to its end; throws `nothing_to_resume` where there is none. */

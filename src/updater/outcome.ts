@@ -14,6 +14,15 @@ export type InstallResult =
       /** The versions on the way, the last one included; absent where it was one step. */
       readonly hops?: readonly string[];
     }
+  /** Strategy manual: verified, and what is to be run. */
+  | {
+      readonly kind: "staged";
+      readonly from: string | null;
+      readonly version: string;
+      readonly path: string;
+      readonly commands: readonly string[];
+      readonly transaction: string;
+    }
   | { readonly kind: "nothing"; readonly installed: string | null; readonly reason: "up_to_date" | "no_release"; readonly skipped: readonly Skipped[] };
 
 /** The runbook (K7) as it ran: each step with its time. */
@@ -51,6 +60,8 @@ export function resultOf(transaction: Transaction): InstallResult {
   const { from, to, phase, rolledBack, rollbackFailed, lastError } = transaction;
   if (phase === "applied")
     return { kind: "installed", from: from.version ?? null, version: to.version, downtimeMs: downtimeOf(transaction), transaction: transaction.id };
+  if (phase === "verified" && transaction.byHand !== undefined)
+    return { kind: "staged", from: from.version ?? null, version: to.version, ...transaction.byHand, transaction: transaction.id };
   const why = lastError?.message ?? "no reason was recorded";
   if (rollbackFailed) {
     const first = transaction.trialError === undefined ? "" : `; before that: ${transaction.trialError.message}`;

@@ -6,9 +6,9 @@ import type { StateSection } from "../model/upgrade-contract.ts";
 import { formatTarget } from "../model/target.ts";
 import { compareVersions, isStable, tryParseVersion, type Version } from "../model/version.ts";
 import type { ReleaseDescription } from "../trust/verify-release.ts";
-import { heldBack } from "./cohort.ts";
+import { heldBack, rolloutIn } from "./cohort.ts";
 import type { InstalledState } from "./installed-state.ts";
-import type { ReleaseIndex } from "./release-source.ts";
+import { type GoneRelease, goneRelease, type ReleaseIndex } from "./release-source.ts";
 import type { SettledInstallation } from "./settle.ts";
 import type { FileTable } from "./transaction.ts";
 
@@ -46,7 +46,7 @@ export function chooseRelease(choice: Choice): Offer {
     const version = tryParseVersion(release.version);
     return version === undefined || release.state !== "published"
       ? []
-      : [{ version, channels: release.channels ?? [release.channel], rollout: release.rollout }];
+      : [{ version, channels: release.channels ?? [release.channel], rollout: rolloutIn(channel, release) }];
   });
   if (requested !== undefined) {
     if (installed !== undefined && compareVersions(requested, installed) === 0) return { kind: "none", reason: "up_to_date", skipped: [] };
@@ -56,16 +56,12 @@ export function chooseRelease(choice: Choice): Offer {
       throw new SlipwayError("version_blocked", `${requested} failed on this machine before: ${reason}`);
     }
     if (isPinnedOut(requested)) throw new SlipwayError("pinned", `this installation is pinned to ${pin ?? ""}; ${requested} is outside`);
-    const listed = index.releases.find((release) => tryParseVersion(release.version) === requested);
-    if (listed?.state === "withdrawn") throw new SlipwayError("version_withdrawn", `${index.product} ${requested} was withdrawn`);
+    const gone = goneRelease(index, requested);
+    if (gone !== undefined) throw new SlipwayError(gone.state === "withdrawn" ? "version_withdrawn" : "gone", goneText(index.product, gone));
+    const listed = releases.find((release) => release.version === requested);
+    if (listed === undefined) throw new SlipwayError("version_not_found", `${index.product} ${requested} is not offered`);
     // Who names a version does not wait for its turn; what the vendor halted is halted for everybody.
-    if (listed?.rollout?.halted === true) throw new SlipwayError("held", `the vendor halted the rollout of ${requested}`, { detail: "halted" });
-    if (!releases.some((release) => release.version === requested)) {
-      const retired = index.retired.find((entry) => entry.version === requested);
-      if (retired === undefined) throw new SlipwayError("version_not_found", `${index.product} ${requested} is not offered`);
-      const instead = retired.replacement === undefined ? "" : `; its replacement is ${retired.replacement}`;
-      throw new SlipwayError("gone", `${index.product} ${requested} left retention${instead}`);
-    }
+    if (listed.rollout?.halted === true) throw new SlipwayError("held", `the vendor halted the rollout of ${requested}`, { detail: "halted" });
     return { kind: "upgrade", version: requested, skipped: [] };
   }
   const skipped: Skipped[] = [];
@@ -92,6 +88,35 @@ export function chooseRelease(choice: Choice): Offer {
   return { kind: "none", reason: isEqual || hasNewer ? "up_to_date" : "source_is_older", skipped };
 }
 
+/** `toy 1.4.0 was withdrawn by the vendor (loses data); its replacement is 1.4.1`. */
+export function goneText(product: string, { version, state, replacement, reason }: GoneRelease): string {
+  const what = state === "withdrawn" ? "was withdrawn by the vendor" : "left retention";
+  return `${product} ${version} ${what}${reason === undefined ? "" : ` (${reason})`}${replacement === undefined ? "" : `; its replacement is ${replacement}`}`;
+}
+
+/** What the vendor says of the version that is installed, where that is not simply that it is supported (C18). */
+export type Standing = {
+  readonly kind: "withdrawn" | "retired" | "leaving";
+  /** Leaving: when. */
+  readonly retiresAt: string | null;
+  readonly reason: string | null;
+  readonly replacement: string | null;
+  /** `replacement` is older than what is installed: it is reached by going back. */
+  readonly isBack: boolean;
+};
+
+export function standingOf(index: ReleaseIndex, installed: Version | undefined): Standing | undefined {
+  if (installed === undefined) return undefined;
+  const gone = goneRelease(index, installed);
+  if (gone === undefined) {
+    const retiresAt = index.releases.find((release) => tryParseVersion(release.version) === installed)?.retiresAt;
+    return retiresAt === undefined ? undefined : { kind: "leaving", retiresAt, reason: null, replacement: null, isBack: false };
+  }
+  const replacement = tryParseVersion(gone.replacement ?? "");
+  const isBack = replacement !== undefined && compareVersions(replacement, installed) < 0;
+  return { kind: gone.state, retiresAt: null, reason: gone.reason ?? null, replacement: replacement ?? null, isBack };
+}
+
 /** Throws `metadata_rollback` where a release is older, in the vendor's own order, than one that this machine has already seen. */
 export function requireProgress(description: ReleaseDescription, state: InstalledState): void {
   const seen = state.highWater;
@@ -103,12 +128,16 @@ export function requireProgress(description: ReleaseDescription, state: Installe
   }
 }
 
+/** The artifact's file as an operator installs it: for strategy manual, which names no other kind. */
+const manualKinds = ["archive", "binary"] as const;
 const packageKinds = { dpkg: "deb", rpm: "rpm", apk: "apk" } as const;
 
 /** The kinds of artifact that a strategy can use, the better one first. */
 function artifactKindsFor({ strategy, artifact, packaged }: SettledInstallation): readonly ManifestArtifact["kind"][] {
   if (packaged !== undefined) return [packageKinds[packaged.kind]];
+  if (strategy === "container") return ["image"];
   if (artifact.kind !== undefined) return [artifact.kind];
+  if (strategy === "manual") return manualKinds;
   return strategy === "versions" ? ["archive", "binary"] : ["binary", "archive"];
 }
 
@@ -120,7 +149,7 @@ export function chooseArtifact(manifest: Manifest, installation: SettledInstalla
     const fitting = manifest.artifacts.filter(
       (artifact) =>
         artifact.kind === kind &&
-        artifact.os === target.os &&
+        (artifact.os === target.os || (artifact.os === undefined && kind === "image")) &&
         (artifact.arch === target.arch || (artifact.arch === undefined && kind !== "archive" && kind !== "binary")) &&
         (kind !== "archive" || /\.(tar|tgz|tar\.(gz|zst|xz))$/.test(artifact.name)) &&
         (wish.name_contains === undefined || artifact.name.includes(wish.name_contains)),
@@ -167,6 +196,20 @@ function strategyWords(
     versions: { place: `unpack into versions/${to.version}`, replace: `lead current to versions/${to.version}` },
     inplace: { place: `put ${to.files} new files beside the live ones`, replace: `rename ${to.files} files over the live ones` },
     package: { place: `let ${manager} rehearse the package`, replace: `let ${manager} install the package; changed configuration stays` },
+    container: { place: "load the image from the verified archive", replace: `pin the service to the image of ${to.version} by its digest` },
+    manual: { place: "print the commands that install it", replace: "wait for you to run them; `slipway upgrade resume` then records it" },
+  } as const;
+  return words[strategy];
+}
+
+/** How the old version's files stay for the way back. */
+function keptWords(strategy: SettledInstallation["strategy"], from: { readonly version: string; readonly files: number }): readonly string[] {
+  const words = {
+    versions: [],
+    inplace: [`keep a copy of ${from.files} files of ${from.version}`],
+    package: [`keep the package of ${from.version}, fetched where it is not kept yet`],
+    container: [`keep the image of ${from.version} under a name of its own`],
+    manual: [],
   } as const;
   return words[strategy];
 }
@@ -186,8 +229,9 @@ export function describePlan(options: {
   const { health, service, strategy, strategyReason } = installation;
   const kept = sections.map((section) => section.path ?? `${section.name} (${section.dump?.[0] ?? ""})`);
   const words = strategyWords(installation, { version: description.version, files: paths.length });
-  const stop = service === undefined ? [] : ["stop the service"];
-  const start = service === undefined ? [] : ["start the service"];
+  const isByHand = strategy === "manual";
+  const stop = service === undefined || isByHand ? [] : ["stop the service"];
+  const start = service === undefined || isByHand ? [] : ["start the service"];
   return {
     product: installation.product,
     strategy,
@@ -211,20 +255,18 @@ export function describePlan(options: {
     steps: [
       `download ${artifact.name} (${artifact.size} bytes)`,
       `verify the signature over the sums (${description.signatures.map(({ kind }) => kind).join(", ")}), then the SHA-256 of the artifact`,
-      ...(live.version === undefined || strategy === "versions"
-        ? []
-        : [
-            strategy === "inplace"
-              ? `keep a copy of ${Object.keys(live.files).length} files of ${live.version}`
-              : `keep the package of ${live.version}, fetched where it is not kept yet`,
-          ]),
-      ...kept.map((one) => `back up ${one}`),
+      ...(live.version === undefined ? [] : keptWords(strategy, { version: live.version, files: Object.keys(live.files).length })),
+      ...(isByHand ? [] : kept.map((one) => `back up ${one}`)),
       words.place,
       ...stop,
       words.replace,
       ...start,
       `wait at most ${health.deadline_seconds} s until ${health.checks.length} checks are good ${health.consecutive} times in a row and report ${description.version}, then watch for ${health.bake_seconds} s`,
-      live.version === undefined ? "keep it, or take it away again" : `keep it, or go back to ${live.version} and prove that it is healthy`,
+      isByHand
+        ? "record it"
+        : live.version === undefined
+          ? "keep it, or take it away again"
+          : `keep it, or go back to ${live.version} and prove that it is healthy`,
     ],
   };
 }

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { displayUrl, fetchBounded, type Remote, requestedDelayMs } from "../io/download.ts";
 import { asSlipwayError, SlipwayError } from "../model/errors.ts";
 import { manifestName, manifestSizeLimit } from "../model/manifest.ts";
-import type { Version } from "../model/version.ts";
+import { tryParseVersion, type Version } from "../model/version.ts";
 import { sumsSizeLimit } from "../trust/checksums.ts";
 import { minisigSizeLimit } from "../trust/minisign.ts";
 import { openpgpSignatureSizeLimit } from "../trust/openpgp-verify.ts";
@@ -32,17 +32,33 @@ const indexSchema = z.object({
         sequence: z.int().nonnegative(),
         publishedAt: z.string().optional(),
         state: z.string(),
-        rollout: rolloutSchema.optional(),
+        retiresAt: z.iso.datetime().optional(),
+        /** By channel. */
+        rollouts: z.record(z.string(), rolloutSchema).optional(),
       }),
     )
     .max(10_000),
   retired: z
-    .array(z.object({ version: z.string(), replacement: z.string().optional() }))
+    .array(
+      z.object({
+        version: z.string(),
+        state: z.enum(["withdrawn", "retired"]).default("retired"),
+        replacement: z.string().optional(),
+        reason: z.string().max(2_000).optional(),
+        waypoint: z.boolean().optional(),
+      }),
+    )
     .max(10_000)
     .default([]),
 });
 
 export type ReleaseIndex = z.infer<typeof indexSchema>;
+export type GoneRelease = ReleaseIndex["retired"][number];
+
+/** What the index says of a version that is not offered any more; undefined for one that is, or never was. */
+export function goneRelease(index: ReleaseIndex, version: Version): GoneRelease | undefined {
+  return index.retired.find((release) => tryParseVersion(release.version) === version);
+}
 
 /** The bytes of a release's description; a signature that is not there is undefined. */
 export type ReleaseFiles = {

@@ -92,7 +92,7 @@ export async function unpackBackup(options: { readonly path: string; readonly id
         for await (const piece of content) await handle.appendFile(piece);
         if (isRoot) await handle.chown(file.uid, file.gid);
         await handle.chmod(file.mode);
-        await handle.utimes(file.mtime / 1000, file.mtime / 1000);
+        await handle.utimes(secondsOf(file.mtime), secondsOf(file.mtime));
         await handle.sync();
       } finally {
         await handle.close();
@@ -108,7 +108,7 @@ export async function unpackBackup(options: { readonly path: string; readonly id
   for (const file of later.filter(({ type }) => type === "dir").toReversed()) {
     if (isRoot) await chown(pathOf(file), file.uid, file.gid);
     await chmod(pathOf(file), file.mode);
-    await utimes(pathOf(file), file.mtime / 1000, file.mtime / 1000);
+    await utimes(pathOf(file), secondsOf(file.mtime), secondsOf(file.mtime));
   }
   for (const target of targets) await syncDirectory(dirname(target.target));
 }
@@ -231,4 +231,9 @@ async function unpackDumps(restore: Restore, targets: readonly RestoreTarget[]):
 /** Removes what the restore put aside; only after the product is proven healthy. */
 export async function cleanRestore(paths: readonly string[], id: string): Promise<void> {
   for (const path of paths) for (const word of ["old", "new"]) await rm(beside(path, word, id), { recursive: true, force: true });
+}
+
+/** As utimes takes it. Node cuts to whole microseconds, and a millisecond in binary may lie just below its own: half a microsecond keeps it. */
+function secondsOf(ms: number): number {
+  return (ms + 0.000_5) / 1000;
 }

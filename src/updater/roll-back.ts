@@ -19,8 +19,13 @@ export async function rollBack(work: Work): Promise<void> {
   const { journal, directory, installation } = work;
   let state: InstalledState;
   try {
-    await goBack(work);
+    const givenUp = await goBack(work);
     state = await readState(directory.state, installation.product);
+    if (givenUp !== undefined) {
+      await journal.advance({ phase: "failed", retryable: false, lastError: recordError(givenUp, nowMs(work)) });
+      await finish(work, state);
+      return;
+    }
   } catch (error) {
     const failure = asSlipwayError(error);
     const { lastError } = journal.current();
@@ -82,7 +87,8 @@ function afterRollback(state: InstalledState, transaction: Transaction, now: num
   };
 }
 
-async function goBack(work: Work): Promise<void> {
+/** Undefined once the previous version is back; what stopped an operator's rollback before anything was switched, with the present version running again. */
+async function goBack(work: Work): Promise<SlipwayError | undefined> {
   const { journal, service, installation, machine } = work;
   const begun = journal.current();
   if (begun.timings.stoppedAt === undefined) await journal.advance({ timings: { ...begun.timings, stoppedAt: nowMs(work) } });
@@ -92,14 +98,37 @@ async function goBack(work: Work): Promise<void> {
     // A version that crashed may have nothing left to stop; what still runs will fail the gate, which asks for the old version.
     machine.observe({ event: "warning", text: `stop: ${error instanceof Error ? error.message : String(error)}` });
   }
+  try {
+    await keepPresentState(work);
+  } catch (error) {
+    return startAgain(work, asSlipwayError(error));
+  }
   await putBack(work);
   const { from } = journal.current();
-  if (from.version === undefined) return; // nothing was installed before, and nothing is now
+  if (from.version === undefined) return undefined; // nothing was installed before, and nothing is now
   const { version } = from;
   await timed(work, "start", () => service.start());
   const verdict = await timed(work, "verify", () => passHealthGate({ installation, machine, service, version }));
   if (!verdict.isHealthy)
     throw new SlipwayError("rollback_failed", `${from.version} runs again but is not healthy: ${verdict.text}`, { detail: "old_unhealthy" });
+  return undefined;
+}
+
+/**
+ * The present state could not be kept, and nothing has been switched: what ran goes on running. In the middle of a trial that is no end, because
+ * nobody knows whether the new version is any good: a human must look.
+ */
+async function startAgain(work: Work, failure: SlipwayError): Promise<SlipwayError> {
+  const { service, machine, journal } = work;
+  const { to, trial } = journal.current();
+  machine.observe({ event: "warning", text: `the present state could not be kept (${failure.message}); ${to.version} is started again` });
+  await timed(work, "start", () => service.start());
+  if (trial !== undefined) throw failure;
+  return new SlipwayError(failure.code, `${failure.message}; nothing was rolled back, and ${to.version} runs again`, {
+    ...(failure.detail === undefined ? {} : { detail: failure.detail }),
+    hint: "make the backup possible, or leave the state as it is with `slipway upgrade rollback --restore-state never`",
+    cause: failure,
+  });
 }
 
 /** The old files and their state, while nothing of the product runs. Each part looks at what is there first. */

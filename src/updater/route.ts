@@ -1,8 +1,10 @@
 /** The route to a version: the descriptions of the releases on the way, fetched and proven, and the path over them. */
 import { SlipwayError } from "../model/errors.ts";
+import type { KnownRelease } from "../model/upgrade-path.ts";
 import { compareVersions, isStable, tryParseVersion, type Version } from "../model/version.ts";
+import { rolloutIn } from "./cohort.ts";
 import type { InstalledState } from "./installed-state.ts";
-import { findPath, type KnownRelease } from "./path.ts";
+import { findPath } from "./path.ts";
 import { proveDescription, readTrustPolicy } from "./prove.ts";
 import type { ReleaseIndex, ReleaseSource } from "./release-source.ts";
 import type { Machine } from "./machine.ts";
@@ -33,8 +35,13 @@ export async function routeTo(question: RouteQuestion): Promise<readonly Version
       const parsed = tryParseVersion(version);
       return parsed !== undefined && isBetween(parsed) && isStable(parsed) ? [parsed] : [];
     });
-  const between = versionsOf(index.releases.filter((release) => release.state === "published" && release.rollout?.halted !== true));
-  const lost = versionsOf(index.retired);
+  const between = versionsOf(
+    index.releases.filter((release) => release.state === "published" && rolloutIn(question.installation.channel, release)?.halted !== true),
+  );
+  // A mark in the index can only hold an upgrade back, which whoever serves it could do anyway.
+  const left = index.retired.filter((release) => release.state === "retired");
+  const waypoints = versionsOf(left.filter((release) => release.waypoint === true));
+  const lost = versionsOf(left).map((version): KnownRelease => ({ version, compat: waypoints.includes(version) ? { waypoint: true } : undefined }));
   if (between.length === 0 && lost.length === 0) return [to];
   if (between.length > betweenLimit)
     throw new SlipwayError("no_upgrade_path", `${between.length} releases lie between ${installed} and ${to}; name one on the way with --version`);
@@ -45,7 +52,7 @@ export async function routeTo(question: RouteQuestion): Promise<readonly Version
     from: { version: installed, compat: contract?.compat },
     to,
     releases: releases.filter(({ version }) => !isBlocked(version)),
-    retired: [...lost.map((version) => ({ version })), ...releases.filter(({ version }) => isBlocked(version))],
+    retired: [...lost, ...releases.filter(({ version }) => isBlocked(version))],
   });
 }
 

@@ -9,6 +9,7 @@ import { endQuiesce, prepare, requireApproval, switchOver, tryOut } from "./appl
 import { finish } from "./finish.ts";
 import { requireMayGoOn, requireStillOffered } from "./gate.ts";
 import { readState } from "./installed-state.ts";
+import { stageByHand } from "./manual-stage.ts";
 import { rollBack } from "./roll-back.ts";
 import type { HeldArtifact } from "./strategy.ts";
 import { isSwitching, type Transaction } from "./transaction.ts";
@@ -19,7 +20,7 @@ const laterMs = [900_000, 3_600_000, 21_600_000, 86_400_000] as const;
 const oldestMs = 7 * 86_400_000;
 
 /**
- * Runs until the transaction is applied, failed, or waits for somebody; returns it when it is `applied` or `failed` after a rollback.
+ * Runs until the transaction is applied, failed, or waits for somebody; returns it when it is `applied`, `failed` after a rollback, or `verified` and the rest is by hand.
  * Throws what stopped it before the switch; the installation is then untouched.
  */
 export async function runTransaction(work: Work): Promise<Transaction> {
@@ -47,6 +48,10 @@ export async function runTransaction(work: Work): Promise<Transaction> {
           await work.journal.advance({ phase: "verified" });
           break;
         case "verified":
+          if (work.installation.strategy === "manual") {
+            if (!(await stageByHand(work))) return work.journal.current();
+            break;
+          }
           requireApproval(work);
           await requireMayGoOn(work);
           await requireStillOffered(work);
@@ -110,7 +115,8 @@ async function recordFailure(work: Work, failure: SlipwayError): Promise<void> {
 export async function resumeTransaction(work: Work): Promise<Transaction> {
   const { journal, directory, installation } = work;
   const transaction = journal.current();
-  if (isSwitching(transaction)) return runTransaction(work);
+  const waitsForHands = installation.strategy === "manual" && transaction.phase === "verified"; // and does not lose its place by waiting
+  if (isSwitching(transaction) || waitsForHands) return runTransaction(work);
   await requireMayGoOn(work); // a timer that finds the window closed uses up no attempt
   const isOld = nowMs(work) - transaction.startedAt > oldestMs;
   if (isOld || transaction.attempt >= transaction.maxAttempts) {

@@ -114,7 +114,7 @@ export function openSession(installation: SettledInstallation, machine: Machine)
           ...(recorded?.contract === undefined ? {} : { contract: recorded.contract }),
         },
         to: { version },
-        source: { kind: "repo", url: source.displayUrl },
+        source: { kind: installation.bundle === undefined ? "repo" : "mirror", url: source.displayUrl },
         trust: { checks: [] },
         download: { bytes: 0 },
         approval: approval(),

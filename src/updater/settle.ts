@@ -1,6 +1,7 @@
 /** Which strategy an installation is upgraded by: what the file says, or, for `auto`, what is found on the machine, with the reason in words. */
 import { join } from "node:path";
 import { SlipwayError } from "../model/errors.ts";
+import { composeService } from "./container-section.ts";
 import { lstatIfThere } from "./file-tree.ts";
 import type { Installation } from "./installation.ts";
 import type { Machine } from "./machine.ts";
@@ -24,7 +25,13 @@ type Found = { readonly manager: PackageManager; readonly name: string; readonly
 
 /** Throws `installation_invalid` where strategy package finds no package manager, or auto nothing at all. Changes nothing. */
 export async function settleStrategy(installation: Installation, machine: Machine): Promise<SettledInstallation> {
-  const { strategy } = installation;
+  const { strategy, container } = installation;
+  if (strategy === "manual") return { ...installation, strategy, strategyReason: "the installation file says so" };
+  if (container !== undefined && (strategy === "container" || strategy === "auto")) {
+    const strategyReason = strategy === "container" ? "the installation file says so" : `the installation file names the compose service ${container.service}`;
+    return { ...installation, service: installation.service ?? composeService(container), strategy: "container", strategyReason };
+  }
+  if (strategy === "container") throw new SlipwayError("installation_invalid", "strategy container needs container: { … }", { place: installation.place });
   if (strategy === "versions" || strategy === "inplace") return { ...installation, strategy, strategyReason: "the installation file says so" };
   const found = await findPackage(installation, machine);
   if (found !== undefined && (strategy === "package" || found.why !== "")) {

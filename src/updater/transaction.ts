@@ -2,7 +2,7 @@
  * The transaction: one attempt to bring an installation from one version to another, as `transaction.json` (schema 1) records it.
  *
  *     created > downloading > downloaded > verified > applying > applied
- *     any of the first five > failed;  failed and retryable > downloading
+ *     any of the first five > failed;  failed and retryable > downloading;  strategy manual: verified > applied
  *     inside applying: prepare > switch > trial > (applied) | rollback > (failed)
  *
  * The journal says what was intended; hashes on disk say what is. Unknown fields of a newer updater are kept; an unknown phase or step
@@ -60,7 +60,7 @@ export const transactionSchema = z.looseObject({
   /** Becomes a folder name. */
   id: z.string().regex(/^[0-9a-f]{24}$/),
   product: z.string().max(63),
-  strategy: z.enum(["versions", "inplace", "package"]).optional(),
+  strategy: z.enum(["versions", "inplace", "package", "container", "manual"]).optional(),
   phase: z.enum(phases),
   step: z.enum(steps).optional(),
   /** `version` is absent for a first installation. */
@@ -107,6 +107,8 @@ export const transactionSchema = z.looseObject({
   isUnlinked: z.boolean().optional(),
   /** Rollback: put the backed up state back as well? `true` and `false` of an older journal mean always and never. */
   restoreState: z.union([z.boolean(), z.enum(["auto", "always", "never"])]).optional(),
+  /** Strategy manual: where the verified artifact lies, and what installs it. */
+  byHand: z.looseObject({ path: z.string().max(4096), commands: z.array(z.string().max(8192)).max(20) }).optional(),
   /** Operator's rollback: the state as it was before, kept aside. */
   safetyBackup: backupReferenceSchema.optional(),
   timings: z.looseObject({
@@ -126,7 +128,7 @@ const allowedPhases: Readonly<Record<Phase, readonly Phase[]>> = {
   created: ["created", "downloading", "failed"],
   downloading: ["downloading", "downloaded", "failed"],
   downloaded: ["downloaded", "verified", "failed"],
-  verified: ["verified", "applying", "failed"],
+  verified: ["verified", "applying", "applied", "failed"], // applied at once: strategy manual, when it was done by hand
   applying: ["applying", "applied", "failed"],
   failed: ["failed", "downloading"],
   applied: ["applied"],

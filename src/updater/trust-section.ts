@@ -45,6 +45,8 @@ export const trustSectionSchema = z.strictObject({
   tuf: z
     .strictObject({
       root: file,
+      /** Of the repository for what is carried over an air gap (`upgrade install --file`), which has keys of its own. */
+      offline_root: file.optional(),
       url: z
         .url({ protocol: /^https?$/ })
         .max(4096)
@@ -94,7 +96,7 @@ export function withAbsolutePaths(trust: TrustSection, folder: string): TrustSec
   const { openpgp, sigstore, tuf } = trust;
   return {
     ...trust,
-    ...(tuf === undefined ? {} : { tuf: { ...tuf, root: at(tuf.root) } }),
+    ...(tuf === undefined ? {} : { tuf: { ...tuf, root: at(tuf.root), ...(tuf.offline_root === undefined ? {} : { offline_root: at(tuf.offline_root) }) } }),
     ...(openpgp === undefined ? {} : { openpgp: { ...openpgp, keyring: at(openpgp.keyring) } }),
     ...(sigstore === undefined ? {} : { sigstore: sigstoreAt(sigstore, at) }),
   };

@@ -24,7 +24,7 @@ import { openTufSession, type TufSession, type TufSource } from "./tuf-session.t
 
 const lockWaitMs = 10_000;
 
-export type TufTrustSection = { readonly root: string; readonly url?: string | undefined };
+export type TufTrustSection = { readonly root: string; readonly offline_root?: string | undefined; readonly url?: string | undefined };
 
 /** The source of an installation; with `trust.tuf`, one that TUF metadata vouches for. */
 export function trustedSource(installation: Installation, machine: Machine): ReleaseSource {
@@ -60,15 +60,17 @@ function listedSource(listing: Listing): ReleaseSource {
 async function withTuf<T>({ installation, machine, tuf }: Listing, signal: AbortSignal, look: (session: TufSession) => Promise<T>): Promise<T> {
   const directory = await findStateDirectory(installation.stateDir);
   const now = machine.clock.now();
+  // What is carried has its own repository: other keys for snapshot and timestamp, which last longer.
+  const repository = installation.bundle === undefined ? "online" : "offline";
   const open = async (kept: { readonly folder: string; readonly memory: string } | undefined): Promise<T> => {
     const memory = kept === undefined ? undefined : await readTufMemory(kept.memory);
     requireTrustedClock(memory, now);
     const session = await openTufSession({
       folder: kept?.folder,
       pinnedRoot: await readPinnedRoot(installation, tuf),
-      floor: memory?.online,
+      floor: memory?.[repository],
       now,
-      source: remoteMetadata(installation, machine, { url: tuf.url, signal }),
+      source: remoteMetadata(installation, machine, { url: repository === "online" ? tuf.url : undefined, repository, signal }),
       onRepair: (text) => machine.observe({ event: "warning", text }),
     });
     let isFresh = false;
@@ -77,7 +79,8 @@ async function withTuf<T>({ installation, machine, tuf }: Listing, signal: Abort
       isFresh = true;
       return await look(session);
     } finally {
-      if (kept !== undefined) await writeTufMemory(kept.memory, { ...memory, online: session.floor(), ...(isFresh ? { refreshedAt: now.getTime() } : {}) });
+      if (kept !== undefined)
+        await writeTufMemory(kept.memory, { ...memory, [repository]: session.floor(), ...(isFresh ? { refreshedAt: now.getTime() } : {}) });
     }
   };
   if (directory === undefined) return open(undefined);
@@ -85,32 +88,39 @@ async function withTuf<T>({ installation, machine, tuf }: Listing, signal: Abort
   await ensurePrivate(trust);
   const lock = await acquireLock(trust, "tuf", { waitMs: lockWaitMs });
   try {
-    return await open({ folder: join(trust, "online"), memory: join(directory.path, "tuf.json") });
+    return await open({ folder: join(trust, repository), memory: join(directory.path, "tuf.json") });
   } finally {
     await lock.release();
   }
 }
 
 async function readPinnedRoot(installation: Installation, tuf: TufTrustSection): Promise<Uint8Array> {
+  const root = installation.bundle === undefined ? tuf.root : tuf.offline_root;
+  if (root === undefined) {
+    throw new SlipwayError("installation_invalid", "trust.tuf demands metadata, and names no offline_root for what is carried over an air gap", {
+      place: installation.place,
+      hint: "add offline_root: the root of the vendor's offline repository, `/tuf/<product>/offline/metadata/1.root.json`",
+    });
+  }
   try {
-    return await readFileBounded(tuf.root, tufLimits.root);
+    return await readFileBounded(root, tufLimits.root);
   } catch (error) {
-    throw new SlipwayError("installation_invalid", `cannot read ${tuf.root}, the TUF root`, { place: installation.place, cause: error });
+    throw new SlipwayError("installation_invalid", `cannot read ${root}, the TUF root`, { place: installation.place, cause: error });
   }
 }
 
-/** `tuf/<product>/online/metadata/` of the source and its mirrors, or the address that the installation file names. */
+/** `tuf/<product>/online/metadata/` (offline: of a bundle) of the source and its mirrors, or the address that the installation file names. */
 function remoteMetadata(
   installation: Installation,
   machine: Machine,
-  { url, signal }: { readonly url: string | undefined; readonly signal: AbortSignal },
+  { url, repository, signal }: { readonly url: string | undefined; readonly repository: "online" | "offline"; readonly signal: AbortSignal },
 ): TufSource {
   const sources = [installation.source, ...(url === undefined ? installation.source.mirrors : [])];
   return {
     metadata: async (name, limit) => {
       let failure: SlipwayError | undefined;
       for (const source of sources) {
-        const base = new URL(url ?? `${source.url.replace(/\/+$/, "")}/tuf/${encodeURIComponent(installation.product)}/online/metadata/`);
+        const base = new URL(url ?? `${source.url.replace(/\/+$/, "")}/tuf/${encodeURIComponent(installation.product)}/${repository}/metadata/`);
         // The pair is for the vendor's server alone.
         const credentials = base.origin === new URL(source.url).origin ? await readCredentials(source, installation, machine.env) : undefined;
         const at = new URL(name, base.href.endsWith("/") ? base : `${base.href}/`);

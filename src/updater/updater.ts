@@ -1,4 +1,7 @@
 /** The updater: what an operator, a timer or an embedding program asks for. */
+import { fileURLToPath } from "node:url";
+import type { Version } from "../model/version.ts";
+import { fromBundle, onlyVersion } from "./bundle-source.ts";
 import type { Installation } from "./installation.ts";
 import { readJournal } from "./journal.ts";
 import type { Machine } from "./machine.ts";
@@ -6,26 +9,44 @@ import type { Updater } from "./operations.ts";
 import { settledUpdater } from "./settled-updater.ts";
 import { settleStrategy } from "./settle.ts";
 import { findStateDirectory } from "./state-directory.ts";
-import { isFinal } from "./transaction.ts";
+import { isFinal, type Transaction } from "./transaction.ts";
 
 export type { CheckResult, Status, Updater } from "./operations.ts";
 
+/** Where releases come from: the source, a file that was carried here, or the one of both that the unfinished transaction began with. */
+type Origin = { readonly kind: "source" } | { readonly kind: "journaled" } | { readonly kind: "file"; readonly path: string };
+
 /** An unfinished transaction keeps the strategy that it began with, whatever half-done files would suggest now. */
-async function settled(installation: Installation, machine: Machine): Promise<Updater> {
+async function settled(installation: Installation, machine: Machine, origin: Origin): Promise<Updater> {
   const directory = await findStateDirectory(installation.stateDir);
   const reading = directory === undefined ? undefined : await readJournal(directory.transaction, installation.product);
-  const begun = reading?.kind === "known" && !isFinal(reading.transaction) ? reading.transaction.strategy : undefined;
+  const unfinished = reading?.kind === "known" && !isFinal(reading.transaction) ? reading.transaction : undefined;
+  const begun = unfinished?.strategy;
   const wanted = installation.strategy === "auto" && begun !== undefined ? { ...installation, strategy: begun } : installation;
-  return settledUpdater(await settleStrategy(wanted, machine), machine);
+  const carried = origin.kind === "file" ? origin.path : origin.kind === "journaled" ? bundleOf(unfinished) : undefined;
+  const from = carried === undefined ? { installation: wanted, machine } : fromBundle(wanted, machine, carried);
+  return settledUpdater(await settleStrategy(from.installation, machine), from.machine);
+}
+
+/** What was begun from a file goes on from it. */
+function bundleOf(transaction: Transaction | undefined): string | undefined {
+  const url = transaction?.source.url ?? "";
+  return url.startsWith("file:///") ? fileURLToPath(url) : undefined;
+}
+
+/** A file that holds one release is the wish for that release. */
+async function meantVersion(installation: Installation, { version, file }: { readonly version?: Version | undefined; readonly file?: string | undefined }) {
+  return version !== undefined || file === undefined ? version : onlyVersion(file, installation.product);
 }
 
 /** Every operation looks at the machine anew: a package may have been installed or removed in between. */
 export function createUpdater(installation: Installation, machine: Machine): Updater {
-  const now = (): Promise<Updater> => settled(installation, machine);
+  const now = (origin: Origin = { kind: "journaled" }): Promise<Updater> => settled(installation, machine, origin);
+  const originOf = (file: string | undefined): Origin => (file === undefined ? { kind: "source" } : { kind: "file", path: file });
   return {
     check: async (options) => (await now()).check(options),
-    plan: async (options) => (await now()).plan(options),
-    install: async (options) => (await now()).install(options),
+    plan: async (options) => (await now(originOf(options.file))).plan({ ...options, version: await meantVersion(installation, options) }),
+    install: async (options) => (await now(originOf(options.file))).install({ ...options, version: await meantVersion(installation, options) }),
     resume: async (options) => (await now()).resume(options),
     beforeStart: async () => (await now()).beforeStart(),
     confirm: async (options) => (await now()).confirm(options),

@@ -2,12 +2,15 @@
 import { join } from "node:path";
 import { SlipwayError } from "../model/errors.ts";
 import { parseVersion } from "../model/version.ts";
+import { containerEngine } from "./container-engine.ts";
+import { composeCommand } from "./container-section.ts";
 import { seeFile } from "./file-tree.ts";
 import type { Machine } from "./machine.ts";
 import type { PackageManagerKind } from "./package-manager.ts";
 import { chooseArtifact } from "./plan.ts";
 import { proveDescription, readTrustPolicy } from "./prove.ts";
 import type { Session } from "./session.ts";
+import type { Live } from "./strategy.ts";
 import { strategyOf } from "./work.ts";
 import type { FileTable } from "./transaction.ts";
 
@@ -54,6 +57,8 @@ export async function verifyInstalled(session: Session, options: { readonly isOf
       : [];
     return { ...base, result: judge([...other, ...findings]), list: "package manager", checked: 1, findings: [...other, ...findings] };
   }
+  if (installation.strategy === "container" || installation.strategy === "manual")
+    return { ...base, ...(await examineElsewhere(session, installed.version, live)) };
   const recorded: FileTable = installed.files;
   const signed = options.isOffline ? undefined : await signedTable(session, installed.version, options.signal);
   const files = signed ?? recorded;
@@ -72,6 +77,26 @@ export async function verifyInstalled(session: Session, options: { readonly isOf
       if (files[path] === undefined) findings.push({ path, problem: "unlisted", detail: "the release has no such file" });
   }
   return { ...base, result: judge(findings), list: signed === undefined ? "record" : "release", checked: Object.keys(files).length, findings };
+}
+
+/** What does not lie in files of ours: the image that the engine has, or what somebody put there by hand. */
+async function examineElsewhere(
+  { installation, machine }: Session,
+  recorded: string,
+  live: Live,
+): Promise<Pick<InstalledReport, "result" | "list" | "checked" | "findings">> {
+  const { container } = installation;
+  if (container === undefined || installation.strategy !== "container") {
+    const detail = "strategy manual: only the operator knows where the files are; `slipway verify artifact` looks at the one that was fetched";
+    return { result: "INCOMPLETE", list: "record", checked: 0, findings: [{ path: "", problem: "missing", detail }] };
+  }
+  const findings: InstalledFinding[] = [];
+  const path = container.service;
+  const running = await containerEngine(container.engine, machine).runningImage(composeCommand(container, true), path);
+  if (running === undefined) findings.push({ path, problem: "missing", detail: "the service does not run" });
+  else if (running !== live.ref) findings.push({ path, problem: "changed", detail: `it runs the image ${running}; pinned is ${live.ref ?? "none"}` });
+  if (live.version !== recorded) findings.push({ path, problem: "changed", detail: `it is pinned to ${live.version ?? ""}; slipway installed ${recorded}` });
+  return { result: judge(findings), list: "record", checked: 1, findings };
 }
 
 const judge = (findings: readonly InstalledFinding[]): InstalledReport["result"] => (findings.every(({ problem }) => problem === "config") ? "PASS" : "FAIL");

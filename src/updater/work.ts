@@ -3,6 +3,8 @@ import { SlipwayError } from "../model/errors.ts";
 import { openJournal, type Journal } from "./journal.ts";
 import { inplaceStrategy } from "./inplace-strategy.ts";
 import type { Machine } from "./machine.ts";
+import { containerStrategy } from "./container-strategy.ts";
+import { manualStrategy } from "./manual-strategy.ts";
 import { packageStrategy } from "./package-strategy.ts";
 import type { ReleaseSource } from "./release-source.ts";
 import { type Service, serviceOf } from "./service.ts";
@@ -27,7 +29,13 @@ export type Work = {
   readonly signal: AbortSignal;
 };
 
-const strategies = { versions: versionsStrategy, inplace: inplaceStrategy, package: packageStrategy } as const;
+const strategies = {
+  versions: versionsStrategy,
+  inplace: inplaceStrategy,
+  package: packageStrategy,
+  container: containerStrategy,
+  manual: manualStrategy,
+} as const;
 
 export function strategyOf(context: StrategyContext): Strategy {
   return strategies[context.installation.strategy](context);

@@ -8,12 +8,17 @@ import { WebSocket } from "ws";
 import { addToken, type Role } from "../../src/agent/roles.ts";
 import { type RunningAgent, serveAgent } from "../../src/agent/serve.ts";
 import type { SlipwayError } from "../../src/model/errors.ts";
+import { parseVersion } from "../../src/model/version.ts";
 import { type Machine, thisMachine } from "../../src/updater/machine.ts";
 import { makeSite, noSignal, type Site, type SiteOptions, startVendor, type Vendor } from "../updater/support.ts";
 
 export type Json = Readonly<Record<string, unknown>>;
 export type Reply = { readonly status: number; readonly body: Json };
-export type Ask = (method: string, path: string, options?: { readonly body?: unknown; readonly token?: string; readonly headers?: Record<string, string> }) => Promise<Reply>;
+export type Ask = (
+  method: string,
+  path: string,
+  options?: { readonly body?: unknown; readonly token?: string; readonly headers?: Record<string, string> },
+) => Promise<Reply>;
 
 export type TestAgent = {
   readonly site: Site;
@@ -33,13 +38,18 @@ export type TestAgent = {
 /** An agent with 1.4.2 installed, listening on its socket and on loopback. It never checks by itself unless `agent` says so. */
 export async function startAgent(
   t: TestContext,
-  options: { readonly vendor?: Vendor; readonly site?: SiteOptions; readonly agent?: string; readonly machine?: Partial<Machine>; readonly isBare?: boolean } = {},
+  options: {
+    readonly vendor?: Vendor;
+    readonly site?: SiteOptions;
+    readonly agent?: string;
+    readonly machine?: Partial<Machine>;
+    readonly isBare?: boolean;
+  } = {},
 ): Promise<TestAgent> {
   const vendor = options.vendor ?? (await startVendor(t));
   if (!vendor.releases.has("1.4.2")) await vendor.release("1.4.2");
   const extra = `agent: { listen: "127.0.0.1:0", tokens: tokens.json, check_every: ${options.agent ?? '"off"'} }\n${options.site?.extra ?? ""}`;
   const site = await makeSite(vendor, { ...options.site, extra }, t);
-  const { parseVersion } = await import("../../src/model/version.ts");
   if (options.isBare !== true) await (await site.updater()).install({ version: parseVersion("1.4.2"), isOutsideWindow: true, signal: noSignal });
   const failures: SlipwayError[] = [];
   const { observe: _observe, ...machine } = { ...thisMachine(() => undefined), ...options.machine };
@@ -95,7 +105,10 @@ export type Conversation = {
   readonly closed: Promise<number>;
 };
 
-export async function converse(url: string, options: { readonly token?: string; readonly origin?: string; readonly host?: string } = {}): Promise<Conversation> {
+export async function converse(
+  url: string,
+  options: { readonly token?: string; readonly origin?: string; readonly host?: string } = {},
+): Promise<Conversation> {
   const { token, origin, host } = options;
   const socket = new WebSocket(url, {
     ...(origin === undefined ? {} : { origin }),
@@ -142,7 +155,14 @@ export async function until<T>(look: () => Promise<T | undefined | false> | T | 
   }
 }
 
-type OperationOf = { readonly state: string; readonly version: string | null; readonly error: Json | null; readonly result: Json | null; readonly transaction: Json | null; readonly id: string };
+type OperationOf = {
+  readonly state: string;
+  readonly version: string | null;
+  readonly error: Json | null;
+  readonly result: Json | null;
+  readonly transaction: Json | null;
+  readonly id: string;
+};
 
 /** The last operation of an agent, when it has ended. */
 export async function ended(ask: Ask, token?: string): Promise<OperationOf> {

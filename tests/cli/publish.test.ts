@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { requireCommand } from "../../src/io/command.ts";
 import { get, hexOf, pairOf, publish, releaseFiles, type RunningServer, startServer, type TestFile } from "../server/running-server.ts";
 import { type CommandEnd, freePort, runSlipway } from "../support/vendor.ts";
 
@@ -29,6 +30,11 @@ after(async () => {
 
 function run(words: readonly string[], more: Readonly<Record<string, string>> = {}): Promise<CommandEnd> {
   return runSlipway(words, { cwd: folder, env: { ...env, ...more } });
+}
+
+/** `slipway` in a folder of its own. */
+async function runIn(cwd: string, words: readonly string[], more: Readonly<Record<string, string>> = {}): Promise<CommandEnd> {
+  return runSlipway(words, { cwd, env: { ...env, ...more } });
 }
 
 async function result(words: readonly string[]): Promise<Record<string, unknown>> {
@@ -285,3 +291,39 @@ async function proxied(port: number): Promise<void> {
   });
   await new Promise<void>((done) => proxy?.listen(port, "127.0.0.1", done));
 }
+
+test("of several built releases publish takes the one of the tag at HEAD, and asks where there is none", async () => {
+  const project = join(folder, "tagged");
+  await mkdir(project);
+  for (const version of ["3.0.0", "3.1.0"]) {
+    await mkdir(join(project, "dist", version), { recursive: true });
+    for (const file of await releaseFiles("tagged", version)) await writeFile(join(project, "dist", version, file.name), file.content);
+  }
+  const asked = await runIn(project, ["publish"]);
+  assert.equal(asked.exitCode, 2);
+  assert.match(asked.stderr, /which one: dist\/3\.0\.0, dist\/3\.1\.0/);
+  const identity = ["-c", "user.name=A", "-c", "user.email=a@acme.example", "-c", "commit.gpgsign=false"];
+  for (const words of [
+    ["init", "-q"],
+    ["commit", "-q", "--allow-empty", "-m", "one"],
+    ["tag", "v3.0.0"],
+  ])
+    await requireCommand(["git", ...identity, ...words], { cwd: project, timeoutMs: 30_000 });
+  const sent = await runIn(project, ["publish"]);
+  assert.equal(sent.exitCode, 0, sent.stderr);
+  assert.match(sent.stdout, /^tagged 3\.0\.0 \(stable\): draft/);
+});
+
+test("a wrong address, no TLS, no token and a token file that is not there each say what to do next", async () => {
+  const none = { SLIPWAY_TOKEN_FILE: "", SLIPWAY_TOKEN: "" };
+  for (const [more, words, exitCode, text] of [
+    [none, [], 24, /there is no admin token[^]*--token-file/],
+    [{ SLIPWAY_TOKEN_FILE: "nowhere" }, [], 24, /nowhere cannot read the token file[^]*slipway serve/],
+    [{}, ["--server", running.url.replace("http:", "https:")], 75, /does not speak TLS[^]*http:\/\//],
+    [{}, ["--server", "banana"], 2, /--server/],
+  ] as const) {
+    const end = await run(["customer", "list", ...words], more);
+    assert.equal(end.exitCode, exitCode, end.stderr);
+    assert.match(end.stderr, text);
+  }
+});

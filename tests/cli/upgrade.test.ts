@@ -32,6 +32,15 @@ test("K7 the upgrade commands say in exit code and JSON what happened", async (t
   assert.deepEqual([dry.code, (dry.last["plan"] as { to: string }).to], [0, "1.5.0"]);
   assert.equal(await site.running(), "1.4.2");
   assert.equal((await run("install")).code, 0);
+  vendor.faults.index = () => ({
+    schema: 1,
+    product: "toy",
+    releases: [{ version: "1.4.2", channel: "stable", sequence: 1001, publishedAt: "2026-01-01T00:00:00Z", state: "published" }],
+    retired: [{ version: "1.5.0", state: "withdrawn", reason: "loses data", replacement: "1.4.2" }],
+  });
+  const withdrawn = await runCommand([slipway, "upgrade", "check", "--installation", site.file], { timeoutMs: 60_000 });
+  assert.match(`${withdrawn.stdout}${withdrawn.stderr}`, /1\.5\.0 was withdrawn by the vendor \(loses data\); `slipway upgrade rollback --to 1\.4\.2` goes back/);
+  delete vendor.faults.index;
   const back = await run("rollback");
   assert.deepEqual([back.code, back.last["from"], back.last["to"]], [0, "1.5.0", "1.4.2"]);
   await vendor.release("1.6.0", { files: toyFiles("1.6.0", "lies") });

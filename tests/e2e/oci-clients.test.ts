@@ -63,7 +63,7 @@ test("C3, C12 an image archive in a release: skopeo lists, inspects and copies a
   const authFile = await login("customer", pair.id, pair.secret);
   const source = `docker://${host}/toolbox:1.0.0`;
   const flags = ["--tls-verify=false", "--authfile", authFile];
-  assert.deepEqual(JSON.parse(await succeeds(["list-tags", ...flags, `docker://${host}/toolbox`])).Tags, ["1.0.0", "latest"]);
+  assert.deepEqual(JSON.parse(await succeeds(["list-tags", ...flags, `docker://${host}/toolbox`])).Tags, ["1.0.0", "latest", "stable"]);
   for (const tag of ["1.0.0", "latest"]) {
     const inspected = JSON.parse(await succeeds(["inspect", ...flags, `docker://${host}/toolbox:${tag}`])) as {
       Digest: string;

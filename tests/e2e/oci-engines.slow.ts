@@ -57,6 +57,21 @@ docker login -u ${id} --password-stdin ${host} >&2
 docker run --rm --network=none ${host}/toolbox:latest >&2
 docker push ${host}/toolbox:latest >&2 && exit 1
 docker image inspect ${host}/toolbox:latest --format '{{index .RepoDigests 0}}'`,
+  "docker compose": (host, { id }) => `${startDocker}
+docker login -u ${id} --password-stdin ${host} >&2
+mkdir /run/project
+cat >/run/project/compose.yaml <<'END'
+services:
+  tool:
+    image: ${host}/toolbox:1.0.0
+    network_mode: none
+    command: [echo, hello from compose]
+END
+cd /run/project
+docker compose pull >&2
+docker compose up --no-color --abort-on-container-exit 2>&1 | tee /run/compose.log >&2
+grep -q 'hello from compose' /run/compose.log
+docker image inspect ${host}/toolbox:1.0.0 --format '{{index .RepoDigests 0}}'`,
   "containerd's ctr": (host, { id }) => `
 containerd --root /run/containerd/root --state /run/containerd/state --address /run/containerd.sock >/run/containerd.log 2>&1 &
 tries=0

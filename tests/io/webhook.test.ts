@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { checkedAddress, isPublicAddress, type ResolveName } from "../../src/io/public-internet.ts";
-import { callWebhook, parseWebhookUrl, webhookSignature } from "../../src/io/webhook.ts";
+import { callWebhook, parseNewWebhookUrl, parseWebhookUrl, webhookSignature } from "../../src/io/webhook.ts";
 
 test("only addresses of the public Internet are public", () => {
   const inside = [
@@ -37,7 +37,11 @@ test("a name with one address inside is refused, and so is an address written in
     "https://169.254.169.254/latest",
   ]) {
     await assert.rejects(call(url), { code: "forbidden" }, url);
+    assert.throws(() => parseNewWebhookUrl(url, []), { code: "usage" }, url);
   }
+  assert.throws(() => parseNewWebhookUrl("https://localhost/", []), { code: "usage" });
+  assert.equal(parseNewWebhookUrl("http://127.0.0.1:9/", ["127.0.0.1"]).port, "9");
+  assert.equal(parseNewWebhookUrl("https://hooks.example/", []).hostname, "hooks.example");
   await assert.rejects(call("https://metadata.example/", [], to("169.254.169.254")), { code: "forbidden" });
   for (const url of ["http://hooks.example/", "ftp://hooks.example/", "https://user:pass@hooks.example/", "file:///etc/passwd", "nonsense"]) {
     assert.throws(() => parseWebhookUrl(url, []), { code: "usage" }, url);

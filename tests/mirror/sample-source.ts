@@ -222,7 +222,7 @@ export class SampleVendor {
     const list = releaseIndex(
       product,
       releases,
-      this.retired.map((version) => ({ version: parseVersion(version) })),
+      this.retired.map((version) => ({ version: parseVersion(version), state: "retired" as const })),
     );
     this.put(`releases/${product}/index.json`, JSON.stringify(list));
   }

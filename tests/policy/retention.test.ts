@@ -4,7 +4,8 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import { compareVersions, isStable, newestStable, parseVersion } from "../../src/model/version.ts";
 import { planRetention, type RetentionFacts, replacementFor } from "../../src/policy/retention.ts";
-import { neededByUpgrades } from "../../src/policy/upgrade-need.ts";
+import { findWay, type KnownRelease } from "../../src/model/upgrade-path.ts";
+import { isOutOfReach, neededByUpgrades } from "../../src/policy/upgrade-need.ts";
 
 function factsOf(keep: number, ...versions: readonly string[]): RetentionFacts {
   return { product: "coequal", keep, published: versions.map((version) => ({ version: parseVersion(version), files: 3, bytes: 100 })) };
@@ -147,14 +148,75 @@ test("C3 C6 what has not come to stable pushes nothing out of it, and what every
   assert.deepEqual(retires(first, { ...second, isPartial: true }), []);
 });
 
-test("C18 waypoints stay, and what an older version that stays goes over", () => {
-  const [v10, v11, v12] = ["1.0.0", "1.1.0", "1.2.0"].map((text) => parseVersion(text));
-  assert.ok(v10 && v11 && v12);
-  const kinds = (compat: ReadonlyMap<typeof v10, { upgradeFrom?: string; waypoint?: boolean }>, staying: readonly (typeof v10)[]) =>
-    neededByUpgrades(v11, { compat, staying }).map(({ kind }) => kind);
-  assert.deepEqual(kinds(new Map([[v11, { waypoint: true }]]), [v12]), ["waypoint"]);
-  assert.deepEqual(kinds(new Map([[v12, { upgradeFrom: ">=1.1.0" }]]), [v10, v12]), ["path"]);
-  assert.deepEqual(kinds(new Map([[v12, { upgradeFrom: "previous-line" }]]), [v10, v12]), ["path"]);
-  assert.deepEqual(kinds(new Map([[v12, { upgradeFrom: ">=1.0.0" }]]), [v10, v12]), []);
-  assert.deepEqual(kinds(new Map([[v12, { upgradeFrom: ">=1.1.0" }]]), [v12]), [], "nothing older stays");
+const known = (text: string): KnownRelease => {
+  const [version = "", upgradeFrom = "", mark = ""] = text.split(" from ").flatMap((part) => part.split(" as "));
+  const compat = { ...(upgradeFrom === "" ? {} : { upgradeFrom }), ...(mark === "" ? {} : { waypoint: true }) };
+  return { version: parseVersion(version), compat };
+};
+
+/** Published releases, oldest first, those with a minus would leave -> what keeps which. */
+const needs: readonly { readonly name: string; readonly published: readonly string[]; readonly retired?: readonly string[]; readonly kept: readonly string[] }[] = [
+  { name: "a waypoint stays", published: ["-1.1.0 from * as waypoint", "1.2.0"], kept: ["waypoint 1.1.0"] },
+  { name: "a hop stays that an older one needs", published: ["1.0.0", "-1.1.0", "1.2.0 from >=1.1.0"], kept: ["path 1.1.0"] },
+  { name: "the line before is a hop", published: ["1.0.0", "-1.1.0 from previous-line", "1.2.0 from previous-line"], kept: ["path 1.1.0"] },
+  { name: "who gets there at once needs none", published: ["1.0.0", "-1.1.0", "1.2.0 from >=1.0.0"], kept: [] },
+  { name: "where nothing older stays there is nobody to lead", published: ["-1.0.0", "-1.1.0", "1.2.0 from >=1.1.0"], kept: [] },
+  { name: "of two ways the newer one stays", published: ["1.0.0", "-1.1.0", "-1.1.1", "1.2.0 from >=1.1.0"], kept: ["path 1.1.1"] },
+  { name: "of one way all hops stay", published: ["1.0.0", "-1.1.0", "-1.2.0 from ~1.1", "1.3.0 from ~1.2"], kept: ["path 1.1.0", "path 1.2.0"] },
+  { name: "a preview is no way", published: ["1.0.0", "-1.1.0-rc.1", "-1.1.0", "1.2.0 from >=1.1.0-0"], kept: ["path 1.1.0"] },
+  {
+    name: "a line that left long ago still lies between, so nobody is led anyway",
+    published: ["1.0.0", "-1.2.0 from previous-line", "1.3.0 from previous-line"],
+    retired: ["1.1.0"],
+    kept: [],
+  },
+];
+
+for (const { name, published, retired = [], kept } of needs) {
+  test(`C18 what upgrades need: ${name}`, () => {
+    const releases = published.map((text) => known(text.replace(/^-/, "")));
+    const leaving = releases.filter((_, index) => published[index]?.startsWith("-")).map(({ version }) => version);
+    const needed = neededByUpgrades({ published: releases, retired: retired.map(known), leaving });
+    assert.deepEqual(
+      [...needed].map(([version, { kind }]) => `${kind} ${version}`),
+      kept,
+    );
+  });
+}
+
+test("C18 whatever leaves, every version that stays and had a way to the newest has one after", () => {
+  const lines = fc.array(fc.record({ line: fc.integer({ min: 0, max: 6 }), from: fc.integer({ min: 1, max: 3 }), leaves: fc.boolean(), isWaypoint: fc.boolean() }), {
+    minLength: 2,
+    maxLength: 12,
+  });
+  fc.assert(
+    fc.property(lines, (drawn) => {
+      const releases = drawn.map(({ line, from, isWaypoint }, patch): KnownRelease => {
+        const upgradeFrom = `>=1.${Math.max(0, line - from)}.0`;
+        return { version: parseVersion(`1.${line}.${patch}`), compat: { upgradeFrom, ...(isWaypoint && patch % 5 === 0 ? { waypoint: true } : {}) } };
+      });
+      const [newest] = releases.map(({ version }) => version).toSorted((left, right) => compareVersions(right, left));
+      const leaving = releases.filter(({ version }, index) => version !== newest && drawn[index]?.leaves === true).map(({ version }) => version);
+      const needed = neededByUpgrades({ published: releases, retired: [], leaving });
+      const staying = releases.filter(({ version }) => !leaving.includes(version) || needed.has(version));
+      const goal = releases.find(({ version }) => version === newest);
+      assert.ok(goal);
+      for (const from of staying.filter((one) => one !== goal)) {
+        const isLed = (hops: readonly KnownRelease[]): boolean => findWay({ from, to: goal, hops, everything: releases }) !== undefined;
+        assert.equal(isLed(staying), isLed(releases), `${from.version} to ${goal.version}`);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("K1 a release that no published version can be upgraded to is out of reach; one that is the first, a preview or says nothing is not", () => {
+  const published = ["1.0.0", "1.1.0"].map(known);
+  const out = (text: string, others = published): boolean => isOutOfReach(known(text), { published: others, retired: [] });
+  assert.equal(out("2.0.0 from >=1.9.0 <2.0.0"), true);
+  assert.equal(out("2.0.0 from >=1.1.0"), false);
+  assert.equal(out("2.0.0 from >=1.9.0", []), false);
+  assert.equal(out("2.0.0"), false);
+  assert.equal(out("2.0.0-rc.1 from >=1.9.0"), false);
+  assert.equal(isOutOfReach(known("2.0.0"), { published, retired: [known("1.5.0 from * as waypoint")] }), true, "its waypoint has left");
 });

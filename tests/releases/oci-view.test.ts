@@ -50,7 +50,7 @@ async function publishRow(store: Store, repository: OciRepository, version: stri
     .execute();
   await store.db
     .insertInto("release_channels")
-    .values({ release_id: id, channel: "stable", promoted_at: 1, rollout: 10_000, salt: "", is_bypass: 0 })
+    .values({ release_id: id, channel: "stable", promoted_at: 1, rollout: 10_000, salt: "", is_bypass: 0, machines: 10_000 })
     .execute();
   store.changes.emit("head", repository.product);
 }

@@ -104,7 +104,7 @@ storeTest("C6 C18 a version is announced, unlisted, gone and purged in its days;
   const unlisted = await indexOf(store, resolver);
   assert.deepEqual(
     [unlisted.supported, unlisted.retired],
-    [["1.2.0", "1.1.0"], [{ version: "1.0.0", replacement: "1.2.0" }]],
+    [["1.2.0", "1.1.0"], [{ version: "1.0.0", state: "retired", replacement: "1.2.0" }]],
     "an older installation is led to a supported one",
   );
 

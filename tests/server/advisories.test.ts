@@ -178,14 +178,15 @@ test("a customer ends its mails by the link alone: reading the page changes noth
 });
 
 test("webhooks are added with a secret shown once, called for a test, and only where they may be", async () => {
-  const refused = await running.admin("POST", "/webhooks", { url: "http://hooks.example/", events: [] });
-  assert.equal(refused.status, 400);
-  const made = await running.admin("POST", "/webhooks", { url: "https://127.0.0.1:9/hook", events: ["advisory"] });
+  for (const url of ["http://hooks.example/", "https://127.0.0.1:9/hook"]) {
+    assert.equal((await running.admin("POST", "/webhooks", { url, events: [] })).status, 400, url);
+  }
+  const made = await running.admin("POST", "/webhooks", { url: "https://hooks.invalid/hook", events: ["advisory"] });
   assert.equal(made.status, 201);
   assert.match(String(made.body["secret"]), /^whsec_/);
   const listed = await running.admin("GET", "/webhooks");
   assert.doesNotMatch(JSON.stringify(listed.body), /whsec_/);
   const tried = await running.admin("POST", `/webhooks/${String(made.body["id"])}/test`);
-  assert.equal(tried.status, 403, "this machine is not the public Internet");
+  assert.equal(tried.status, 502, "no such host");
   assert.equal((await running.admin("DELETE", `/webhooks/${String(made.body["id"])}`)).status, 200);
 });

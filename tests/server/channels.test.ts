@@ -1,7 +1,16 @@
 /** Channels, promotion and staged rollout: one switch over every format, seen the same through every protocol. */
 import assert from "node:assert/strict";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { SlipwayError } from "../../src/model/errors.ts";
 import { rolloutBucket } from "../../src/policy/visibility.ts";
+import { formatMinisignPublicKey, generateMinisignKey } from "../../src/trust/minisign-key.ts";
+import { bucketOf } from "../../src/updater/cohort.ts";
+import { loadInstallation } from "../../src/updater/installation.ts";
+import { thisMachine } from "../../src/updater/machine.ts";
+import { createUpdater } from "../../src/updater/updater.ts";
 import { bucketGet, seenBy } from "./customer-reader.ts";
 import { pushImage, refusalOf, registryCaller, vendorOf } from "./registry-client.ts";
 import { get, issuePair, type Pair, publishTo, type RunningServer, startServer } from "./running-server.ts";
@@ -63,6 +72,10 @@ test("C3 a promotion moves every format, image tag and latest at once and change
   }
   assert.equal((await get(running, `/yum/${product}/stable/x86_64/${product}-1.5.0-1.x86_64.rpm`, pair)).status, 200);
 
+  for (const step of ["promote", "demote"]) {
+    const unknown = await running.admin("POST", `/products/${product}/releases/1.5.0/${step}`, { channel: "prewiev" });
+    assert.deepEqual([unknown.status, (unknown.body["error"] as { code: string }).code], [404, "not_found"], step);
+  }
   await act(running, "1.5.0/demote", { channel: "stable" });
   const demoted = await seenBy(running, pair, { product });
   assert.deepEqual([demoted.apt, demoted.latest], [["1.4.0"], ["1.4.0", "1.4.0"]]);
@@ -143,4 +156,76 @@ test("C6 with automatic retention the version too many leaves every place when i
   const image = await registryCaller(running.url, pair.authorization)("GET", `${product}/manifests/1.0.0`);
   assert.deepEqual([image.status, (await refusalOf(image)).message], [404, "coequal 1.0.0 is no longer kept; use 1.2.0 instead"]);
   assert.equal((await bucketGet(running, pair, `/${product}/releases/1.0.0/SHA256SUMS`)).status, 410);
+});
+
+test("80 C9 machines of one customer are staged by their updaters, a halt stops them, and a withdrawn release says why", async (t) => {
+  const running = await start(t);
+  await publishTo(running, product, "1.4.0", {});
+  await publishTo(running, product, "1.5.0", {});
+  const pair = await issuePair(running, "acme", product);
+  await act(running, "1.5.0/rollout", { machines: 0 });
+  const folder = await mkdtemp(join(tmpdir(), "slipway-staged-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const key = generateMinisignKey();
+  await writeFile(join(folder, "secret"), pair.secret, { mode: 0o600 });
+  const machines = await Promise.all(
+    ["one", "two"].map(async (name) => {
+      const file = join(folder, `${name}.yaml`);
+      const text = {
+        product,
+        strategy: "versions",
+        root: `${name}/opt`,
+        state_dir: `${name}/var`,
+        target: "linux/amd64",
+        source: { url: running.url, key_id: pair.id, secret: "file:secret" },
+        trust: { minisign: [formatMinisignPublicKey(key).trim().split("\n").at(-1)] },
+        health: { checks: [{ command: { argv: ["echo", "1.4.0"], version: ".*" } }] },
+      };
+      await mkdir(join(folder, name, "opt"), { recursive: true });
+      await mkdir(join(folder, name, "var"));
+      await writeFile(file, JSON.stringify(text));
+      const updater = createUpdater(
+        await loadInstallation(file),
+        thisMachine(() => undefined),
+      );
+      const signal = AbortSignal.timeout(60_000);
+      // 1.4.0 is for all machines, and of no key that these trust: what counts is that each has its number now.
+      await assert.rejects(updater.install({ signal }), SlipwayError);
+      const { machineId } = JSON.parse(await readFile(join(folder, name, `var/updates/state.json`), "utf8")) as { machineId: string };
+      return { machineId, check: async () => (await updater.check({ signal })).offer };
+    }),
+  );
+  const index = async () =>
+    (await get(running, `/releases/${product}/index.json`, pair)).json() as Promise<{ releases: { rollouts?: unknown }[]; retired: unknown[] }>;
+  const [newest] = (await index()).releases;
+  const { salt } = (newest?.rollouts as { stable: { salt: string } }).stable;
+  const [first, last] = machines.toSorted((left, right) => bucketOf(left.machineId, salt) - bucketOf(right.machineId, salt));
+  assert.ok(first && last);
+  const offered = async (): Promise<readonly (readonly [string | undefined, string | undefined])[]> =>
+    Promise.all(
+      [first, last].map(async ({ check }) => {
+        const offer = await check();
+        return [offer.kind === "upgrade" ? offer.version : undefined, offer.skipped.find(({ version }) => version === "1.5.0")?.reason] as const;
+      }),
+    );
+  await act(running, "1.5.0/rollout", { machines: Math.round((bucketOf(first.machineId, salt) + bucketOf(last.machineId, salt)) / 2) / 100 });
+  assert.deepEqual(await offered(), [
+    ["1.5.0", undefined],
+    ["1.4.0", "cohort"],
+  ]);
+  assert.deepEqual((await seenBy(running, pair, { product })).apt, ["1.4.0", "1.5.0"], "a package manager knows no machines");
+  await (await get(running, `/releases/${product}/1.5.0/${product}-1.5.0-linux-amd64`, pair)).arrayBuffer();
+  await act(running, "1.5.0/rollout", { percent: 0 });
+  assert.deepEqual(await offered(), [
+    ["1.4.0", "halted"],
+    ["1.4.0", "halted"],
+  ]);
+  await act(running, "1.5.0/rollout", { percent: 100, machines: 100 });
+  assert.deepEqual(Object.keys((await index()).releases[0] ?? {}).includes("rollouts"), false);
+  await act(running, "1.5.0/withdraw", { reason: "loses data" });
+  assert.deepEqual((await index()).retired, [{ version: "1.5.0", state: "withdrawn", replacement: "1.4.0", reason: "loses data" }]);
+  assert.deepEqual(await offered(), [
+    ["1.4.0", undefined],
+    ["1.4.0", undefined],
+  ]);
 });

@@ -183,9 +183,16 @@ test("C9 bad grants, ranks and networks are refused and change nothing", async (
     const answer = await running.admin("PUT", `/customers/acme/grants/${product}`, change);
     assert.equal(answer.status, 400, JSON.stringify(change));
   }
-  for (const networks of [["10.0.0.0/33"], ["::/129"], ["example.com"], ["fe80::1%eth0"], []]) {
+  for (const networks of [["10.0.0.0/33"], ["10.0.0.1/8"], ["::/129"], ["2001:db8::1/64"], ["::ffff:10.0.0.1/104"], ["example.com"], ["fe80::1%eth0"], []]) {
     assert.equal((await running.admin("PUT", `/keys/${pair.id}/allowed-from`, { networks })).status, 400, JSON.stringify(networks));
   }
+  for (const networks of [["10.0.0.0/8", "2001:db8::/32", "::/0", "2001:db8::1", "0.0.0.0/0"], null]) {
+    assert.equal((await running.admin("PUT", `/keys/${pair.id}/allowed-from`, { networks })).status, 200, JSON.stringify(networks));
+  }
+  // A misspelt channel has no rank, and would show this customer every preview.
+  const misspelt = await running.admin("PUT", `/customers/acme/grants/${product}`, { channel: "stabel" });
+  assert.equal(misspelt.status, 404);
+  assert.match(JSON.stringify(misspelt.body), /did you mean \\"stable\\"/);
   assert.equal((await running.admin("PUT", `/customers/nobody/grants/${product}`, {})).status, 404);
   assert.equal((await running.admin("PUT", "/customers/acme/grants/nothing", {})).status, 404);
   assert.equal((await running.admin("PUT", `/products/${product}/channels/beta`, { rank: -1 })).status, 400);

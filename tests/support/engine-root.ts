@@ -5,7 +5,7 @@ import { type CommandResult, requireCommand, runCommand } from "../../src/io/com
 import { debianMirror } from "./apt-root.ts";
 import { cachedFolder } from "./cached-folder.ts";
 
-const included = ["ca-certificates", "docker.io", "docker-cli", "containerd", "runc", "podman", "iptables", "oras"];
+const included = ["ca-certificates", "docker.io", "docker-cli", "docker-compose", "containerd", "runc", "podman", "iptables", "oras"];
 const leftOut = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
 
 /** Made by mmdebstrap: 1 to 2 minutes, 550 MB. */

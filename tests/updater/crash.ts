@@ -1,6 +1,8 @@
 /** The crash matrix: what must hold right after a kill at any point, and after the recovery that follows. Used by crash.test.ts and crash.slow.ts. */
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
 import { lstat, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cleanEnvironment, runCommand } from "../../src/io/command.ts";
 import type { Manifest } from "../../src/model/manifest.ts";
@@ -33,6 +35,8 @@ export const nameOf = ({ strategy, release, command, hasHop }: Scenario): string
 const oldVersion = "1.4.2";
 const newVersion = "1.5.0";
 const waypoint = "1.4.9";
+const compiled = mkdtempSync(join(tmpdir(), "slipway-compiled-"));
+process.on("exit", () => rmSync(compiled, { recursive: true, force: true }));
 const driver = join(import.meta.dirname, "kill-driver.ts");
 
 /** How the child is started: at a change (the driver kills itself), or under strace at a system call. */
@@ -42,6 +46,18 @@ export const plainRun: Killer = (site, command) => [process.execPath, driver, si
 export const killAtChange =
   (change: number): Killer =>
   (site, command) => [process.execPath, driver, site.file, command, String(change)];
+
+/** The same, but the power of the disk fails at the change. */
+export const cutAtChange =
+  (change: number, disk: string): Killer =>
+  (site, command) => [...killAtChange(change)(site, command), disk];
+
+/** What else happens around a kill where it is one of the whole machine. */
+export type Outage = {
+  readonly ready: () => Promise<void>;
+  readonly afterKill: (site: Site) => Promise<void>;
+  readonly afterRecovery: (site: Site) => Promise<void>;
+};
 
 /** fsync and every call that changes a name; the scripts of the toy product make none of them. */
 const durableCalls = "fsync,fdatasync,?rename,?renameat,?renameat2,?symlink,?symlinkat,?mkdir";
@@ -65,7 +81,9 @@ export const killAtCall =
 export async function runKilled(
   argv: readonly string[],
 ): Promise<{ readonly isKilled: boolean; readonly exitCode: number | null; readonly stdout: string; readonly stderr: string }> {
-  const result = await runCommand(argv, { timeoutMs: 60_000, env: { ...cleanEnvironment(), UV_USE_IO_URING: "0", UV_THREADPOOL_SIZE: "1" } });
+  const env = { ...cleanEnvironment(), UV_USE_IO_URING: "0", UV_THREADPOOL_SIZE: "1" };
+  // Half of a run is compiling. Not under strace: the cache makes folders of its own, and those calls would be counted.
+  const result = await runCommand(argv, { timeoutMs: 60_000, env: argv[0] === "strace" ? env : { ...env, NODE_COMPILE_CACHE: compiled } });
   const isKilled = result.signal === "SIGKILL" || result.exitCode === 137;
   return { isKilled, exitCode: result.exitCode, stdout: result.stdout, stderr: result.stderr };
 }
@@ -137,14 +155,16 @@ async function requireWhole(site: Site, scenario: Scenario, what: string): Promi
 }
 
 /** Kills as told, one run after the other, then recovers and looks. Returns false where a run came to its end before its kill. */
-export async function crashAndRecover(vendor: Vendor, scenario: Scenario, killers: readonly Killer[]): Promise<boolean> {
+export async function crashAndRecover(vendor: Vendor, scenario: Scenario, killers: readonly Killer[], outage?: Outage): Promise<boolean> {
   const site = await prepareScenario(vendor, scenario);
+  await outage?.ready();
   const points = killers.map((killer) => /when=\d+|\d+$/.exec(killer(site, "").join(" "))?.[0] ?? "");
   const what = `${nameOf(scenario)}, killed ${points.join(", then ")}`;
   try {
     let isKilled = true;
     for (const [index, killer] of killers.entries()) {
       const result = await runKilled(killer(site, index === 0 ? scenario.command : "resume"));
+      await outage?.afterKill(site);
       await requireRunnable(site, scenario);
       if (!result.isKilled) {
         isKilled = false;
@@ -154,6 +174,7 @@ export async function crashAndRecover(vendor: Vendor, scenario: Scenario, killer
     }
     const recovered = await runKilled(plainRun(site, "resume"));
     assert.ok(!recovered.isKilled && [0, 3, 40].includes(recovered.exitCode ?? -1), `${what}: recovery ended with ${recovered.exitCode}: ${recovered.stderr}`);
+    await outage?.afterRecovery(site);
     await requireWhole(site, scenario, what);
     // The machine is not stuck: the next upgrade goes through.
     await vendor.release("1.6.0");

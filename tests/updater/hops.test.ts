@@ -136,8 +136,8 @@ test("34 a blocked version is unblocked by a command, and a withdrawn one is ref
   vendor.faults.index = () => ({
     schema: 1,
     product: "toy",
-    releases: [{ version: "1.5.0", channel: "stable", sequence: 9999, state: "withdrawn" }],
-    retired: [],
+    releases: [],
+    retired: [{ version: "1.5.0", state: "withdrawn", reason: "loses data" }],
   });
   await failure((await site.updater()).install({ version: parseVersion("1.5.0"), signal }), "version_withdrawn");
   delete vendor.faults.index;
@@ -173,7 +173,7 @@ test("80 a machine that its turn has not reached waits, one that was told a vers
   vendor.faults.index = () => ({
     schema: 1,
     product: "toy",
-    releases: [{ version: "1.5.0", channel: "stable", sequence: 9999, state: "published", rollout }],
+    releases: [{ version: "1.5.0", channel: "stable", sequence: 9999, state: "published", rollouts: { stable: rollout } }],
     retired: [],
   });
   await failure((await site.updater()).install({ signal }), "cohort_not_selected", "cohort");

@@ -1,14 +1,16 @@
 /**
  * Runs one updater command and kills its own process (SIGKILL) right after the N-th durable change, which the updater reports as an event.
  * `node kill-driver.ts <installation> install|resume|rollback|restore <N>; restore takes toy.rbk beside the file`; N = 0 lives on and prints the changes as JSON.
+ * With a mount point after N the power of that disk fails as well (support/loop-disk.ts).
  */
 import { dirname, join } from "node:path";
-import { SlipwayError } from "../../src/model/errors.ts";
+import { asSlipwayError } from "../../src/model/errors.ts";
 import { loadInstallation } from "../../src/updater/installation.ts";
 import { thisMachine } from "../../src/updater/machine.ts";
 import { createUpdater } from "../../src/updater/updater.ts";
+import { cutPower } from "../support/loop-disk.ts";
 
-const [, , file = "", command = "", at = "0"] = process.argv;
+const [, , file = "", command = "", at = "0", disk] = process.argv;
 const signal = new AbortController().signal;
 const changes: string[] = [];
 const updater = createUpdater(
@@ -16,7 +18,9 @@ const updater = createUpdater(
   thisMachine((event) => {
     if (event.event !== "phase" && event.event !== "step") return;
     changes.push(event.event === "step" ? event.step : (event.step ?? event.phase));
-    if (changes.length === Number(at)) process.kill(process.pid, "SIGKILL");
+    if (changes.length !== Number(at)) return;
+    if (disk !== undefined) cutPower(disk);
+    process.kill(process.pid, "SIGKILL");
   }),
 );
 try {
@@ -25,7 +29,8 @@ try {
   else if (command === "restore") await updater.restore({ path: join(dirname(file), "toy.rbk") });
   else await updater.rollback({ restoreState: "always", signal });
 } catch (error) {
-  if (!(error instanceof SlipwayError)) throw error;
-  process.exitCode = error.exitCode;
+  const failure = asSlipwayError(error);
+  if (failure.code === "internal") throw error;
+  process.exitCode = failure.exitCode;
 }
 process.stdout.write(`${JSON.stringify(changes)}\n`);

@@ -5,7 +5,8 @@ import * as fc from "fast-check";
 import { SlipwayError } from "../../src/model/errors.ts";
 import type { Compat } from "../../src/model/upgrade-contract.ts";
 import { compareVersions, isStable, parseVersion, type Version } from "../../src/model/version.ts";
-import { findPath, type KnownRelease, mayStep } from "../../src/updater/path.ts";
+import { type KnownRelease, mayStep } from "../../src/model/upgrade-path.ts";
+import { findPath } from "../../src/updater/path.ts";
 
 const release = (version: string, compat?: Compat): KnownRelease => ({ version: parseVersion(version), ...(compat === undefined ? {} : { compat }) });
 const nextLine: Compat = { upgradeFrom: "previous-line" };

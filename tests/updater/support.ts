@@ -76,8 +76,10 @@ export type ReleaseOptions = {
   /** Instead of an archive made of `files`. */
   readonly archive?: Buffer;
   readonly kind?: "archive" | "binary";
-  /** Package files besides: name -> kind and bytes, for linux/amd64. */
-  readonly packages?: Readonly<Record<string, { readonly kind: "deb" | "rpm" | "apk"; readonly bytes: Uint8Array }>>;
+  /** Package files and images besides: name -> kind and bytes, for linux/amd64. */
+  readonly packages?: Readonly<
+    Record<string, { readonly kind: "deb" | "rpm" | "apk" | "image"; readonly bytes: Uint8Array; readonly image?: Manifest["artifacts"][number]["image"] }>
+  >;
   readonly changeManifest?: (manifest: Manifest) => unknown;
   readonly changeSums?: (sums: string) => string;
   readonly key?: MinisignSecretKey;
@@ -225,6 +227,7 @@ async function makeRelease(
         arch: "amd64" as const,
         size: one.bytes.length,
         sha256: hexOf(one.bytes),
+        ...(one.image === undefined ? {} : { image: one.image }),
       })),
     ],
   };

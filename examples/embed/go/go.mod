@@ -1,0 +1,3 @@
+module example.com/acme/upgrade
+
+go 1.21
