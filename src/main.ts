@@ -26,7 +26,9 @@ function report(thrown: unknown): void {
   const output = createOutput(isJson);
   output.result({ error: failure.toJSON() });
   if (thrown instanceof CommanderError) return; // commander has printed it
-  output.note(`${output.colors.red("error:")} ${failure.place === undefined ? "" : `${failure.place} `}${failure.message}`);
+  output.note(
+    `${output.colors.red("error:")} ${failure.place === undefined ? "" : `${failure.place} `}${failure.message} ${output.colors.dim(`[${failure.code}]`)}`,
+  );
   output.note(`  ${output.colors.dim(failure.hint)}`);
   if (failure.code === "internal" && process.env["SLIPWAY_DEBUG"] !== undefined) output.note(String((thrown as Error).stack));
 }

@@ -85,7 +85,8 @@ export async function issueAccessKey(
   const allowedFrom = input.allowedFrom === undefined ? undefined : parseNetworks(input.allowedFrom);
   const customer = await requireCustomer(store, input.customer);
   const product = await store.db.selectFrom("products").select(["id", "name"]).where("name", "=", input.product).executeTakeFirst();
-  if (product === undefined) throw new SlipwayError("not_found", `there is no product "${input.product.slice(0, 80)}"`, { hint: "`slipway product list` shows all" });
+  if (product === undefined)
+    throw new SlipwayError("not_found", `there is no product "${input.product.slice(0, 80)}"`, { hint: "`slipway product list` shows all" });
   const now = store.clock.now();
   const pair = { id: newKeyId(), secret: newSecret() };
   await store.db.transaction().execute(async (transaction) => {

@@ -37,6 +37,8 @@ export type Authenticator = {
    * with the secret itself. Undefined where the key is unknown, expired or revoked. An id alone proves nothing.
    */
   findSealed(input: { readonly keyId: string; readonly now: Date }): Promise<SealedKey | undefined>;
+  /** Why a pair that exists was refused, for the audit trail: the caller is not told. */
+  refusalOf(input: { readonly keyId: string; readonly secret: string; readonly now: Date }): Promise<"suspended" | "retired secret" | undefined>;
   /** The administrator behind a Bearer token. */
   authenticateToken(input: { readonly token: string; readonly now: Date }): Promise<AdminPrincipal | undefined>;
   close(): void;
@@ -54,6 +56,7 @@ type Credential<P extends Principal> = {
   readonly loadedAt: number;
   /** Ends of the whole credential: expiry or revocation, whichever is first. */
   readonly endsAt: number;
+  readonly suspendedAt?: number | undefined;
   /** Where it may be used; undefined: anywhere. */
   readonly networks?: Networks | undefined;
   readonly secrets: readonly { readonly sha256: Buffer; readonly retiresAt: number; readonly sealed?: SealedSecret }[];
@@ -104,7 +107,8 @@ async function loadAccessKey(store: Store, id: string): Promise<Credential<Custo
   const key = await store.db
     .selectFrom("access_keys")
     .innerJoin("customers", "customers.id", "access_keys.customer_id")
-    .select(["access_keys.expires_at", "access_keys.revoked_at", "access_keys.allowed_from", "customers.id", "customers.name"])
+    .leftJoin("key_suspicions", "key_suspicions.key_id", "access_keys.id")
+    .select(["key_suspicions.suspended_at", "access_keys.expires_at", "access_keys.revoked_at", "access_keys.allowed_from", "customers.id", "customers.name"])
     .where("access_keys.id", "=", id)
     .executeTakeFirst();
   if (key === undefined) return undefined;
@@ -117,7 +121,8 @@ async function loadAccessKey(store: Store, id: string): Promise<Credential<Custo
   return {
     principal: { kind: "customer", keyId: id, customerId: key.id, customerName: key.name, products: new Set(grants.keys()), grants },
     loadedAt,
-    endsAt: Math.min(key.expires_at ?? never, key.revoked_at ?? never),
+    endsAt: Math.min(key.expires_at ?? never, key.revoked_at ?? never, key.suspended_at ?? never),
+    suspendedAt: key.suspended_at ?? undefined,
     networks: key.allowed_from === null ? undefined : openNetworks(key.allowed_from.split(",")),
     secrets: secrets.map((secret) => ({
       sha256: Buffer.from(secret.sha256, "hex"),
@@ -208,6 +213,14 @@ export function createAuthenticator(store: Store): Authenticator {
       if (credential === undefined || credential.endsAt <= now.getTime()) return undefined;
       const live = credential.secrets.filter((secret) => secret.retiresAt > now.getTime());
       return { principal: credential.principal, secrets: live.flatMap(({ sealed }) => (sealed === undefined ? [] : [sealed])), networks: credential.networks };
+    },
+    refusalOf: async ({ keyId, secret, now }) => {
+      const credential = keyIdPattern.test(keyId) && secret.length <= secretLimit ? await accessKeys.get(keyId) : undefined;
+      if (credential === undefined) return undefined;
+      if (credential.suspendedAt !== undefined && credential.suspendedAt <= now.getTime()) return "suspended";
+      const digest = secretDigest(secret);
+      const isRetired = credential.secrets.some(({ sha256, retiresAt }) => timingSafeEqual(sha256, digest) && retiresAt <= now.getTime());
+      return isRetired ? "retired secret" : undefined;
     },
     authenticateToken: async ({ token, now }) => {
       if (!token.startsWith(adminTokenPrefix) || token.length > secretLimit) return undefined;

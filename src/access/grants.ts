@@ -89,7 +89,8 @@ type Place = { readonly customer: Customer; readonly product: { readonly id: str
 async function requirePlace(store: Store, input: { readonly customer: string; readonly product: string }): Promise<Place> {
   const customer = await requireCustomer(store, input.customer);
   const product = await store.db.selectFrom("products").select(["id", "name"]).where("name", "=", input.product).executeTakeFirst();
-  if (product === undefined) throw new SlipwayError("not_found", `there is no product "${input.product.slice(0, 80)}"`, { hint: "`slipway product list` shows all" });
+  if (product === undefined)
+    throw new SlipwayError("not_found", `there is no product "${input.product.slice(0, 80)}"`, { hint: "`slipway product list` shows all" });
   return { customer, product };
 }
 

@@ -69,3 +69,13 @@ export function openNetworks(texts: readonly string[]): Networks {
     },
   };
 }
+
+/** The network that stands for whoever is behind an address: /24 of IPv4, /48 of IPv6, since one customer's machine moves within that. */
+export function networkOf(address: string): string {
+  const plain = address.toLowerCase().startsWith("::ffff:") && isIP(address.slice(7)) === 4 ? address.slice(7) : address;
+  if (isIP(plain) === 4) return plain.split(".").slice(0, 3).join(".");
+  if (isIP(plain) !== 6 || plain.includes("%")) return plain;
+  const groups = new URL(`http://[${plain}]`).hostname.slice(1, -1).split("::");
+  const head = (groups[0] ?? "").split(":").filter((group) => group !== "");
+  return [...head, "0", "0", "0"].slice(0, 3).join(":");
+}

@@ -43,6 +43,10 @@ export const buildCommands: readonly CommandRow[] = [
       { flags: "--out <directory>", text: "where <version>/ appears; by default dist beside the recipe" },
       { flags: "--dry-run", text: "print the plan and build nothing" },
       { flags: "--replace", text: "replace a complete release in dist/<version>/ by a part of it, or a signed one by an unsigned one" },
+      {
+        flags: "--delta-from <folders>",
+        text: "make deltas from these earlier releases, as dist/1.4.2 or several with commas between: the updater fetches them instead of whole archives and binaries",
+      },
       { flags: "--passphrase-file <file>", text: "its first line is the passphrase of the release keys" },
       { flags: "--builder <uri>", text: "who builds, for the provenance, as the address of a CI workflow; by default nobody in particular" },
     ],

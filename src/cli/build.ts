@@ -13,7 +13,7 @@ import { plannedKeyReferences } from "../packaging/planned-keys.ts";
 import { loadReleaseSigner } from "../packaging/release-signer.ts";
 import { refuseLoss } from "../packaging/release-loss.ts";
 import type { ReleaseSigner } from "../trust/release-signature.ts";
-import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
+import { type CommandRun, flagOption, type Invocation, listOption, textOption } from "./command.ts";
 import { formatBytes, type Output } from "./output.ts";
 import { signKeyless } from "./sign-keyless.ts";
 import { absentKeyError, isPreview, type PlannedRelease, printPlan, readPlan } from "./plan.ts";
@@ -58,6 +58,8 @@ export const run: CommandRun = async (invocation) => {
       output.event({ event: "artifact", name: artifact.name, kind: artifact.kind, size: artifact.size, sha256: artifact.sha256 });
       progress.update(done, artifact.name);
     },
+    deltaFrom: (listOption(options, "deltaFrom") ?? []).map((from) => resolve(cwd, from)),
+    onDelta: (text) => output.note(text),
     onKept: (names) => {
       progress.end();
       output.note(

@@ -4,7 +4,10 @@ import { serverOptions } from "./shared-options.ts";
 
 const productOption: OptionRow = { flags: "--product <name>", text: "by default the recipe's, else the only one on the server" };
 const versionArgument = { name: "version", text: "as v1.4.2" } as const;
-const machinesOption: OptionRow = { flags: "--machines <number>", text: "percent of each customer's machines that `slipway upgrade` offers it to; 100 by default" };
+const machinesOption: OptionRow = {
+  flags: "--machines <number>",
+  text: "percent of each customer's machines that `slipway upgrade` offers it to; 100 by default",
+};
 const bypassOption: OptionRow = { flags: "--bypass", text: "a security release: no percentage holds it back" };
 
 export const channelCommands: readonly CommandRow[] = [

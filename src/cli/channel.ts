@@ -5,6 +5,7 @@ import { channelSchema } from "../server/grant-wire.ts";
 import { releaseSummarySchema } from "../server/wire.ts";
 import { type CommandRun, flagOption, type OptionValues, textOption } from "./command.ts";
 import { openPlace, releasePath } from "./release-place.ts";
+import { noteUnsignedTargets } from "./tuf-targets.ts";
 
 export const runList: CommandRun = async (invocation) => {
   const { output } = invocation;
@@ -64,6 +65,7 @@ export const runPromote: CommandRun = async (invocation) => {
   const release = await api.call({ method: "POST", path, body, schema: releaseSummarySchema });
   output.result(release);
   output.line(`${product} ${release.version} is in ${channelsText(release)}`);
+  await noteUnsignedTargets(invocation, { api, product });
   return 0;
 };
 
@@ -74,6 +76,7 @@ export const runDemote: CommandRun = async (invocation) => {
   const release = await api.call({ method: "POST", path: [...releasePath(product, args[0]), "demote"], body, schema: releaseSummarySchema });
   output.result(release);
   output.line(`${product} ${release.version} is in ${channelsText(release)}`);
+  await noteUnsignedTargets(invocation, { api, product });
   return 0;
 };
 
@@ -84,7 +87,10 @@ export const runRollout: CommandRun = async (invocation) => {
   const reach: Reach = given.bypass === true ? { percent: 100, ...given } : given;
   const { percent, machines } = reach;
   if (percent === undefined && machines === undefined)
-    throw new SlipwayError("usage", "how many customers see it: --percent 0 to 100; how many of their machines are offered it: --machines 0 to 100; or --bypass");
+    throw new SlipwayError(
+      "usage",
+      "how many customers see it: --percent 0 to 100; how many of their machines are offered it: --machines 0 to 100; or --bypass",
+    );
   const { api, product } = await openPlace(invocation);
   const path = [...releasePath(product, args[0]), "rollout"];
   const release = await api.call({ method: "POST", path, body: { channel, ...reach }, schema: releaseSummarySchema });

@@ -1,4 +1,5 @@
 /** Rows of the command table. Customers, their access pairs and what they did. */
+import { abuseCommands } from "./abuse-commands.ts";
 import type { CommandRow } from "./command.ts";
 import { grantCommands } from "./grant-commands.ts";
 import { serverOptions } from "./shared-options.ts";
@@ -67,6 +68,7 @@ export const customerCommands: readonly CommandRow[] = [
     examples: ["slipway key restrict SLKABCDEFGHIJKLMNOPQRST --from 203.0.113.0/24"],
     load: async () => ({ run: (await import("./key.ts")).runRestrict }),
   },
+  ...abuseCommands,
   {
     name: "key revoke",
     summary: "End a key for good, at once",

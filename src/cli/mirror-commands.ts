@@ -49,7 +49,12 @@ export const mirrorCommands: readonly CommandRow[] = [
     description:
       "The archive is read once and held against its own manifest, then every signature and digest is checked with the keys that the settings pin, then readers are switched. Products that the bundle does not carry stay. Exit 20 where something could not be proven, 22 where it is older than the mirror.",
     arguments: [{ name: "file", text: "the bundle, or the first of its parts" }],
-    options: [configOption, dryRunOption, olderOption],
+    options: [
+      configOption,
+      dryRunOption,
+      olderOption,
+      { flags: "--allow-expired-metadata", text: "take TUF metadata that has expired on its way; noted in overrides.jsonl of the mirror" },
+    ],
     examples: ["slipway mirror import /media/usb/acme.tar", "slipway mirror import /media/usb/acme.tar.001 --dry-run"],
     load: async () => import("./mirror-import.ts"),
   },

@@ -29,6 +29,7 @@ export const run: CommandRun = async (invocation) => {
     },
     directory,
     isOlderAllowed: flagOption(options, "allowOlder"),
+    isExpiredAllowed: flagOption(options, "allowExpiredMetadata"),
     isDryRun: flagOption(options, "dryRun"),
     keepMs: settings.keep_hours * hourMs,
     parallel: settings.parallel,

@@ -84,6 +84,10 @@ export function showProgress(output: Output): { readonly observe: (event: SyncEv
         case "progress":
           bar?.update(event.bytes, formatBytes(event.bytes));
           break;
+        case "expired":
+          output.event({ event: "expired", product: event.product, text: event.text });
+          output.note(`${event.product}: ${event.text}; taken all the same, as asked for, and noted in overrides.jsonl`);
+          break;
         case "switched":
           output.event({ event: "switched", set: event.id });
           break;

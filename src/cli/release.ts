@@ -8,7 +8,7 @@ import { checkByDownload } from "./check-by-download.ts";
 import { type CommandRun, textOption } from "./command.ts";
 import { formatBytes } from "./output.ts";
 import { openPlace, releasePath } from "./release-place.ts";
-import { signPublication } from "./tuf-targets.ts";
+import { noteUnsignedTargets, signPublication } from "./tuf-targets.ts";
 
 export const runList: CommandRun = async (invocation) => {
   const { output } = invocation;
@@ -99,5 +99,6 @@ export const runWithdraw: CommandRun = async (invocation) => {
   const release = await api.call({ method: "POST", path: [...releasePath(product, invocation.args[0]), "withdraw"], body, schema: releaseSummarySchema });
   output.result(release);
   output.line(`${product} ${release.version} is withdrawn${release.replacement === null ? "" : `; customers are led to ${release.replacement}`}`);
+  await noteUnsignedTargets(invocation, { api, product });
   return 0;
 };

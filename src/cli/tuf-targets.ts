@@ -56,6 +56,18 @@ export async function signPublication(
   return Buffer.from(signTuf(tufChannel({ version: before.version + 1, now: systemClock.now(), targets }), [key])).toString("utf8");
 }
 
+/**
+ * After a change of what channels list, of a product with TUF metadata: who may sign says so, since the server cannot. Updaters offer only what
+ * index and metadata both list, so that until then a promoted release is not offered, and a withdrawn one is gone all the same.
+ */
+export async function noteUnsignedTargets(invocation: Invocation, place: { readonly api: ApiClient; readonly product: string }): Promise<void> {
+  const { files } = await fetchTufState(place);
+  if (files.length === 0) return;
+  invocation.output.note(
+    `the TUF metadata of ${place.product} lists channels as before; sign it with: slipway tuf targets --product ${place.product} --key KEY`,
+  );
+}
+
 const releasesSchema = z.object({ releases: z.array(releaseSummarySchema) });
 
 export const run: CommandRun = async (invocation) => {

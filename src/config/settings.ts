@@ -81,6 +81,12 @@ export const settingTable = {
     value: "duration",
     text: "how long single pulls stay in the audit trail, as 400d; their daily counts and everything administrative stay for ever; 0: all of it",
   },
+  abuseSuspend: {
+    read: oneOf(["off", "on"]),
+    default: "off",
+    value: "on|off",
+    text: "suspend pairs by itself whose use looks stolen beyond doubt (docs/abuse.md); off: the vendor is told, and they are slowed down",
+  },
   trustedProxies: {
     read: networks,
     default: "",

@@ -11,13 +11,14 @@ import { deltaMagic, deltaWindowLog } from "./delta.ts";
 export const deltaInputLimit = 512 * 1024 * 1024;
 
 const blockBytes = 16;
+/** Of the largest table: 4,194,304 places, 16 MiB. */
 const tableBits = 22;
-/** A block of the old file is remembered at every eighth byte, of large files less often: the table has 4,194,304 places. */
+/** A block of the old file is remembered at every eighth byte, of large files less often. */
 const smallestStep = 8;
 /** How far agreement may fall below its best before growing ends: bsdiff gives up after 8 bytes of loss, programs with moved addresses need more. */
 const patience = 48;
 
-export type DeltaMaking = { readonly old: Uint8Array; readonly new: Uint8Array; /** zstd's, 1 to 19. */ readonly level?: number };
+export type DeltaMaking = { readonly old: Uint8Array; readonly new: Uint8Array /** zstd's, 1 to 19. */; readonly level?: number };
 
 /** Throws `format_limit` for files above the limit. */
 export function makeDelta({ old, new: fresh, level = 19 }: DeltaMaking): Buffer {
@@ -38,21 +39,11 @@ export function makeDelta({ old, new: fresh, level = 19 }: DeltaMaking): Buffer 
     const end = match.at + match.length;
     extra.set(fresh.subarray(end, next.at), extraSize);
     extraSize += next.at - end;
-    if (match.length > 0 || next.at > end) pushStep(control, { add: match.length, extra: next.at - end, seek: next.from - match.from - match.length });
-    else if (next.from !== match.from) match = { ...match, from: match.from };
+    const step = { add: match.length, extra: next.at - end, seek: next.from - match.from - match.length };
+    if (step.add + step.extra > 0 || step.seek !== 0) pushStep(control, step);
+    match = next;
   };
-  for (const found of findMatches(old, fresh)) {
-    if (match.length === 0 && found.at === 0) {
-      // A step must make something: where the very beginning matches elsewhere than at 0, its first byte is sent as it is.
-      const isAtStart = found.from === 0;
-      const first = isAtStart ? found : { at: 1, from: found.from + 1, length: found.length - 1 };
-      if (!isAtStart) emit(first);
-      match = first;
-      continue;
-    }
-    emit(found);
-    match = found;
-  }
+  for (const found of findMatches(old, fresh)) emit(found);
   emit({ at: fresh.length, from: match.from + match.length, length: 0 });
   const streams = [Buffer.from(control), differences.subarray(0, differencesSize), extra.subarray(0, extraSize)].map((bytes) => pack(bytes, level));
   const header = Buffer.alloc(4 * 8);
@@ -79,13 +70,14 @@ type Match = { readonly at: number; readonly from: number; readonly length: numb
 function* findMatches(old: Uint8Array, fresh: Uint8Array): Generator<Match> {
   const oldView = new DataView(old.buffer, old.byteOffset, old.byteLength);
   const freshView = new DataView(fresh.buffer, fresh.byteOffset, fresh.byteLength);
-  const table = blockTable(oldView);
+  const bits = Math.min(tableBits, Math.max(8, Math.ceil(Math.log2(old.length / smallestStep + 1)) + 1));
+  const table = blockTable(oldView, bits);
   let end = 0; // of the last match in the new file
   let drift = 0; // of the last match: where the old file would go on
   for (let at = 0; at + blockBytes <= fresh.length; ) {
     let from = at + drift;
     if (!isSameBlock(freshView, at, oldView, from)) {
-      from = (table[hashBlock(freshView, at)] ?? 0) - 1;
+      from = (table[hashBlock(freshView, at, bits)] ?? 0) - 1;
       if (!isSameBlock(freshView, at, oldView, from)) {
         at += 1;
         continue;
@@ -101,22 +93,22 @@ function* findMatches(old: Uint8Array, fresh: Uint8Array): Generator<Match> {
   }
 }
 
-function blockTable(old: DataView): Int32Array {
-  const table = new Int32Array(2 ** tableBits);
-  const step = Math.max(smallestStep, Math.ceil(old.byteLength / 2 ** (tableBits - 1)));
+function blockTable(old: DataView, bits: number): Int32Array {
+  const table = new Int32Array(2 ** bits);
+  const step = Math.max(smallestStep, Math.ceil(old.byteLength / 2 ** (bits - 1)));
   for (let at = 0; at + blockBytes <= old.byteLength; at += step) {
-    const place = hashBlock(old, at);
+    const place = hashBlock(old, at, bits);
     if (table[place] === 0) table[place] = at + 1; // the first of equal blocks: padding and tables would hide everything otherwise
   }
   return table;
 }
 
-function hashBlock(view: DataView, at: number): number {
+function hashBlock(view: DataView, at: number, bits: number): number {
   let hash = Math.imul(view.getUint32(at, true), 0x9e3779b1);
   hash = Math.imul(hash ^ view.getUint32(at + 4, true), 0x85ebca77);
   hash = Math.imul(hash ^ view.getUint32(at + 8, true), 0xc2b2ae3d);
   hash = Math.imul(hash ^ (hash >>> 15) ^ view.getUint32(at + 12, true), 0x27d4eb2f);
-  return (hash ^ (hash >>> 13)) >>> (32 - tableBits);
+  return (hash ^ (hash >>> 13)) >>> (32 - bits);
 }
 
 function isSameBlock(left: DataView, leftAt: number, right: DataView, rightAt: number): boolean {

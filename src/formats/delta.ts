@@ -56,11 +56,13 @@ export async function applyDelta({ delta, old, sink, limitBytes }: DeltaOptions)
   try {
     let written = 0;
     let position = 0;
+    let isFirst = true;
     while (written < newSize) {
       const add = await control.number();
       const append = await control.number();
       const seek = unzigzag(await control.number());
-      if (add + append === 0 || written + add + append > newSize) throw invalid("a step leads past the end of the new file");
+      // Only the first step may make nothing: it says where in the old file to begin. Others would be a way to go on for ever.
+      if ((add + append === 0 && !isFirst) || written + add + append > newSize) throw invalid("a step leads past the end of the new file");
       if (position + add > old.size) throw invalid("a step leads past the end of the old file");
       for (let done = 0; done < add; ) {
         const length = Math.min(pieceBytes, add - done);
@@ -75,6 +77,7 @@ export async function applyDelta({ delta, old, sink, limitBytes }: DeltaOptions)
         await sink(piece);
         done += piece.length;
       }
+      isFirst = false;
       written += add + append;
       position += add + seek;
       if (position < 0 || position > old.size) throw invalid("a step leads out of the old file");

@@ -124,11 +124,18 @@ export async function collectRelease(
   const openpgp = await readKeptDocument(collecting, `${root}/${selection.sums}${signatureSuffixes.openpgp}`, openpgpSignatureSizeLimit);
   const release = await verifyRelease({ sums, manifest, signatures: { minisign, openpgp }, expected: { product, version }, policy: trust.release, now });
   if (!isListed) return release;
+  // During a rotation the sums are signed by the next key as well, in a file named after it.
+  const others = (release.manifest.trust?.keys ?? [])
+    .filter(({ kind }) => kind === "minisign")
+    .map(({ id }) => `${selection.sums}.${id}${signatureSuffixes.minisign}`);
+  const byOthers: (readonly [string, Buffer | undefined])[] = [];
+  for (const name of others) byOthers.push([name, await readKeptDocument(collecting, `${root}/${name}`, minisigSizeLimit)]);
   const documents: readonly (readonly [string, Buffer | undefined])[] = [
     [selection.sums, sums],
     [manifestName, manifest],
     [`${selection.sums}${signatureSuffixes.minisign}`, minisign],
     [`${selection.sums}${signatureSuffixes.openpgp}`, openpgp],
+    ...byOthers,
   ];
   for (const [name, bytes] of documents) if (bytes !== undefined) await addDocument(collecting, collected, { path: `${root}/${name}`, bytes, immutable: true });
   await collectBundles(collecting, release, collected);

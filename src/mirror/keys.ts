@@ -8,6 +8,7 @@ import { formatMinisignPublicKey, parseMinisignPublicKey } from "../trust/minisi
 import { exportPublicKeys, fingerprintOf, openpgpKeySizeLimit } from "../trust/openpgp.ts";
 import { type OpenpgpKeyring, pinKeys } from "../trust/openpgp-verify.ts";
 import { hasOwnIndexes, type KeySettings, type ProductSelection } from "./settings.ts";
+import { tufLimits } from "../trust/tuf-metadata.ts";
 import type { MirrorSource } from "./source.ts";
 
 export type ProductTrust = {
@@ -17,6 +18,8 @@ export type ProductTrust = {
   readonly release: TrustPolicy | undefined;
   /** May sign the apk indexes. */
   readonly apk: readonly ApkPublicKey[];
+  /** A root of the offline TUF repository. */
+  readonly tufRoot?: Uint8Array | undefined;
   /** What clients of the mirror need, by path in the tree. */
   readonly files: readonly { readonly path: string; readonly bytes: Uint8Array }[];
   /** Fingerprints, key ids and names, for people to compare. */
@@ -47,6 +50,7 @@ export async function loadTrust(request: {
     repository,
     release: await releasePolicy(keyring, keys, minisign),
     apk,
+    tufRoot: keys.tuf === undefined ? undefined : await readFileBounded(resolve(folder, keys.tuf), tufLimits.root),
     files: [],
     names: [...(repository?.keys.map(fingerprintOf) ?? []), ...(minisign === undefined ? [] : [`minisign ${minisign}`]), ...apk.map(({ keyFile }) => keyFile)],
   };

@@ -35,6 +35,8 @@ const keysSchema = z.strictObject({
   minisign: z.string().min(1).optional(),
   /** File with the PEM of the key that signs the apk indexes. */
   apk: z.string().min(1).optional(),
+  /** File with a root of the vendor's offline TUF repository (`slipway tuf export --repository offline`); the metadata must then be there. */
+  tuf: z.string().min(1).optional(),
 });
 
 export const productSelectionSchema = z.strictObject({

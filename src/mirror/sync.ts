@@ -5,7 +5,8 @@
  * all are the same, there was a moment at which the source was what we read. Where it never stands still (a storm of publications), the last
  * reading is taken: each repository in it is whole by its own signature, only two formats may then be one publication apart.
  */
-import { mkdir, statfs } from "node:fs/promises";
+import { appendFile, mkdir, statfs } from "node:fs/promises";
+import { userInfo } from "node:os";
 import { join } from "node:path";
 import { readFileBounded } from "../io/bounded-read.ts";
 import type { Clock } from "../io/clock.ts";
@@ -17,6 +18,7 @@ import { collectApk } from "./collect-apk.ts";
 import { collectApt } from "./collect-apt.ts";
 import { collectImages } from "./collect-images.ts";
 import { addLatest, collectRelease, readReleaseList, treeList } from "./collect-releases.ts";
+import { collectTuf } from "./collect-tuf.ts";
 import { collectYum } from "./collect-yum.ts";
 import { isSameSet, readCurrentSet, removeOldSets, type SetFile, type SetManifest, type SetProduct, setId, switchToSet, withLeavingFiles } from "./file-set.ts";
 import type { ProductTrust } from "./keys.ts";
@@ -28,6 +30,7 @@ export type SyncEvent =
   | { readonly kind: "reading"; readonly product: string; readonly attempt: number }
   | { readonly kind: "planned"; readonly files: number; readonly missing: number; readonly missingBytes: number }
   | { readonly kind: "progress"; readonly bytes: number; readonly totalBytes: number; readonly path?: string }
+  | { readonly kind: "expired"; readonly product: string; readonly text: string }
   | { readonly kind: "switched"; readonly id: string };
 
 export type SyncRequest = {
@@ -38,6 +41,8 @@ export type SyncRequest = {
   /** `drop`: what is not selected leaves the mirror. `keep`: other products stay as they are (import). */
   readonly others: "drop" | "keep";
   readonly isOlderAllowed: boolean;
+  /** TUF metadata that has expired is taken; the override is noted in `overrides.jsonl` of the directory. */
+  readonly isExpiredAllowed?: boolean;
   readonly isDryRun: boolean;
   readonly keepMs: number;
   readonly parallel: number;
@@ -62,6 +67,7 @@ export type SyncSummary = {
   readonly freedBytes: number;
 };
 
+const overridesName = "overrides.jsonl";
 const readAttempts = 5;
 /** Of what could not be proven: pieces of two publications fit when asked for again; a wrong signature never does. */
 const proofAttempts = 3;
@@ -103,6 +109,7 @@ async function syncLocked(request: SyncRequest): Promise<SyncSummary> {
     };
     if (request.isDryRun) return { ...summary, result: "planned", set: last?.id };
     await requireSpace(directory, missingBytes);
+    await noteOverrides(request, read);
     try {
       await fetchAll({ pool, fetching, missing, missingBytes, parallel: request.parallel, observe });
     } catch (thrown) {
@@ -140,6 +147,8 @@ type ReadProduct = {
   readonly collected: Collected;
   /** Versions that the list says were withdrawn or retired. */
   readonly retired: ReadonlySet<string>;
+  /** What was taken although it had expired. */
+  readonly expired: readonly string[];
   /** See the top of this file. */
   readonly isStill: boolean;
 };
@@ -205,6 +214,9 @@ async function readProduct(request: SyncRequest, collecting: Collecting): Promis
     addLatest(collected, product, versions);
     await addDocument(collecting, collected, { path: `releases/${product}/index.json`, bytes: treeList(releases, product) });
   }
+  const expired: string[] = [];
+  if (formats.includes("files"))
+    await collectTuf(collecting, collected, { versions, isExpiredAllowed: request.isExpiredAllowed === true, onExpired: (text) => expired.push(text) });
   if (formats.includes("images"))
     await collectImages(
       collecting,
@@ -239,7 +251,7 @@ async function readProduct(request: SyncRequest, collecting: Collecting): Promis
     for (const ending of ["asc", "gpg"]) if (request.keys.openpgp !== undefined) collected.files.delete(`keys/${product}.${ending}`);
     await ownKeyFiles(collecting, collected, request.keys);
   }
-  if (collected.marks.size === 0) {
+  if ([...collected.marks.keys()].every((place) => place.startsWith("tuf/"))) {
     throw new SlipwayError("not_found", `${request.source.name} has nothing of ${product} in ${selection.channels.join(", ")}`, {
       hint: "check the product's name, the channels, and that the pair may read them",
     });
@@ -249,6 +261,7 @@ async function readProduct(request: SyncRequest, collecting: Collecting): Promis
     name: product,
     collected,
     retired: new Set(releases?.list.retired.map(({ version }) => version)),
+    expired,
     product: {
       selection,
       indexes: isOwn ? "own" : "upstream",
@@ -257,6 +270,17 @@ async function readProduct(request: SyncRequest, collecting: Collecting): Promis
       marks: Object.fromEntries([...collected.marks].sort(([left], [right]) => (left < right ? -1 : 1))),
     },
   };
+}
+
+/** Whoever looks at the mirror later finds that somebody wanted it so. */
+async function noteOverrides({ directory, clock, source, observe }: SyncRequest, read: readonly ReadProduct[]): Promise<void> {
+  for (const { name: product, expired } of read) {
+    for (const text of expired) {
+      const line = { at: clock.now().toISOString(), by: userInfo().username, override: "expired-metadata", product, source: source.name, text };
+      await appendFile(join(directory, overridesName), `${JSON.stringify(line)}\n`, { mode: 0o644, flush: true });
+      observe({ kind: "expired", product, text });
+    }
+  }
 }
 
 /** A mirror never goes back by itself: somebody who holds an old copy of the source before us would take back fixes. */

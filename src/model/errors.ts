@@ -124,7 +124,12 @@ export const errorTable = {
   },
   outside_window: { exit: 43, http: 409, retryable: true, hint: "wait for the maintenance window named in the message, or say --outside-window" },
   pinned: { exit: 43, http: 409, retryable: false, hint: "`slipway upgrade unpin` lets other versions in" },
-  held: { exit: 43, http: 409, retryable: true, hint: "`slipway upgrade status` says who holds upgrades; `slipway upgrade unhold` ends the operator's own hold" },
+  held: {
+    exit: 43,
+    http: 409,
+    retryable: true,
+    hint: "`slipway upgrade status` says who holds upgrades; `slipway upgrade unhold` ends the operator's own hold",
+  },
   cohort_not_selected: { exit: 43, http: 409, retryable: true, hint: "the rollout reaches this machine later; --version installs it now" },
   version_not_found: { exit: 43, http: 404, retryable: false, hint: "`slipway upgrade check` lists what is offered" },
   package_owned: {

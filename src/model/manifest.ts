@@ -11,7 +11,10 @@ import { contractShape } from "./upgrade-contract.ts";
 export const manifestName = "release.json";
 export const defaultSumsName = "SHA256SUMS";
 
-export const artifactKinds = ["deb", "rpm", "apk", "archive", "binary", "image", "sbom", "provenance", "notes"] as const;
+export const artifactKinds = ["deb", "rpm", "apk", "archive", "binary", "image", "sbom", "provenance", "notes", "delta"] as const;
+
+/** How the plain content of an artifact became its bytes. */
+export const deltaCodecs = ["none", "gzip", "zstd"] as const;
 export type ArtifactKind = (typeof artifactKinds)[number];
 
 const architectureNames = Object.keys(architectures) as [keyof typeof architectures, ...(keyof typeof architectures)[]];
@@ -39,6 +42,18 @@ export const manifestArtifactSchema = z.strictObject({
       }),
     )
     .max(20_000)
+    .optional(),
+  /** Deltas: which artifact it makes (of the same os and arch), out of what. A way to save bytes, never to prove them: the outcome is compared with the artifact's own digest. */
+  delta: z
+    .strictObject({
+      /** Name of the artifact. */
+      of: z.string().min(1).max(200),
+      /** SHA-256 of what it is made from: the files of the old artifact in the order of their paths (code units), one behind the other. */
+      from: z.string().regex(/^[0-9a-f]{64}$/),
+      /** The delta makes the plain content; compressed like this, it is the artifact. */
+      codec: z.enum(deltaCodecs),
+      level: z.int().min(0).max(22),
+    })
     .optional(),
   /** Images: where it belongs in a registry, and the digest that every tag of it must have there (of the image index). */
   image: z

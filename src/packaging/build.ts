@@ -22,6 +22,7 @@ import { RecipeError } from "./recipe-error.ts";
 import type { RecordWriter, ReleaseRecord } from "./release-records.ts";
 import type { FindBinary } from "./resolve-files.ts";
 import { keySetFileLimit, type KeySetFile, keySetOf, parseKeySetFile, requireRotationOrder } from "./key-set-file.ts";
+import { buildDeltas } from "./delta-build.ts";
 import { contractOf } from "./upgrade-schema.ts";
 import { writeArtifact } from "./write-artifact.ts";
 
@@ -39,6 +40,9 @@ export type BuildOptions = {
   readonly connectRegistry?: ConnectRegistry;
   /** Keeps what is finished when the build fails, and begins with what an earlier one kept. By default a failure leaves nothing. */
   readonly isResumable?: boolean;
+  /** Folders of earlier releases that deltas are made from; none by default. */
+  readonly deltaFrom?: readonly string[];
+  readonly onDelta?: (text: string) => void;
   /** How many artifacts are written at once. */
   readonly jobs: number;
   /** What SBOMs and provenance name as the tool that made them. */
@@ -99,7 +103,14 @@ export async function buildRelease(options: BuildOptions): Promise<BuildResult> 
         throw namedFailure(error, planned.name);
       }
     });
-    const described = [...written.map(({ artifact }) => artifact), ...written.flatMap(({ sboms }) => sboms)];
+    const packed = written.map(({ artifact }) => artifact);
+    const deltas = await buildDeltas({
+      from: options.deltaFrom ?? [],
+      folder: staged.files,
+      artifacts: packed,
+      ...(options.onDelta === undefined ? {} : { onDelta: options.onDelta }),
+    });
+    const described = [...packed, ...deltas, ...written.flatMap(({ sboms }) => sboms)];
     const provenance = await writeRecords(await records?.provenanceOf(described), staged.files, options);
     const artifacts = [...described, ...provenance];
     const keySet = await readKeySet(recipe, options.folder);

@@ -182,15 +182,7 @@ export const recipeSchema = z
 export type RecipeBody = z.output<typeof recipeSchema>;
 
 /** Keys that the documents know and this version does not act on: refused with a word, because ignoring one would be worse. */
-export const laterKeys: readonly string[] = [
-  "compatibility",
-  "release",
-  "upgrade",
-  "publish.bucket",
-  "publish.apt",
-  "publish.yum",
-  "publish.github",
-];
+export const laterKeys: readonly string[] = ["compatibility", "release", "upgrade", "publish.bucket", "publish.apt", "publish.yum", "publish.github"];
 
 /** The JSON Schema (2020-12) that `slipway schema` prints. */
 export function recipeJsonSchema(): Record<string, unknown> {

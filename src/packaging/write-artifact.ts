@@ -42,7 +42,7 @@ export type ArtifactContext = PackageContext & {
 const plainMode = 0o644;
 const programMode = 0o755;
 /** zstd -9 packs programs about as small as gzip does, in a fraction of the time; xz is chosen by who wants them smallest. */
-const tarCompression = {
+export const tarCompressions = {
   "tar.gz": { codec: "gzip", level: 6 },
   "tar.zst": { codec: "zstd", level: 9 },
   "tar.xz": { codec: "xz", level: 6 },
@@ -212,7 +212,7 @@ async function writePackage(planned: PlannedPackage, spec: PackageSpec, { contex
 async function writeArchive(planned: PlannedArchive, entries: readonly ArchiveEntry[], { context, output }: Writing): Promise<readonly ArchivedFile[]> {
   const { epochSeconds } = context.plan;
   if (planned.container === "zip") return writeZip({ entries, level: zipLevel, epochSeconds }, output.sink);
-  return writeTarArchive({ entries, compression: tarCompression[planned.container], epochSeconds }, output.sink, output.makeXzCompressor);
+  return writeTarArchive({ entries, compression: tarCompressions[planned.container], epochSeconds }, output.sink, output.makeXzCompressor);
 }
 
 async function copyBinary(planned: PlannedBinary, context: ArtifactContext, sink: ByteSink): Promise<void> {

@@ -27,7 +27,14 @@ export type Channel = { readonly name: string; readonly rank: number; readonly v
 const rankLimit = 1_000;
 
 export function membershipOf(row: ReleaseChannelTable): ChannelMembership {
-  return { channel: row.channel, promotedAt: new Date(row.promoted_at), share: row.rollout, salt: row.salt, isBypass: row.is_bypass === 1, machines: row.machines };
+  return {
+    channel: row.channel,
+    promotedAt: new Date(row.promoted_at),
+    share: row.rollout,
+    salt: row.salt,
+    isBypass: row.is_bypass === 1,
+    machines: row.machines,
+  };
 }
 
 export async function readRanks(store: Store, productId: string): Promise<ReadonlyMap<string, number>> {

@@ -55,10 +55,7 @@ async function requirePublished(store: Store, product: Product, version: string)
  * is in it already gets that share. Throws `not_found`, `name_invalid`, `usage`, `version_invalid` for a preview on the way to stable, and
  * `conflict` for what is not published, is leaving, or has a package whose place in the channel is taken.
  */
-export async function promoteRelease(
-  store: Store,
-  input: Change & Reach,
-): Promise<Release> {
+export async function promoteRelease(store: Store, input: Change & Reach): Promise<Release> {
   const product = await requireProduct(store, input.product);
   const channel = parseWord("channel", input.channel);
   const share = input.percent === undefined ? undefined : shareOf(input.percent);

@@ -75,7 +75,13 @@ export async function publishRelease(
       const present = await findRelease(store, product, release.version);
       if (present?.state !== "draft") return undefined; // another request published it in between
       const publishedAt = store.clock.now();
-      const membership = newMembership({ channel: draft.channel, promotedAt: publishedAt, share: input.share, isBypass: input.isBypass, machines: input.machines });
+      const membership = newMembership({
+        channel: draft.channel,
+        promotedAt: publishedAt,
+        share: input.share,
+        isBypass: input.isBypass,
+        machines: input.machines,
+      });
       const published: Release = { ...draft, state: "published", sequence: manifest.sequence, publishedAt, channels: [membership], compat: manifest.compat };
       return {
         change: await publicationOf(store, product, published),

@@ -37,7 +37,7 @@ export type ReleaseIndex = {
 };
 
 /** Machines of one customer: each has a random id, HMAC-SHA256 of which under the salt, modulo 10,000, says whether its turn has come. */
-export type MachineRollout = { readonly salt: string; readonly percent: number; /** None begins, whatever its turn. */ readonly halted?: true };
+export type MachineRollout = { readonly salt: string; readonly percent: number /** None begins, whatever its turn. */; readonly halted?: true };
 
 export type VisibleRelease = {
   readonly version: Version;

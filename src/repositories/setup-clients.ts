@@ -1,5 +1,17 @@
 /** What a customer pastes into a shell for each of its tools: one block per client, filled with the pair's id. */
-import { type ApkSetupKey, apkSetup, aptAuth, aptSources, awsSetup, endMark, netrcLine, type SetupPair, type SetupPlace, yumRepo } from "./setup.ts";
+import {
+  type ApkSetupKey,
+  apkSetup,
+  aptAuth,
+  aptSources,
+  awsSetup,
+  endMark,
+  netrcLine,
+  type SetupPair,
+  type SetupPlace,
+  secretPlaceholder,
+  yumRepo,
+} from "./setup.ts";
 
 export type SetupInput = {
   readonly place: SetupPlace;
@@ -58,7 +70,12 @@ function aptBlock({ place, pair, armoredKey }: SetupInput): string {
   const query = channel === "stable" ? "" : `?channel=${channel}`;
   const sources =
     armoredKey === undefined
-      ? `curl -fsS -u ${pair.keyId} '${baseUrl}/setup/${product}/${product}.sources${query}' | sudo tee ${file} >/dev/null # asks for the secret\n`
+      ? // From a here-document: a prompt would take the next pasted line for the secret.
+        [
+          `curl -fsS -K - '${baseUrl}/setup/${product}/${product}.sources${query}' <<${endMark(pair)} | sudo tee ${file} >/dev/null`,
+          `user = "${pair.keyId}:${pair.secret ?? secretPlaceholder}"`,
+          "END\n",
+        ].join("\n")
       : intoFile(file, aptSources(place, armoredKey), { mode: "644", mark: "'END'" });
   return [
     intoFile(`/etc/apt/auth.conf.d/${product}.conf`, aptAuth(place, pair), { mode: "600", mark: endMark(pair) }),

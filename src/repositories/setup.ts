@@ -110,7 +110,8 @@ export function netrcLine(place: SetupPlace, pair: SetupPair): string {
 
 /**
  * The set-up of the AWS CLI: a credentials file of its own (mode 0600), the variables that lead to it, and the commands for packages and
- * images. The endpoint is an option, since releases before 2.13 do not read AWS_ENDPOINT_URL. Any region will do; the CLI wants one.
+ * images. The endpoint is an option, since releases before 2.13 do not read AWS_ENDPOINT_URL. Any region will do but
+ * us-east-1: there `presign` of AWS CLI 1 signs with version 2, which nobody here reads.
  */
 export function awsSetup(place: SetupPlace, pair: SetupPair): string {
   const root = checkedBase(place);
@@ -122,7 +123,7 @@ export function awsSetup(place: SetupPlace, pair: SetupPair): string {
     `aws_access_key_id = ${word(pair.keyId)}`,
     `aws_secret_access_key = ${word(pair.secret ?? secretPlaceholder)}`,
     "END",
-    `export AWS_SHARED_CREDENTIALS_FILE=~/.aws/${product}-credentials AWS_DEFAULT_REGION=us-east-1`,
+    `export AWS_SHARED_CREDENTIALS_FILE=~/.aws/${product}-credentials AWS_DEFAULT_REGION=us-east-2`,
     `${aws} s3 ls s3://${product}/`,
     `${aws} s3 sync s3://${product}/deb /var/lib/${product}-apt --delete`,
     `${aws} s3 sync s3://${product}/rpm /var/lib/${product}-yum --delete`,

@@ -39,7 +39,9 @@ export function readCredentials(header: string | undefined): Credentials {
 /** A customer whose header was accepted within the last second, at once; undefined sends the request the long way through requireCaller. */
 export function recallCaller(context: ServerContext, access: Access, request: FastifyRequest): Principal | undefined {
   const { authorization } = request.headers;
-  return access === "customer" && authorization !== undefined ? context.authenticator.recall(authorization, context.store.clock.now(), request.ip) : undefined;
+  if (access !== "customer" || authorization === undefined) return undefined;
+  const principal = context.authenticator.recall(authorization, context.store.clock.now(), request.ip);
+  return principal !== undefined && context.pace.isSlowed(principal.keyId) ? undefined : principal;
 }
 
 /**
@@ -56,11 +58,23 @@ export async function requireCaller(
   if (access === "operations" && credentials.kind === "none" && isFromThisMachine(at.request)) return undefined;
   const principal = await principalOf(context, credentials, at);
   const isAllowed = principal !== undefined && (access === "customer" || principal.kind === "admin");
-  if (isAllowed) return principal;
+  if (isAllowed) {
+    requirePace(context, principal, at.reply);
+    return principal;
+  }
   at.reply.header("www-authenticate", access === "customer" ? basicChallenge : bearerChallenge);
   if (credentials.kind === "none") throw new SlipwayError("unauthorized", "this needs credentials");
   await recordFailure(context, credentials, at);
   throw new SlipwayError("unauthorized", "these credentials are not accepted here");
+}
+
+/** Throws `rate_limited` for a pair that looks abused and asks faster than it is let. */
+export function requirePace(context: Pick<ServerContext, "pace" | "store">, principal: Principal, reply: FastifyReply): void {
+  if (principal.kind !== "customer" || context.pace.take(principal.keyId, context.store.clock.now())) return;
+  reply.header("retry-after", context.pace.retryAfterSeconds);
+  throw new SlipwayError("rate_limited", "this access pair is slowed down: it is used in an unusual way", {
+    hint: "wait as Retry-After says, and ask the vendor",
+  });
 }
 
 async function principalOf(context: ServerContext, credentials: Credentials, at: { readonly request: FastifyRequest; readonly reply: FastifyReply }) {
@@ -109,6 +123,8 @@ export async function recordFailure(
     at.reply.header("retry-after", failure.retryAfterSeconds);
     throw new SlipwayError("rate_limited", "too many wrong credentials from this address");
   }
+  const isNamed = credentials.kind === "pair" && keyId !== undefined && at.detail === undefined;
+  const refusal = isNamed ? await context.authenticator.refusalOf({ keyId, secret: credentials.secret, now: context.store.clock.now() }) : undefined;
   await context.audit.record({
     actor: { kind: "stranger" },
     action: "login-failed",
@@ -119,7 +135,7 @@ export async function recordFailure(
     address: at.request.ip,
     client: at.request.headers["user-agent"],
     status: at.status ?? 401,
-    detail: at.detail,
+    detail: at.detail ?? refusal,
   });
 }
 

@@ -90,7 +90,10 @@ export const channelRoutes: readonly RouteRow[] = [
         machines: percent.optional().describe("of each customer's machines that their updaters offer it to"),
         bypass: z.boolean().optional(),
       })
-      .refine(({ percent: customers, machines, bypass }) => customers !== undefined || machines !== undefined || bypass !== undefined, "say percent, machines or bypass"),
+      .refine(
+        ({ percent: customers, machines, bypass }) => customers !== undefined || machines !== undefined || bypass !== undefined,
+        "say percent, machines or bypass",
+      ),
     success: { status: 200, json: releaseSummarySchema, text: "The release" },
     run: async (call) => {
       const { store, repositoryKey } = call.context;

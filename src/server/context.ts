@@ -1,6 +1,7 @@
 /** What every route works with: the opened store and the services over it, made once at start (server.ts) and passed on. */
 import type { AuditTrail } from "../access/audit-trail.ts";
 import type { Authenticator } from "../access/authenticator.ts";
+import type { PairPace } from "../access/pair-pace.ts";
 import type { Settings } from "../config/settings.ts";
 import type { BucketLeases } from "../releases/bucket-leases.ts";
 import type { BucketCatalog } from "../releases/bucket-tree.ts";
@@ -34,6 +35,8 @@ export type ServerContext = {
   readonly cache: ByteCache;
   readonly budget: BufferBudget;
   readonly throttle: LoginThrottle;
+  /** Of pairs that the abuse round slowed down. */
+  readonly pace: PairPace;
   readonly metrics: Metrics;
   readonly notices: NoticeContext;
   readonly log: Log;

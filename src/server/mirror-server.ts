@@ -108,7 +108,9 @@ function decode(path: string): string {
 
 /** A path that names its content: it may be kept for ever. */
 function isImmutablePath(path: string): boolean {
-  return /^apt\/[^/]+\/pool\/|\/by-hash\/SHA256\/|\/repodata\/[0-9a-f]{64}-|^yum\/.*\.rpm$|^apk\/.*\.apk$|^releases\/[^/]+\/\d/.test(path);
+  return /^apt\/[^/]+\/pool\/|\/by-hash\/SHA256\/|\/repodata\/[0-9a-f]{64}-|^yum\/.*\.rpm$|^apk\/.*\.apk$|^releases\/[^/]+\/\d|^tuf\/.*\/(?:targets\/|\d+\.[^/]+\.json$)/.test(
+    path,
+  );
 }
 
 function answerFailure(response: ServerResponse, thrown: unknown): void {

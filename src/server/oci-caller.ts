@@ -9,7 +9,7 @@ import { adminTokenPrefix } from "../access/admin-tokens.ts";
 import { mayAdminister, mayRead, type Principal } from "../access/principal.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { productOfRepository } from "../releases/oci-repositories.ts";
-import { type Credentials, readCredentials, recordFailure, refusingForeign } from "./caller.ts";
+import { type Credentials, readCredentials, recordFailure, refusingForeign, requirePace } from "./caller.ts";
 import type { ServerContext } from "./context.ts";
 import { deniedAccess } from "./denied-access.ts";
 import { ociRefusal } from "./oci-errors.ts";
@@ -49,9 +49,11 @@ export async function principalOfCredential(call: OciCall, credential: SealedCre
   const now = context.store.clock.now();
   if (credential.kind === "token") return context.authenticator.authenticateToken({ token: credential.token, now });
   const { keyId, secret } = credential;
-  return refusingForeign(context, { keyId, at: { ...call, protocol: "oci" } }, () =>
+  const principal = await refusingForeign(context, { keyId, at: { ...call, protocol: "oci" } }, () =>
     context.authenticator.authenticate({ keyId, secret, now, address: request.ip }),
   );
+  if (principal !== undefined) requirePace(context, principal, call.reply);
+  return principal;
 }
 
 /** Throws `unauthorized` with the challenge on the reply, and `rate_limited` for a flood of wrong credentials. */

@@ -1,13 +1,15 @@
 /** What the server does by itself: signs indexes again before they expire, retires what is due, counts pulls, and clears away what nobody needs. */
+import { judgePairs } from "../access/abuse.ts";
 import { clearCountedPulls, rollUpPulls } from "../access/pull-rollups.ts";
+import { asSlipwayError } from "../model/errors.ts";
 import { refreshSnapshots } from "../releases/refresh.ts";
 import { retainAutomatically } from "../releases/retain.ts";
 import { sweep } from "../releases/sweep.ts";
 import { refreshTuf } from "../releases/tuf-publish.ts";
-import { asSlipwayError } from "../model/errors.ts";
 import type { ServerContext } from "./context.ts";
 
 const refreshEveryMs = 3_600_000;
+const judgeEveryMs = 5 * 60_000;
 /** Another server's rotation of the repository key is known here within this time. */
 const keyEveryMs = 30_000;
 const countEveryMs = 6 * 3_600_000;
@@ -42,7 +44,14 @@ export function startRounds(context: ServerContext): () => Promise<void> {
       await repositoryKey.reload?.();
       return { fingerprint: repositoryKey.fingerprint };
     });
+  const judge = (): void =>
+    round("pairs_judged", async () => {
+      const slowed = await judgePairs(store, { maySuspend: settings.abuseSuspend === "on" });
+      context.pace.slowDown(slowed, store.clock.now());
+      return { slowed: slowed.length };
+    });
   const timers = [
+    setInterval(judge, judgeEveryMs),
     setInterval(followKey, keyEveryMs),
     setInterval(refresh, refreshEveryMs),
     setInterval(retain, refreshEveryMs),
@@ -55,6 +64,7 @@ export function startRounds(context: ServerContext): () => Promise<void> {
   retain();
   signTuf();
   countPulls();
+  judge();
   clear();
   return async () => {
     for (const timer of timers) clearInterval(timer);

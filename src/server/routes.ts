@@ -1,19 +1,20 @@
 /** The table of all routes: the server, the OpenAPI document and docs/reference/http.md derive from it. */
-import { auditRoutes } from "./audit-routes.ts";
+import { abuseRoutes } from "./abuse-routes.ts";
 import { advisoryRoutes } from "./advisory-routes.ts";
+import { auditRoutes } from "./audit-routes.ts";
 import { channelRoutes } from "./channel-routes.ts";
 import { checkInRoutes } from "./check-in-routes.ts";
 import { customerRoutes } from "./customer-routes.ts";
-import { grantRoutes } from "./grant-routes.ts";
 import { downloadRoutes } from "./download-routes.ts";
 import { feedRoutes } from "./feed-routes.ts";
+import { grantRoutes } from "./grant-routes.ts";
 import { noticeRoutes } from "./notice-routes.ts";
 import { operationRoutes } from "./operation-routes.ts";
 import { portalRoutes } from "./portal-routes.ts";
 import { productRoutes } from "./product-routes.ts";
 import { releaseRoutes } from "./release-routes.ts";
-import { retentionRoutes } from "./retention-routes.ts";
 import { repositoryKeyRoutes } from "./repository-key-routes.ts";
+import { retentionRoutes } from "./retention-routes.ts";
 import type { RouteRow } from "./route.ts";
 import { setupRoutes } from "./setup-routes.ts";
 import { tufRoutes } from "./tuf-routes.ts";
@@ -30,6 +31,7 @@ export const routes: readonly RouteRow[] = [
   ...channelRoutes,
   ...retentionRoutes,
   ...repositoryKeyRoutes,
+  ...abuseRoutes,
   ...customerRoutes,
   ...grantRoutes,
   ...auditRoutes,

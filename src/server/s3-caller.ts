@@ -13,7 +13,7 @@ import {
   unsignedPayload,
 } from "../access/signature-v4.ts";
 import { unseal } from "../store/key-encryption-key.ts";
-import { recordFailure, refusingForeign } from "./caller.ts";
+import { recordFailure, refusingForeign, requirePace } from "./caller.ts";
 import type { ServerContext } from "./context.ts";
 import { s3Refusal } from "./s3-errors.ts";
 
@@ -65,6 +65,7 @@ export async function requireSigner(call: SignedCall, options: { readonly servic
   if (found !== undefined && secret !== undefined) {
     const at = { ...call, protocol: signature.service };
     await refusingForeign(context, { keyId: signature.keyId, at }, () => requireAllowed(found, request.ip));
+    requirePace(context, found.principal, call.reply);
     return { principal: found.principal, signature, secret, signed };
   }
   await recordFailure(context, { kind: "pair", keyId: signature.keyId, secret: "" }, { ...call, protocol: signature.service, status: 403 });

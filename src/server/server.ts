@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import type { FastifyInstance } from "fastify";
 import { openAuditTrail } from "../access/audit-trail.ts";
 import { createAuthenticator } from "../access/authenticator.ts";
+import { createPairPace } from "../access/pair-pace.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Clock } from "../io/clock.ts";
 import { createBucketLeases } from "../releases/bucket-leases.ts";
@@ -84,6 +85,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       cache: createByteCache({ limitBytes: settings.cacheMemory, largestBytes: smallBodyLimit }),
       budget: createBufferBudget(settings.downloadMemory),
       throttle: createLoginThrottle(),
+      pace: createPairPace(),
       metrics: createMetrics({
         version: options.version,
         dialect: store.dialect,

@@ -181,6 +181,13 @@ export const migrations: readonly Migration[] = [
       `alter table server_key_generations rename to server_keys`,
     ],
   },
+  {
+    id: "0014-key-suspicions",
+    statements: [
+      `create table key_suspicions (key_id text primary key references access_keys (id), score integer not null, reasons text not null,
+        scored_at bigint not null, is_exempt integer not null, suspended_at bigint, suspended_for text)`,
+    ],
+  },
 ];
 
 /** Any constant will do as long as every server uses the same; this one spells "slipway". */

@@ -21,6 +21,7 @@ export const noticeKinds = {
   retirement: "a version leaves soon, or has left",
   advisory: "a security advisory was published, changed or withdrawn",
   "key-expiry": "an access pair ends soon",
+  "key-abuse": "an access pair looks passed on or stolen",
   "signing-key-expiry": "a key that signs releases or indexes ends soon",
 } as const;
 export type NoticeKind = keyof typeof noticeKinds;

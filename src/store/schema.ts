@@ -6,9 +6,9 @@
  */
 import type { Digest } from "../model/digest.ts";
 import type { Version } from "../model/version.ts";
+import type { AuditChainHeadTable, AuditChainTable, AuditEventTable, PullRollupTable, RolledDayTable } from "./audit-tables.ts";
 import type { ChannelTable, ReleaseChannelTable, RetentionPolicyTable, RetentionStageTable, RolloutMemberTable } from "./channel-tables.ts";
 import type { AccessKeyProductTable, CustomerGrantTable } from "./grant-tables.ts";
-import type { AuditChainHeadTable, AuditChainTable, AuditEventTable, PullRollupTable, RolledDayTable } from "./audit-tables.ts";
 import type {
   AdvisoryTable,
   CustomerContactTable,
@@ -18,6 +18,7 @@ import type {
   UnsubscriptionTable,
   WebhookTable,
 } from "./notice-tables.ts";
+import type { KeySuspicionTable } from "./suspicion-table.ts";
 import type { TufFileTable, TufKeyTable } from "./tuf-tables.ts";
 
 export const releaseStates = ["draft", "published", "withdrawn", "retired"] as const;
@@ -260,6 +261,7 @@ export type Database = {
   retention_policies: RetentionPolicyTable;
   admin_tokens: AdminTokenTable;
   server_keys: ServerKeyTable;
+  key_suspicions: KeySuspicionTable;
   audit_events: AuditEventTable;
   audit_chain: AuditChainTable;
   audit_chain_head: AuditChainHeadTable;

@@ -13,6 +13,7 @@ import { parseVersion, type Version } from "../model/version.ts";
 import { sumsSizeLimit } from "../trust/checksums.ts";
 import type { TrustPolicy } from "../trust/keyring.ts";
 import { requireArtifact, requireBundle } from "../trust/verify-release.ts";
+import { tryDelta } from "./delta-download.ts";
 import { hashHandle, lstatIfThere, openRegular, readHandle, seeFile } from "./file-tree.ts";
 import { requireContract } from "./gate.ts";
 import { readState } from "./installed-state.ts";
@@ -80,6 +81,7 @@ export async function download(work: Work): Promise<void> {
       checks: [...(installation.trust.tuf === undefined ? [] : ["tuf"]), ...description.signatures.map((signature) => signature.kind)],
     },
   });
+  await tryDelta(work, { manifest: description.manifest, artifact, version, folder: staging, name: names.artifact });
   await fetchArtifact(work, { artifact, version, folder: staging, name: names.artifact });
   await journal.advance({ phase: "downloaded", download: { ...journal.current().download, bytes: artifact.size } });
 }
@@ -152,7 +154,11 @@ async function requireSpace(work: Work, artifact: ManifestArtifact): Promise<voi
   // A package manager may have its own ways to make a read-only folder writable.
   const isOurs = work.installation.strategy === "versions" || work.installation.strategy === "inplace";
   const needs = new Map([
-    [work.directory.path, artifact.size * (work.installation.strategy === "package" ? 2 : 1) + (work.installation.strategy === "versions" ? 0 : old)],
+    [
+      work.directory.path,
+      artifact.size * (work.installation.strategy === "package" || work.installation.strategy === "container" ? 2 : 1) +
+        (work.installation.strategy === "versions" ? 0 : old),
+    ],
     [work.installation.root, unpacked],
   ]);
   for (const [path, bytes] of needs) {

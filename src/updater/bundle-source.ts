@@ -159,6 +159,7 @@ function openFolder(folder: string): Bundle["find"] {
 
 async function* closing(handle: { readonly close: () => Promise<void> }): AsyncGenerator<Uint8Array> {
   await handle.close();
+  yield* [];
 }
 
 /** Reads the archive once for the places of its members. A member that would leave its folder, a device or a second one of a name is refused. */

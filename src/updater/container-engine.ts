@@ -8,7 +8,7 @@ const askMs = 60_000;
 const loadMs = 30 * 60_000;
 
 export type ContainerEngine = {
-  /** Loads an OCI archive. Throws `command_failed`. */
+  /** Loads an archive. Throws `command_failed`. */
   readonly load: (path: string) => Promise<void>;
   /** Is an image with this id or digest here? */
   readonly has: (image: string) => Promise<boolean>;
@@ -26,7 +26,7 @@ export function containerEngine(program: string, machine: Machine): ContainerEng
     if (result.exitCode === 0) return result.stdout.trim();
     const why = result.isTimedOut ? `no end after ${timeoutMs / 1000} s` : `exit ${result.exitCode ?? result.signal ?? "?"}`;
     throw new SlipwayError("command_failed", `${program} ${args[0] ?? ""}: ${why}: ${result.stderr.trim().slice(-1000)}`, {
-      hint: "is the engine running, and may this user ask it? Docker reads the archives of releases from version 25 on",
+      hint: "is the engine running, and may this user ask it?",
     });
   };
   return {

@@ -4,16 +4,18 @@
  *     compose.yaml             the operator's; never changed
  *     compose.slipway.yaml     the only switch point, replaced by one rename (compose-file.ts)
  *
- * The image comes out of the release's OCI archive, which is verified as any artifact and read by the engine from the very file that was
- * verified: no registry, no tag and no second pair is in between, and an air gap is no other way. The image of the version before stays under a
+ * The image comes out of the release's OCI archive, which is verified as any artifact and loaded by the engine: no registry, no tag and no second pair is in between, and an air gap is no other way. The image of the version before stays under a
  * name of its own, and the way back goes by its recorded id: where a tag leads meanwhile plays no part.
  */
 import type { FileHandle } from "node:fs/promises";
-import { rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
-import { findOciArchiveFiles } from "../formats/oci-archive.ts";
+import { open, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { bytesSource } from "../formats/byte-source.ts";
+import { findOciArchiveFiles, type OciArchiveFiles } from "../formats/oci-archive.ts";
 import { isSamePlatform, ociPlatform } from "../formats/oci-descriptor.ts";
-import { type OciLayoutSource, readOciLayout } from "../formats/oci-layout.ts";
+import { blobPath, type OciImage, type OciLayoutSource, readOciLayout } from "../formats/oci-layout.ts";
+import type { ByteSource } from "../formats/package.ts";
+import { createTarWriter } from "../formats/tar.ts";
 import { syncDirectory, writeFileAtomic } from "../io/atomic-file.ts";
 import { readFileBounded } from "../io/bounded-read.ts";
 import { SlipwayError } from "../model/errors.ts";
@@ -27,8 +29,9 @@ import type { Strategy, StrategyContext } from "./strategy.ts";
 import type { Transaction } from "./transaction.ts";
 
 const overrideLimitBytes = 4096;
+const readBytes = 256 * 1024;
 
-export function containerStrategy({ installation, machine }: StrategyContext): Strategy {
+export function containerStrategy({ installation, machine, directory }: StrategyContext): Strategy {
   const { container: section, product } = installation;
   if (section === undefined) throw new SlipwayError("internal", "strategy container without a service");
   const engine = containerEngine(section.engine, machine);
@@ -87,10 +90,13 @@ export function containerStrategy({ installation, machine }: StrategyContext): S
     },
 
     place: async (transaction, held) => {
-      const candidates = await imageNames(held.handle, held.artifact);
-      // The engine opens the file that was verified, whatever its name leads to by now.
-      await engine.load(`/proc/${process.pid}/fd/${held.handle.fd}`);
-      const image = await firstHere(candidates);
+      const archive = await openArchive(held.handle, held.artifact.name);
+      const wanted = await imageOf(archive, held.artifact);
+      const loadable = join(directory.staging(transaction.id), "engine.tar");
+      await writeLoadable(loadable, archive, wanted.image);
+      await engine.load(loadable);
+      await rm(loadable, { force: true });
+      const image = await firstHere(wanted.names);
       await engine.keep(image, keptName(transaction.to.version));
       await write(stagedPath(transaction), transaction.to.version, image);
       machine.observe({ event: "step", step: "place", text: `the engine has ${image}` });
@@ -140,9 +146,8 @@ export function containerStrategy({ installation, machine }: StrategyContext): S
     throw new SlipwayError("conflict", `${section?.engine ?? ""} loaded the archive, and has none of ${candidates.join(", ")}`);
   }
 
-  /** What the engine may call the image of this machine's platform; each follows from the signed digest. */
-  async function imageNames(handle: FileHandle, artifact: ManifestArtifact): Promise<readonly string[]> {
-    const source = await archiveSource(handle, artifact.name);
+  /** The image of this machine's platform, and what the engine may call it; each name follows from the signed digest. */
+  async function imageOf({ source }: Archive, artifact: ManifestArtifact): Promise<{ readonly image: OciImage; readonly names: readonly string[] }> {
     const [tagged] = await readOciLayout(source);
     const wrong = (text: string): SlipwayError => new SlipwayError("upgrade_verification_failed", text, { detail: "release_json_mismatch" });
     if (tagged === undefined || tagged.descriptor.digest !== artifact.image?.digest)
@@ -150,20 +155,51 @@ export function containerStrategy({ installation, machine }: StrategyContext): S
     const platform = ociPlatform(installation.target);
     const image = tagged.images.find((one) => isSamePlatform(one.platform, platform));
     if (image === undefined) throw wrong(`${artifact.name} has no image for ${formatTarget(installation.target)}`);
-    return [image.manifest.config.digest, image.descriptor.digest, tagged.descriptor.digest];
+    return { image, names: [image.manifest.config.digest, image.descriptor.digest, tagged.descriptor.digest] };
   }
 }
 
-async function archiveSource(handle: FileHandle, name: string): Promise<OciLayoutSource> {
+type Archive = { readonly files: OciArchiveFiles; readonly source: OciLayoutSource };
+
+/** Reads the archive where it was verified: on the open descriptor, whatever its name leads to by now. */
+export async function openArchive(handle: FileHandle, name: string): Promise<Archive> {
   const files = await findOciArchiveFiles(readHandle(handle), name);
-  return {
-    open: (path) => {
-      const file = files.get(path);
-      if (file === undefined) throw new SlipwayError("format_invalid", `${name} is no whole image layout: there is no ${path} in it`);
-      if (file.size === 0) return empty();
-      return handle.createReadStream({ start: file.offset, end: file.offset + file.size - 1, autoClose: false }) as AsyncIterable<Buffer>;
-    },
+  const openFile = (path: string): AsyncIterable<Uint8Array> => {
+    const file = files.get(path);
+    if (file === undefined) throw new SlipwayError("format_invalid", `${name} is no whole image layout: there is no ${path} in it`);
+    return readRange(handle, file.offset, file.size);
   };
+  return { files, source: { open: openFile } };
 }
 
-async function* empty(): AsyncGenerator<Uint8Array> {}
+async function* readRange(handle: FileHandle, offset: number, size: number): AsyncGenerator<Uint8Array> {
+  for (let done = 0; done < size; ) {
+    const piece = Buffer.allocUnsafe(Math.min(readBytes, size - done));
+    const { bytesRead } = await handle.read(piece, 0, piece.length, offset + done);
+    if (bytesRead === 0) throw new SlipwayError("format_invalid", "the archive became shorter");
+    yield piece.subarray(0, bytesRead);
+    done += bytesRead;
+  }
+}
+
+/**
+ * The layout with Docker's older `manifest.json` beside it: Docker's own store reads that (26.1 takes a plain layout for its oldest format, and
+ * fails), containerd's and podman read the layout.
+ */
+export async function writeLoadable(path: string, { files, source }: Archive, image: OciImage): Promise<void> {
+  const { config, layers } = image.manifest;
+  const manifest = [{ Config: blobPath(config.digest), RepoTags: null, Layers: layers.map((layer) => blobPath(layer.digest)) }];
+  await rm(path, { force: true });
+  const output = await open(path, "wx", 0o600);
+  try {
+    const tar = createTarWriter(async (piece) => {
+      for (let done = 0; done < piece.length; ) done += (await output.write(piece, done, piece.length - done)).bytesWritten;
+    });
+    const add = (name: string, bytes: ByteSource): Promise<void> => tar.add({ name, kind: "file", mode: 0o644, epochSeconds: 0 }, bytes);
+    await add("manifest.json", bytesSource(Buffer.from(JSON.stringify(manifest))));
+    for (const [name, { size }] of files) if (name !== "manifest.json") await add(name, { size, open: () => source.open(name) });
+    await tar.end();
+  } finally {
+    await output.close();
+  }
+}

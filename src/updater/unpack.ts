@@ -6,7 +6,7 @@ import { dirname, join, posix } from "node:path";
 import { decompress } from "../formats/decompress.ts";
 import { readTar } from "../formats/tar-read.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { readHandle } from "./file-tree.ts";
+import { readHandle, readHandleInPlace } from "./file-tree.ts";
 import type { HeldArtifact } from "./strategy.ts";
 import type { FileTable } from "./transaction.ts";
 
@@ -40,7 +40,7 @@ export async function unpackArtifact(unpacking: Unpacking): Promise<void> {
   if (artifact.kind === "binary") {
     const [only] = byMember.values();
     if (only === undefined) throw refused("release_json_mismatch", `${artifact.name} lists no file`);
-    await writeFile(unpacking, only.path, readHandle(held.handle));
+    await writeFile(unpacking, only.path, readHandleInPlace(held.handle));
     return;
   }
   const codec = codecOf(artifact.name);

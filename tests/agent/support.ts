@@ -46,6 +46,9 @@ export async function startAgent(
     readonly isBare?: boolean;
   } = {},
 ): Promise<TestAgent> {
+  // First of all, because hooks run in this order: nobody works in a folder that is being removed.
+  let started: RunningAgent | undefined;
+  t.after(() => started?.stop());
   const vendor = options.vendor ?? (await startVendor(t));
   if (!vendor.releases.has("1.4.2")) await vendor.release("1.4.2");
   const extra = `agent: { listen: "127.0.0.1:0", tokens: tokens.json, check_every: ${options.agent ?? '"off"'} }\n${options.site?.extra ?? ""}`;
@@ -54,7 +57,7 @@ export async function startAgent(
   const failures: SlipwayError[] = [];
   const { observe: _observe, ...machine } = { ...thisMachine(() => undefined), ...options.machine };
   const running = await serveAgent({ installation: await site.installation(), machine, onFailure: (error) => void failures.push(error) });
-  t.after(() => running.stop());
+  started = running;
   const socket = join(site.updates, "agent.sock");
   const port = Number(new URL(running.addresses.find((address) => address.startsWith("http")) ?? "http://x").port);
   const tokens = join(site.folder, "tokens.json");

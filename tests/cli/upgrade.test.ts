@@ -39,7 +39,10 @@ test("K7 the upgrade commands say in exit code and JSON what happened", async (t
     retired: [{ version: "1.5.0", state: "withdrawn", reason: "loses data", replacement: "1.4.2" }],
   });
   const withdrawn = await runCommand([slipway, "upgrade", "check", "--installation", site.file], { timeoutMs: 60_000 });
-  assert.match(`${withdrawn.stdout}${withdrawn.stderr}`, /1\.5\.0 was withdrawn by the vendor \(loses data\); `slipway upgrade rollback --to 1\.4\.2` goes back/);
+  assert.match(
+    `${withdrawn.stdout}${withdrawn.stderr}`,
+    /1\.5\.0 was withdrawn by the vendor \(loses data\); `slipway upgrade rollback --to 1\.4\.2` goes back/,
+  );
   delete vendor.faults.index;
   const back = await run("rollback");
   assert.deepEqual([back.code, back.last["from"], back.last["to"]], [0, "1.5.0", "1.4.2"]);

@@ -12,12 +12,12 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { type CommandResult, runCommand } from "../../src/io/command.ts";
+import { get, issuePair, type Pair, publish, type RunningServer } from "../server/running-server.ts";
+import { dataFolder, serve } from "../server/served-process.ts";
 import { type AptGeneration, type AptRoot, withAptRoot } from "../support/apt-root.ts";
 import { awsClient, debianAws } from "../support/aws-client.ts";
 import { withDnfRoot } from "../support/dnf-root.ts";
 import { archiveBytes, buildSample } from "../support/sample-image.ts";
-import { get, issuePair, type Pair, publish, type RunningServer } from "../server/running-server.ts";
-import { dataFolder, serve } from "../server/served-process.ts";
 
 export type StormPlan = {
   readonly publishes: number;

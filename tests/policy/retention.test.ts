@@ -155,7 +155,12 @@ const known = (text: string): KnownRelease => {
 };
 
 /** Published releases, oldest first, those with a minus would leave -> what keeps which. */
-const needs: readonly { readonly name: string; readonly published: readonly string[]; readonly retired?: readonly string[]; readonly kept: readonly string[] }[] = [
+const needs: readonly {
+  readonly name: string;
+  readonly published: readonly string[];
+  readonly retired?: readonly string[];
+  readonly kept: readonly string[];
+}[] = [
   { name: "a waypoint stays", published: ["-1.1.0 from * as waypoint", "1.2.0"], kept: ["waypoint 1.1.0"] },
   { name: "a hop stays that an older one needs", published: ["1.0.0", "-1.1.0", "1.2.0 from >=1.1.0"], kept: ["path 1.1.0"] },
   { name: "the line before is a hop", published: ["1.0.0", "-1.1.0 from previous-line", "1.2.0 from previous-line"], kept: ["path 1.1.0"] },
@@ -185,10 +190,13 @@ for (const { name, published, retired = [], kept } of needs) {
 }
 
 test("C18 whatever leaves, every version that stays and had a way to the newest has one after", () => {
-  const lines = fc.array(fc.record({ line: fc.integer({ min: 0, max: 6 }), from: fc.integer({ min: 1, max: 3 }), leaves: fc.boolean(), isWaypoint: fc.boolean() }), {
-    minLength: 2,
-    maxLength: 12,
-  });
+  const lines = fc.array(
+    fc.record({ line: fc.integer({ min: 0, max: 6 }), from: fc.integer({ min: 1, max: 3 }), leaves: fc.boolean(), isWaypoint: fc.boolean() }),
+    {
+      minLength: 2,
+      maxLength: 12,
+    },
+  );
   fc.assert(
     fc.property(lines, (drawn) => {
       const releases = drawn.map(({ line, from, isWaypoint }, patch): KnownRelease => {

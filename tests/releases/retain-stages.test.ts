@@ -169,6 +169,47 @@ storeTest("C6 C8 C18 a pin, a waypoint, an advisory's fix and a recent pull keep
   );
 });
 
+storeTest("71 C18 the only way of a supported version stays, what nobody could reach is not published, and a waypoint that left is marked", async (_, made) => {
+  const { store } = made;
+  const resolver = createDownloadResolver(store);
+  await createProduct(store, { name: product, actor });
+  await customer(made, "acme");
+  const from = async (version: string, compat: object): Promise<void> => {
+    const release = await sampleRelease(version, { changeManifest: (manifest: object) => ({ ...manifest, compat }) as never });
+    await stage(store, release);
+    await publish(store, release, await repositoryKey);
+  };
+  await released(store, ["1.0.0"]);
+  await from("1.1.0", { upgradeFrom: "~1.0.0" });
+  await from("1.2.0", { upgradeFrom: "~1.1.0" });
+  await from("1.3.0", { upgradeFrom: "~1.2.0" });
+  const isUnreachable = (error: unknown): boolean => error instanceof SlipwayError && error.code === "release_incomplete" && error.detail === "out_of_reach";
+  await assert.rejects(from("2.0.0", { upgradeFrom: ">=1.9.0 <2.0.0" }), isUnreachable);
+  assert.equal((await readRelease(store, product, "2.0.0")).state, "draft");
+  await setRetention(store, { product, keep: 1, change: {}, actor });
+  await setGrant(store, { customer: "acme", product, change: { pin: { version: "1.0.0", until: undefined } }, actor });
+  const { blocked } = await planRetention(store, product);
+  assert.deepEqual(
+    blocked.map(({ version, blockedBy }) => [version, ...blockedBy.map(({ kind }) => kind)]),
+    [
+      ["1.2.0", "path"],
+      ["1.1.0", "path"],
+      ["1.0.0", "pin"],
+    ],
+  );
+  assert.equal(await retain(store), undefined);
+  // A waypoint cannot leave by retention; one of an older Slipway, which did not know that, could.
+  const gone = { state: "retired", compat: JSON.stringify({ waypoint: true }) } as const;
+  await store.db
+    .updateTable("releases")
+    .set(gone)
+    .where("version", "=", "1.1.0" as never)
+    .execute();
+  await from("1.4.0", { upgradeFrom: ">=1.2.0" });
+  const { retired } = await indexOf(store, resolver);
+  assert.deepEqual(retired, [{ version: "1.1.0", state: "retired", replacement: "1.4.0", waypoint: true }]);
+});
+
 storeTest("C6 a version that is needed again while it leaves is listed again; automatic retention does its steps by itself", async (_, made) => {
   const { store, clock } = made;
   const resolver = createDownloadResolver(store);

@@ -91,7 +91,9 @@ test("C3 the index says what each channel offers; latest follows the newest stab
     publishedAt: new Date(Date.UTC(2026, 0, sequence)),
   });
   const releases = [release("0.28.2", "stable", 2), release("0.27.9", "stable", 3), release("0.29.0-rc.1", "preview", 4), release("0.28.1", "stable", 1)];
-  const index = releaseIndex("esbuild", releases, [{ version: parseVersion("0.20.0"), state: "withdrawn", reason: "bad", replacement: parseVersion("0.28.2") }]);
+  const index = releaseIndex("esbuild", releases, [
+    { version: parseVersion("0.20.0"), state: "withdrawn", reason: "bad", replacement: parseVersion("0.28.2") },
+  ]);
   assert.deepEqual(index.channels, { preview: "0.29.0-rc.1", stable: "0.28.2" });
   assert.deepEqual(
     index.releases.map(({ version }) => version),

@@ -198,7 +198,8 @@ test("80 C9 machines of one customer are staged by their updaters, a halt stops 
   const index = async () =>
     (await get(running, `/releases/${product}/index.json`, pair)).json() as Promise<{ releases: { rollouts?: unknown }[]; retired: unknown[] }>;
   const [newest] = (await index()).releases;
-  const { salt } = (newest?.rollouts as { stable: { salt: string } }).stable;
+  assert.ok(newest);
+  const { salt } = (newest.rollouts as { stable: { salt: string } }).stable;
   const [first, last] = machines.toSorted((left, right) => bucketOf(left.machineId, salt) - bucketOf(right.machineId, salt));
   assert.ok(first && last);
   const offered = async (): Promise<readonly (readonly [string | undefined, string | undefined])[]> =>

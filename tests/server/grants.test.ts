@@ -99,6 +99,18 @@ test("C3 C9 channel, pin, range and formats of a grant shape every index; what i
   assert.deepEqual(keys.filter((key) => !key.startsWith("deb/")).toSorted(), ["coequal.gpg", "releases/index.json", "rpm/coequal.gpg"]);
   const denied = await refusalOf(await registryCaller(running.url, pair.authorization)("GET", "coequal/manifests/2.0.0"));
   assert.equal(denied.code, "DENIED");
+  await grant(running, "acme", { versions: null, formats: ["deb"] });
+  assert.equal((await bucketGet(running, pair, "/coequal?list-type=2")).status, 403);
+  const { events } = (await running.admin("GET", "/audit?customer=acme&order=oldest")).body as {
+    events: { result: string; protocol: string; detail: string; path: string }[];
+  };
+  assert.deepEqual(
+    events.filter(({ result, protocol }) => result === "denied" && ["oci", "s3"].includes(protocol)).map((one) => [one.protocol, one.path, one.detail]),
+    [
+      ["oci", "/v2/coequal/manifests/2.0.0", "format"],
+      ["s3", "/coequal", "format"],
+    ],
+  );
   assert.equal((await running.admin("DELETE", `/customers/acme/grants/${product}`)).status, 200);
   assert.equal((await answered(running, deb("2.0.0"), pair)).status, 404, "without a grant there is no such product");
 });

@@ -46,6 +46,8 @@ export const slowDebianPackages: readonly string[] = [
   "gcc", // a real program for them to look at
   "libc6-dev",
   "qemu-user-static", // packages for arm64, run where they belong
+  "e2fsprogs", // disks of their own, whose power fails under the updater
+  "xfsprogs",
 ];
 
 /** The path of a program on PATH, or undefined. */

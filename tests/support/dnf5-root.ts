@@ -71,8 +71,8 @@ async function dnf5Root(path: string): Promise<Dnf5Root> {
   const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", LANG: "C.UTF-8" };
   const inside = (name: string): string => join(path, target, name);
   const command = (argv: readonly string[]): Promise<CommandResult> => runCommand(["chroot", path, ...argv], { env, timeoutMs });
-  const rpm = (args: readonly string[]): Promise<CommandResult> => command(["rpm", "--root", target, "--dbpath", "/usr/lib/sysimage/rpm", ...args]);
-  for (const name of ["tmp", "var/tmp", "usr/lib/sysimage/rpm"]) await mkdir(inside(name), { recursive: true });
+  const rpm = (args: readonly string[]): Promise<CommandResult> => command(["rpm", "--root", target, ...args]);
+  for (const name of ["tmp", "var/tmp"]) await mkdir(inside(name), { recursive: true });
   await mkdir(join(path, "etc/slipway-repos"));
   await installBase(path, rpm);
   const settings = [

@@ -546,7 +546,7 @@ test("64 a state that changes all the time is not backed up half, and the upgrad
   assert.equal((await readdir(join(site.updates, "backups"))).filter((name) => name.endsWith(".tmp")).length, 0);
 });
 
-test("the access pair never stands in the journal, the state, the history or a message", async (t) => {
+test("82 the access pair never stands in the journal, the state, the history or a message", async (t) => {
   const { site, vendor } = await field(t);
   vendor.faults.answer = (_request, response) => {
     response.writeHead(401).end();

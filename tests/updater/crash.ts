@@ -158,7 +158,7 @@ async function requireWhole(site: Site, scenario: Scenario, what: string): Promi
 export async function crashAndRecover(vendor: Vendor, scenario: Scenario, killers: readonly Killer[], outage?: Outage): Promise<boolean> {
   const site = await prepareScenario(vendor, scenario);
   await outage?.ready();
-  const points = killers.map((killer) => /when=\d+|\d+$/.exec(killer(site, "").join(" "))?.[0] ?? "");
+  const points = killers.map((killer) => /when=\d+|\d+(?= \/\S+$)|\d+$/.exec(killer(site, "").join(" "))?.[0] ?? "");
   const what = `${nameOf(scenario)}, killed ${points.join(", then ")}`;
   try {
     let isKilled = true;

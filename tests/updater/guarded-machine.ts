@@ -8,7 +8,7 @@ import { type FileOf, pair, startVendor, type Vendor } from "./support.ts";
 
 const checkout = resolve(import.meta.dirname, "../..");
 
-export type Behaviour = "good" | "crashes" | "hangs" | "dies" | "lies";
+export type Behaviour = "good" | "crashes" | "foreign" | "hangs" | "dies" | "lies";
 
 /** How long a version that dies lives: past the moment in which it is healthy for the first time. */
 export const lifeSeconds = 20;
@@ -16,13 +16,14 @@ export const lifeSeconds = 20;
 const bodies: Readonly<Record<Behaviour, (version: string) => string>> = {
   good: (version) => `echo ${version} > /run/toy.version\nexec sleep infinity`,
   crashes: () => "exit 1",
+  foreign: () => "", // a program of another machine: see daemon
   hangs: () => "exec sleep infinity",
   dies: (version) => `echo ${version} > /run/toy.version\nsleep ${lifeSeconds}\nexit 1`,
   lies: () => "echo 0.0.1 > /run/toy.version\nexec sleep infinity",
 };
 
 const daemon = (version: string, behaviour: Behaviour): FileOf => ({
-  "bin/toyd": { content: `#!/bin/sh\n# ${version}\n${bodies[behaviour](version)}\n`, mode: 0o755 },
+  "bin/toyd": { content: behaviour === "foreign" ? `\x7fELF ${version}` : `#!/bin/sh\n# ${version}\n${bodies[behaviour](version)}\n`, mode: 0o755 },
 });
 
 const unit = `[Unit]
@@ -47,6 +48,7 @@ export type GuardedMachine = {
   /** What the active service says; "" where it is not active. */
   readonly running: () => Promise<string>;
   readonly journal: () => Promise<{
+    readonly id: string;
     readonly phase: string;
     readonly step?: string;
     readonly rolledBack: boolean;

@@ -1,6 +1,6 @@
 /** Upgrade paths and what an operator may say about them, end to end: hops, pins, holds, windows, rollouts, approvals. */
 import assert from "node:assert/strict";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import type { Manifest } from "../../src/model/manifest.ts";
@@ -87,7 +87,7 @@ test("48 70 killed in the first hop, a resume finishes it and goes on to the ver
   assert.equal(await site.running(), "1.5.0");
 });
 
-test("60 K5 a version that cannot go back is not installed without a backup; going back without the state is refused where the old one could not read it", async (t) => {
+test("K3 K5 60 a version that cannot go back is not installed without a backup; going back without the state is refused where the old one could not read it", async (t) => {
   const epochs = (read: number[], write: number): UpgradeContract => ({ compat: { epochs: { state: { read, write } } } });
   const { vendor, site } = await siteAt(t, "1.4.2", {}, promise(epochs([1], 1)));
   const text = await readFile(site.file, "utf8");
@@ -304,7 +304,6 @@ test("K14 verify installed: every live file against the signed release; a change
   const good = await (await site.updater()).verifyInstalled({ signal });
   assert.deepEqual([good.result, good.list, good.checked, good.findings], ["PASS", "release", 3, []]);
   const folder = join(site.root, "versions/1.4.2");
-  const { chmod, rm } = await import("node:fs/promises");
   await writeFile(join(folder, "bin/toy"), "#!/bin/sh\necho somebody else\n");
   await writeFile(join(folder, "bin/extra"), "not ours");
   await rm(join(folder, "share/readme.txt"));
@@ -323,4 +322,40 @@ test("K14 verify installed: every live file against the signed release; a change
   await vendor.close();
   const offline = await (await site.updater()).verifyInstalled({ signal });
   assert.deepEqual([offline.result, offline.list], ["FAIL", "record"]);
+});
+
+test("71 a waypoint that left retention is named, whatever the newer releases say of themselves; one that was withdrawn is passed by", async (t) => {
+  const { vendor, site } = await siteAt(t, "1.3.0");
+  await vendor.release("1.5.0");
+  const gone = { version: "1.4.0", state: "retired", waypoint: true };
+  vendor.faults.index = () => ({
+    schema: 1,
+    product: "toy",
+    releases: [{ version: "1.5.0", channel: "stable", sequence: 9999, state: "published" }],
+    retired: [gone],
+  });
+  const error = await failure((await site.updater()).plan({ signal }), "waypoint_missing", "1.4.0");
+  assert.match(`${error.message} ${error.hint}`, /1\.4\.0, which left retention.*mirror that keeps it/);
+  gone.state = "withdrawn";
+  assert.deepEqual((await (await site.updater()).plan({ signal }))?.path, ["1.5.0"]);
+});
+
+test("K7 where the present state cannot be kept, an operator's rollback ends before anything is switched, and the product runs", async (t) => {
+  const { vendor, site } = await siteAt(t, "1.4.2");
+  const table = join(site.folder, "table");
+  await writeFile(table, "rows");
+  const text = await readFile(site.file, "utf8");
+  const section = `{ name: db, kind: cmd, dump: [cp, ${table}, "{file}"], restore: [cp, "{file}", ${table}] }`;
+  await writeFile(site.file, text.replace("backup: { paths: [data] }", `backup: { paths: [data], sections: [${section}] }`));
+  await vendor.release("1.5.0");
+  await (await site.updater()).install({ signal });
+  await rm(table);
+  const error = await failure((await site.updater()).rollback({ signal }), "hook_failed");
+  assert.match(error.message, /nothing was rolled back, and 1\.5\.0 runs again/);
+  assert.deepEqual([await site.running(), await site.live(), await site.state()], ["1.5.0", "1.5.0", "1.5.0"]);
+  const status = await (await site.updater()).status();
+  assert.deepEqual([status.installed, status.previous, status.blocked], ["1.5.0", ["1.4.2"], []]);
+  await writeFile(table, "rows");
+  await (await site.updater()).rollback({ signal });
+  assert.deepEqual([await site.running(), await site.state()], ["1.4.2", "1.4.2"]);
 });

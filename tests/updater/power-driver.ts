@@ -32,13 +32,8 @@ const outage: Outage = {
 /** Cuts the power `seconds` after the start of the run, whatever it is doing then. */
 const cutAfter =
   (seconds: number): Killer =>
-  (site, command) => [
-    "sh",
-    "-c",
-    `"$@" & child=$!; sleep "$0"; perl -e "$CUT" "$DISK"; kill -9 $child; wait $child; exit 137`.replace("$CUT", cutScript.replaceAll("$", "\\$")).replace("$DISK", disk.mountPoint),
-    seconds.toFixed(3),
-    ...plainRun(site, command),
-  ];
+  (site, command) => ["sh", "-c", cutLater, seconds.toFixed(3), cutScript, disk.mountPoint, ...plainRun(site, command)];
+const cutLater = `cut=$1; disk=$2; shift 2; "$@" & child=$!; sleep "$0"; perl -e "$cut" "$disk" || exit 99; kill -9 $child; wait $child; exit 137`;
 
 const vendor = await startVendor();
 const instants = Number(instantsText);
@@ -58,7 +53,10 @@ if (instants === 0) {
   for (let instant = 1; instant <= instants; instant++) {
     // The first third is the start of the program.
     const seconds = wholeSeconds * (1 / 3 + (2 / 3) * (instant / (instants + 1)));
-    if (await crashAndRecover(vendor, scenario, [cutAfter(seconds)], outage)) cuts += 1;
+    const isCut = await crashAndRecover(vendor, scenario, [cutAfter(seconds)], outage).catch((error: unknown) => {
+      throw new Error(`cut ${seconds.toFixed(3)} s after the start`, { cause: error });
+    });
+    if (isCut) cuts += 1;
   }
 }
 await vendor.close();

@@ -19,7 +19,21 @@ for (const kind of diskKinds) {
         if (process.getuid?.() !== 0) return t.skip("a disk of its own needs root");
         const folder = await mkdtemp(join(tmpdir(), "slipway-power-"));
         t.after(() => rm(folder, { recursive: true, force: true }));
-        const argv = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", process.execPath, driver, kind, String(index), folder, String(instants)];
+        const argv = [
+          "setpriv",
+          "--pdeathsig",
+          "KILL",
+          "unshare",
+          "--mount",
+          "--propagation",
+          "private",
+          process.execPath,
+          driver,
+          kind,
+          String(index),
+          folder,
+          String(instants),
+        ];
         const { exitCode, stdout, stderr } = await runCommand(argv, { timeoutMs: 1_200_000, env: cleanEnvironment() });
         assert.equal(exitCode, 0, stderr);
         const { cuts } = JSON.parse(stdout) as { readonly cuts: number };

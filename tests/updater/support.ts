@@ -73,12 +73,15 @@ export async function tarGz(entries: readonly TarEntry[]): Promise<Buffer> {
 export type ReleaseOptions = {
   readonly sequence?: number;
   readonly files?: FileOf;
-  /** Instead of an archive made of `files`. */
+  /** Instead of an archive, or a binary, made of `files`. */
   readonly archive?: Buffer;
   readonly kind?: "archive" | "binary";
   /** Package files and images besides: name -> kind and bytes, for linux/amd64. */
   readonly packages?: Readonly<
-    Record<string, { readonly kind: "deb" | "rpm" | "apk" | "image"; readonly bytes: Uint8Array; readonly image?: Manifest["artifacts"][number]["image"] }>
+    Record<
+      string,
+      { readonly kind: "deb" | "rpm" | "apk" | "image" | "delta"; readonly bytes: Uint8Array } & Pick<Manifest["artifacts"][number], "image" | "delta">
+    >
   >;
   readonly changeManifest?: (manifest: Manifest) => unknown;
   readonly changeSums?: (sums: string) => string;
@@ -190,7 +193,7 @@ async function makeRelease(
   const isBinary = options.kind === "binary";
   const name = isBinary ? `toy-${version}-linux-amd64` : archiveName(version);
   const bytes = isBinary
-    ? Buffer.from(Object.values(files)[0]?.content ?? "")
+    ? (options.archive ?? Buffer.from(Object.values(files)[0]?.content ?? ""))
     : (options.archive ??
       (await tarGz(Object.entries(files).map(([path, { content, mode }]) => ({ name: path, content, ...(mode === undefined ? {} : { mode }) })))));
   const manifest: Manifest = {
@@ -228,6 +231,7 @@ async function makeRelease(
         size: one.bytes.length,
         sha256: hexOf(one.bytes),
         ...(one.image === undefined ? {} : { image: one.image }),
+        ...(one.delta === undefined ? {} : { delta: one.delta }),
       })),
     ],
   };
