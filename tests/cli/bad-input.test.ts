@@ -53,7 +53,7 @@ const rows: readonly Row[] = [
     what: "a missing source",
     change: ["tree: tree", "tree: trees"],
     exitCode: 3,
-    says: /^error: slipway\.yaml:19:27 packages\.files: there is no trees\n {2}build the file first, or correct its path/,
+    says: /^error: slipway\.yaml:19:27 packages\.files: there is no trees \[source_missing\]\n {2}build the file first, or correct its path/,
   },
   {
     what: "a pattern that nothing matches",
@@ -113,7 +113,7 @@ const rows: readonly Row[] = [
     what: "a key file that is not there",
     change: ["packages:\n", "sign: { minisign: file:release.key }\npackages:\n"],
     exitCode: 4,
-    says: /slipway\.yaml:12:19 sign\.minisign: there is no key file release\.key\n.*--unsigned builds without signatures/,
+    says: /slipway\.yaml:12:19 sign\.minisign: there is no key file release\.key \[key_missing\]\n.*--unsigned builds without signatures/,
   },
   {
     what: "a key that has expired",
@@ -163,7 +163,7 @@ const rows: readonly Row[] = [
       await file.close();
     },
     exitCode: 3,
-    says: /slipway\.yaml:19:27 packages\.files: tree\/huge has 4294967296 bytes; a file of a package ends at 4294967295\n {2}split it/,
+    says: /slipway\.yaml:19:27 packages\.files: tree\/huge has 4294967296 bytes; a file of a package ends at 4294967295 \[format_limit\]\n {2}split it/,
   },
   {
     what: "notes without a promised section",
@@ -253,8 +253,8 @@ test("a part never quietly replaces a complete release, nor an unsigned one a si
   await must(...build);
   const complete = await names();
   for (const [words, lost] of [
-    [part, /this build would take away \d+ of its \d+ files\n {2}put the part somewhere else with --out preview, or say --replace/],
-    [[...build, "--unsigned"], /this build would take away its signature SHA256SUMS\.minisig\n/],
+    [part, /this build would take away \d+ of its \d+ files \[usage\]\n {2}put the part somewhere else with --out preview, or say --replace/],
+    [[...build, "--unsigned"], /this build would take away its signature SHA256SUMS\.minisig \[usage\]\n/],
   ] as const) {
     const refused = await slipway(folder, words);
     assert.equal(refused.exitCode, 2, refused.stderr);
