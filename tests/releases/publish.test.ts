@@ -285,7 +285,7 @@ storeTest("a withdrawn release leaves every index and answers gone with its repl
   }
   assert.deepEqual(new Set(await kinds(resolver, pathsOf("1.4.1"))), new Set(["file"]));
   const index = await textOf(store, await resolver.resolve({ product, tree: "releases", path: "index.json" }));
-  assert.deepEqual((JSON.parse(index) as { retired: unknown }).retired, [{ version: "1.4.2", replacement: "1.4.1", reason: "data loss" }]);
+  assert.deepEqual((JSON.parse(index) as { retired: unknown }).retired, [{ version: "1.4.2", state: "withdrawn", replacement: "1.4.1", reason: "data loss" }]);
   const latest = await resolver.resolve({ product, tree: "releases", path: "latest/coequal-latest-linux-amd64" });
   assert.ok(latest.kind === "file" && latest.artifact?.version === "1.4.1");
   await assert.rejects(createDraft(store, { product, version: "1.4.2", channel: "stable", actor }), failsWith("immutable"));
