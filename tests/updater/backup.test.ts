@@ -32,7 +32,7 @@ async function pictureOf(folder: string): Promise<readonly string[]> {
     const path = join(entry.parentPath, entry.name);
     const content = entry.isFile() ? await readFile(path, "base64") : entry.isSymbolicLink() ? await readlink(path) : "";
     const { mode, mtimeMs } = entry.isSymbolicLink() ? { mode: 0, mtimeMs: 0 } : await stat(path);
-    lines.push(`${path} ${(mode & 0o7777).toString(8)} ${entry.isFile() ? Math.round(mtimeMs) : ""} ${content}`);
+    lines.push(`${path} ${(mode & 0o7777).toString(8)} ${entry.isFile() ? Math.floor(mtimeMs) : ""} ${content}`);
   }
   return lines.sort();
 }
