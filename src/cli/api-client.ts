@@ -114,7 +114,7 @@ function addressOf(path: readonly string[], query: Readonly<Record<string, strin
 
 function unreachable(server: string, error: unknown): SlipwayError {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  if (cause instanceof Error && "code" in cause && cause.code === "ERR_SSL_WRONG_VERSION_NUMBER") {
+  if (cause instanceof Error && "code" in cause && (cause.code === "ERR_SSL_WRONG_VERSION_NUMBER" || cause.code === "EPROTO")) {
     return new SlipwayError("network_unreachable", `${server} does not speak TLS`, {
       hint: "a server without a TLS front has an http:// address",
       cause: error,
