@@ -109,6 +109,8 @@ function openStream(delta: PositionedBytes, start: number, size: number): DeltaS
   const packed = Readable.from(readPieces(delta, start, size), { objectMode: false, highWaterMark: pieceBytes });
   const plain = createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: deltaWindowLog } });
   packed.on("error", (error) => plain.destroy(error));
+  // The iterator below hears it only once it is asked; a stream that fails before that must not end the process.
+  plain.on("error", () => undefined);
   packed.pipe(plain);
   const pieces = plain[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   let current: Uint8Array = new Uint8Array(0);
