@@ -11,6 +11,8 @@ export type LoadRequest = {
   readonly folder: string;
   readonly url: string;
   readonly authorization: string;
+  /** Any media type where it is left out. */
+  readonly accept?: string;
   readonly connections: number;
   readonly seconds: number;
 };
@@ -24,6 +26,7 @@ export function readLoad(request: LoadRequest): Promise<Load> {
 /** The header comes from the environment, which keeps the secret out of the argument list. */
 const script = `
 wrk.headers["Authorization"] = os.getenv("BENCH_AUTHORIZATION")
+wrk.headers["Accept"] = os.getenv("BENCH_ACCEPT")
 done = function(summary, latency)
   local errors = summary.errors
   io.write(string.format("RESULT %d %d %f %d\\n", summary.requests, summary.duration, latency:percentile(99) / 1000,
@@ -35,7 +38,7 @@ async function wrkLoad(request: LoadRequest, wrk: string): Promise<Load> {
   const file = join(request.folder, "load.lua");
   await writeFile(file, script);
   const argv = [wrk, "-t1", `-c${request.connections}`, `-d${request.seconds}s`, "-s", file, request.url];
-  const env = { PATH: process.env["PATH"] ?? "", BENCH_AUTHORIZATION: request.authorization };
+  const env = { PATH: process.env["PATH"] ?? "", BENCH_AUTHORIZATION: request.authorization, BENCH_ACCEPT: request.accept ?? "*/*" };
   const text = await requireCommand(argv, { env, timeoutMs: (request.seconds + 30) * 1000 });
   const [, requests, durationUs, p99Ms, failures] = /RESULT (\d+) (\d+) ([\d.]+) (\d+)/.exec(text) ?? [];
   if (requests === undefined) throw new Error(`wrk said: ${text}`);
@@ -63,7 +66,7 @@ async function ownLoad(request: LoadRequest): Promise<Load> {
 /** Counts an answer when Content-Length bytes of body are there. */
 function oneConnection(request: LoadRequest, state: { failures: number; readonly isOver: boolean }, latencies: number[]): Promise<void> {
   const { hostname, port, host, pathname } = new URL(request.url);
-  const text = `GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${request.authorization}\r\n\r\n`;
+  const text = `GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${request.authorization}\r\nAccept: ${request.accept ?? "*/*"}\r\n\r\n`;
   return new Promise((resolve) => {
     let received = Buffer.alloc(0);
     let sentAt = performance.now();

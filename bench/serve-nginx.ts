@@ -4,9 +4,9 @@ import { randomBytes } from "node:crypto";
 import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { requireCommand } from "../src/io/command.ts";
-import { freePort, program, type Side, untilReady } from "./serve-side.ts";
+import { type FileSide, freePort, program, untilReady } from "./serve-side.ts";
 
-export type Nginx = { readonly sides: readonly Side[]; readonly process: ChildProcess };
+export type Nginx = { readonly sides: readonly FileSide[]; readonly process: ChildProcess };
 
 /** One worker with sendfile, an access log, and the files twice: behind a {PLAIN} and behind an apr1 password. Undefined where nginx is not installed. */
 export async function startNginx(folder: string, files: Readonly<Record<string, Buffer>>): Promise<Nginx | undefined> {
