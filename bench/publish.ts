@@ -1,19 +1,24 @@
 /**
  * Adding one release to a repository that holds N packages: ours against aptly (APT) and createrepo_c --update (YUM), in one run.
  *
- *   node bench/publish.ts [--n 1000,10000] [--pairs 5]
+ *   node bench/publish.ts [--n 10000,100000] [--pairs 20] [--peers-to 10000] [--json]
  *
  * One step takes a package file and ends with new signed indexes on disk. Ours is measured twice: as a whole process that starts, loads
- * its state, key and libraries and ends ("process"), and inside a process that is already there, as the server is ("resident"). Both read
- * and check the package, hash it, sign with the same RSA-4096 key as the peer's gpg, and fsync every file. The peer's step is `aptly repo
- * add` + `aptly publish update`, or `createrepo_c --update` + `gpg --detach-sign`. Left out on our side: receiving the upload and the
- * database commit. Steps alternate, each pair with a package of its own, after one warm-up pair. CPU is user + system, of children too.
+ * its state, key and libraries and ends ("process"), and inside a process that stays, as the server does ("resident", with its peak memory).
+ * Both read and check the package, hash it, sign with the same RSA-4096 key as the peer's gpg, and store blocks and files durably in the
+ * server's blob store. The peer's step is `aptly repo add` + `aptly publish update`, or `createrepo_c --update` + `gpg --detach-sign`. Left
+ * out on our side: receiving the upload and the database commit. Steps alternate, each pair with a package of its own, after one warm-up
+ * pair. CPU is user + system, of children too.
  *
- * Then apt-get and rpm-md's own digests say whether the results are right, and only then numbers are printed: a table, and one JSON line
- * per figure. aptly is in no list of packages that the tests install: `apt-get install aptly`.
+ * Above --peers-to packages there is no peer, and the N packages are entries alone, without files: at 50,000 createrepo_c took 13.8 s and
+ * aptly 7.5 s for one release in an earlier run. Set it to 100000 to measure them, to 0 to measure ours alone.
+ *
+ * Then apt-get and rpm-md's own digests say whether the results are right, and only then numbers are printed: a table, with
+ * --json a line per figure too. aptly is in no list of packages that the tests install: `apt-get install aptly`.
  */
-import { spawnSync } from "node:child_process";
+import { fork, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,9 +28,9 @@ import { parseVersion } from "../src/model/version.ts";
 import { generateOpenpgpKey } from "../src/trust/openpgp.ts";
 import { findProgram } from "../tests/support/clients.ts";
 import { printingPackage, writeTestDeb, writeTestRpm } from "../tests/support/test-packages.ts";
-import { type IndexKind, publishOne } from "./publish-one.ts";
+import { growFromModel, type IndexKind, type PublishOptions, publishOne, type ResidentAnswer } from "./publish-one.ts";
 
-type Cost = { readonly wallMs: number; readonly cpuMs: number };
+type Cost = { readonly wallMs: number; readonly cpuMs: number; readonly peakBytes?: number };
 type Figure = {
   readonly kind: IndexKind;
   readonly n: number;
@@ -35,9 +40,17 @@ type Figure = {
   readonly peers: readonly Cost[];
 };
 
-const { values } = parseArgs({ options: { n: { type: "string", default: "1000,10000" }, pairs: { type: "string", default: "5" } } });
+const { values } = parseArgs({
+  options: {
+    n: { type: "string", default: "10000,100000" },
+    pairs: { type: "string", default: "20" },
+    json: { type: "boolean", default: false },
+    "peers-to": { type: "string", default: "10000" },
+  },
+});
 const sizes = values.n.split(",").map(Number);
 const pairs = Number(values.pairs);
+const peersTo = Number(values["peers-to"]);
 const work = await mkdtemp(join(tmpdir(), "slipway-bench-publish-"));
 const gnupgHome = join(work, "gnupg");
 const environment = { PATH: process.env["PATH"] ?? "", HOME: work, GNUPGHOME: gnupgHome, LANG: "C.UTF-8" };
@@ -67,13 +80,24 @@ const sum = (costs: readonly Cost[]): Cost => ({
   cpuMs: costs.reduce((total, cost) => total + cost.cpuMs, 0),
 });
 
-async function measuredHere(step: () => Promise<void>): Promise<Cost> {
-  const cpu = process.cpuUsage();
-  const start = performance.now();
-  await step();
-  const wallMs = performance.now() - start;
-  const used = process.cpuUsage(cpu);
-  return { wallMs, cpuMs: (used.user + used.system) / 1000 };
+type Resident = { readonly publish: (file: string) => Promise<Cost>; readonly stop: () => Promise<void> };
+
+/** A process of its own that stays for all steps: its memory is that of publishing, not of this script. */
+function startResident(options: Omit<PublishOptions, "packages">): Resident {
+  const child = fork(join(import.meta.dirname, "publish-one.ts"), [JSON.stringify(options)], { cwd: work, env: environment });
+  const exited = once(child, "exit");
+  return {
+    publish: async (file) => {
+      child.send(file);
+      const ended = exited.then(([code]) => Promise.reject(new Error(`the resident process ended with ${code}`)));
+      const [answer] = (await Promise.race([once(child, "message"), ended])) as [ResidentAnswer];
+      return answer;
+    },
+    stop: async () => {
+      child.disconnect();
+      await exited;
+    },
+  };
 }
 
 async function makeKey(): Promise<string> {
@@ -101,31 +125,33 @@ async function writePackages(kind: IndexKind, folder: string, from: number, to: 
 async function benchOne(kind: IndexKind, n: number, fingerprint: string): Promise<readonly Figure[]> {
   const folder = join(work, `${kind}-${n}`);
   const stock = join(folder, "stock/pool");
-  const packages = await writePackages(kind, stock, 0, n);
+  const hasPeer = n <= peersTo;
+  const packages = await writePackages(kind, stock, 0, hasPeer ? n : 1);
   const steps = pairs + 1;
   const news = await writePackages(kind, join(folder, "new"), n, n + steps);
-  const resident = join(folder, "resident");
-  const whole = join(folder, "process");
-  for (const place of [resident, whole]) await publishOne({ kind, folder: place, packages, keyFile: join(work, "key.asc") });
-  const peer = kind === "apt" ? aptlyPeer(folder, stock, fingerprint) : createrepoPeer(folder);
-  if (peer === undefined)
-    console.log(
-      `${kind}: ${kind === "apt" ? "aptly" : "createrepo_c"} is not installed: no pair (apt-get install ${kind === "apt" ? "aptly" : "createrepo-c"})`,
-    );
+  const places = { resident: join(folder, "resident"), process: join(folder, "process") };
+  const keyFile = join(work, "key.asc");
+  for (const place of Object.values(places)) {
+    if (hasPeer) await publishOne({ kind, folder: place, packages, keyFile });
+    else await growFromModel({ kind, folder: place, keyFile, model: packages[0] ?? "", count: n }, nameOf, versionOf);
+  }
+  const peer = hasPeer ? startPeer(kind, { folder, stock, fingerprint }) : undefined;
+  const resident = startResident({ kind, folder: places.resident, keyFile });
   const costs = { resident: [] as Cost[], process: [] as Cost[], peer: [] as Cost[] };
   for (const [step, file] of news.entries()) {
-    const options = { kind, packages: [file], keyFile: join(work, "key.asc") };
-    const here = await measuredHere(() => publishOne({ ...options, folder: resident }));
-    const there = measured([process.execPath, join(import.meta.dirname, "publish-one.ts"), JSON.stringify({ ...options, folder: whole })]);
+    const here = await resident.publish(file);
+    const options = { kind, packages: [file], keyFile, folder: places.process };
+    const there = measured([process.execPath, join(import.meta.dirname, "publish-one.ts"), JSON.stringify(options)]);
     const theirs = peer?.step(file);
     if (step === 0) continue; // warm-up
     costs.resident.push(here);
     costs.process.push(there);
     if (theirs !== undefined) costs.peer.push(theirs);
   }
-  const trees = [join(resident, "tree"), join(whole, "tree"), ...(peer === undefined ? [] : [peer.tree])];
+  await resident.stop();
+  const trees = [...Object.values(places).map((place) => join(place, "tree")), ...(peer === undefined ? [] : [peer.tree])];
   for (const tree of trees) await (kind === "apt" ? checkApt : checkYum)(tree, n + steps);
-  await printIndexCost(kind, n, join(resident, "tree"));
+  await printIndexCost(kind, n, join(places.resident, "tree"));
   const common = { kind, n, peer: peer?.name ?? "none", peers: costs.peer };
   await rm(folder, { recursive: true });
   return [
@@ -135,6 +161,13 @@ async function benchOne(kind: IndexKind, n: number, fingerprint: string): Promis
 }
 
 type Peer = { readonly name: string; readonly tree: string; readonly step: (file: string) => Cost };
+
+function startPeer(kind: IndexKind, input: { readonly folder: string; readonly stock: string; readonly fingerprint: string }): Peer | undefined {
+  const peer = kind === "apt" ? aptlyPeer(input.folder, input.stock, input.fingerprint) : createrepoPeer(input.folder);
+  const [name, debian] = kind === "apt" ? ["aptly", "aptly"] : ["createrepo_c", "createrepo-c"];
+  if (peer === undefined) console.log(`${kind}: ${name} is not installed: no pair (apt-get install ${debian})`);
+  return peer;
+}
 
 function aptlyPeer(folder: string, stock: string, fingerprint: string): Peer | undefined {
   if (findProgram("aptly") === undefined) return undefined;
@@ -232,41 +265,44 @@ async function printIndexCost(kind: IndexKind, n: number, tree: string): Promise
   console.log(`${kind} N=${n}: the main index has ${bytes.length} bytes, ${((bytes.length / single - 1) * 100).toFixed(1)} % more than as one gzip member`);
 }
 
-const median = (numbers: readonly number[]): number => numbers.toSorted((left, right) => left - right)[Math.floor(numbers.length / 2)] ?? Number.NaN;
+/** By nearest rank; NaN of nothing. */
+function percentile(numbers: readonly number[], share: number): number {
+  const sorted = numbers.toSorted((left, right) => left - right);
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN;
+}
+
+function summary(costs: readonly Cost[]) {
+  const walls = costs.map((cost) => cost.wallMs);
+  const peaks = costs.flatMap((cost) => cost.peakBytes ?? []);
+  return {
+    p50_ms: percentile(walls, 0.5),
+    p95_ms: percentile(walls, 0.95),
+    cpu_ms: percentile(
+      costs.map((cost) => cost.cpuMs),
+      0.5,
+    ),
+    peak_mib: peaks.length === 0 ? Number.NaN : Math.max(...peaks) / 1024 ** 2,
+  };
+}
 
 function print(figure: Figure): void {
-  const [us, peer] = [figure.us, figure.peers].map((costs) => ({
-    wall: median(costs.map((cost) => cost.wallMs)),
-    cpu: median(costs.map((cost) => cost.cpuMs)),
-  }));
-  if (us === undefined || peer === undefined) return;
-  const ratios = figure.peers.map((cost, index) => (figure.us[index]?.wallMs ?? Number.NaN) / cost.wallMs);
-  const ms = (value: number): string => (Number.isNaN(value) ? "-" : value.toFixed(1)).padStart(9);
-  const ratio = (value: number): string => (Number.isNaN(value) ? "-" : value.toFixed(3)).padStart(8);
+  const [us, peer] = [summary(figure.us), summary(figure.peers)];
+  const cell = (value: number, digits = 1): string => (Number.isNaN(value) ? "-" : value.toFixed(digits)).padStart(9);
+  const ours = [us.p50_ms, us.p95_ms, us.cpu_ms].map((value) => cell(value)).join("") + cell(us.peak_mib, 0);
+  const theirs = [peer.p50_ms, peer.p95_ms, peer.cpu_ms].map((value) => cell(value)).join("");
   console.log(
-    `${figure.kind.padEnd(4)} ${String(figure.n).padStart(7)} ${figure.ours.padEnd(9)}${ms(us.wall)}${ms(us.cpu)}  ${figure.peer.padEnd(22)}${ms(peer.wall)}${ms(peer.cpu)} ${ratio(us.wall / peer.wall)}${ratio(us.cpu / peer.cpu)}`,
+    `${figure.kind.padEnd(4)} ${String(figure.n).padStart(7)} ${figure.ours.padEnd(9)}${ours}  ${figure.peer.padEnd(22)}${theirs}${cell(us.p50_ms / peer.p50_ms, 3)}${cell(us.cpu_ms / peer.cpu_ms, 3)}`,
   );
-  const line = {
-    bench: `publish-${figure.kind}-${figure.ours}`,
-    n: figure.n,
-    pairs,
-    us: { wall_ms: us.wall, cpu_ms: us.cpu },
-    peer: { name: figure.peer, wall_ms: peer.wall, cpu_ms: peer.cpu },
-    ratio_wall: us.wall / peer.wall,
-    ratio_cpu: us.cpu / peer.cpu,
-    ratio_wall_min: Math.min(...ratios),
-    ratio_wall_max: Math.max(...ratios),
-    load: loadavg()[0],
-  };
-  console.log(JSON.stringify(line));
+  const line = { bench: `publish-${figure.kind}-${figure.ours}`, n: figure.n, pairs, us, peer: { name: figure.peer, ...peer }, load: loadavg()[0] };
+  if (values.json) console.log(JSON.stringify(line));
 }
 
 try {
   const fingerprint = await makeKey();
   const figures: Figure[] = [];
   for (const kind of ["apt", "yum"] as const) for (const n of sizes) figures.push(...(await benchOne(kind, n, fingerprint)));
-  console.log("\n+1 release: milliseconds, median");
-  console.log("kind       N ours          wall      cpu  peer                       wall      cpu   wall x   cpu x");
+  console.log(`\n+1 release: milliseconds over ${pairs} publications (CPU: median), peak memory in MiB; load ${loadavg()[0]?.toFixed(1)}`);
+  console.log("kind       N ours           p50      p95      cpu     peak  peer                        p50      p95      cpu    p50 x    cpu x");
   for (const figure of figures) print(figure);
 } finally {
   spawnSync("gpgconf", ["--kill", "all"], { env: environment });

@@ -14,8 +14,8 @@
  * - A fragment is the finished text of one package in one index (aptStanza, yumFragments), made once at upload and kept with the
  *   artifact. The order in the index is the order of adding; adding always appends. Adding the same text twice lists it twice.
  * - `remove` takes the very text that was added; text that is not there throws. A change may do both: removals come first.
- * - `openBlock(digest)` returns the gzip bytes of any block that the given state names. They are checked against the digest. One block
- *   is in memory at a time, so an index of any size costs the same memory.
+ * - `openBlock(digest)` returns the gzip bytes of any block that the given state names. They are checked against the digest. A few blocks
+ *   are in memory at a time, so an index of any size costs the same memory.
  * - `blocks` holds exactly the blocks that the old state did not name. A block that no kept state names may be removed
  *   (aptBlocks, yumBlocks list what a state names).
  * - States are plain JSON: JSON.stringify to store, aptStateSchema / yumStateSchema to load. About 130 bytes per 200 KiB of plain text:
@@ -57,6 +57,9 @@ export type IndexForm = {
 
 /** A block costs about 1 KB of gzip over one single member, and adding recompresses one: bench/publish.ts prints both. */
 export const blockSizes = { blockBytes: 240 * 1024, segmentBytes: 1024 * 1024 } as const;
+
+/** Twice the threads that Node reads files with. */
+const blocksAhead = 8;
 
 const digestSchema = z.custom<Digest>(isDigest, "not a digest");
 const blockSchema = z.strictObject({
@@ -178,9 +181,27 @@ async function describeFile(
   };
   if (running !== undefined && index.blocks.length > 0) return { ...sizes, ...running };
   const hash = createHash("sha256");
-  for (const part of parts) hash.update(part.kind === "bytes" ? part.bytes : await openBlock(part.digest));
+  for await (const bytes of readAhead(parts, openBlock)) hash.update(bytes);
   const digest = digestFromHex(hash.digest("hex"));
   return { ...sizes, digest, ...(form.frame === undefined ? { plainDigest: sha256(new Uint8Array()) } : {}) };
+}
+
+/** The parts' bytes in order. Blocks are asked for before their turn: reading hundreds of small files one by one is mostly waiting. */
+async function* readAhead(parts: readonly FilePart[], openBlock: OpenBlock): AsyncGenerator<Uint8Array> {
+  const underWay: Promise<Uint8Array>[] = [];
+  const next = parts.values();
+  const ask = (): void => {
+    const { value: part } = next.next();
+    if (part === undefined) return;
+    const bytes = part.kind === "bytes" ? Promise.resolve(part.bytes) : openBlock(part.digest);
+    bytes.catch(() => undefined); // thrown below, in its turn
+    underWay.push(bytes);
+  };
+  while (underWay.length < blocksAhead && underWay.length < parts.length) ask();
+  for (let first = underWay.shift(); first !== undefined; first = underWay.shift()) {
+    ask();
+    yield await first;
+  }
 }
 
 /** Cuts fragments into blocks and keeps the running hashes. */

@@ -67,7 +67,7 @@ export async function updateYum(
     const changes = { add: change.add.map((fragments) => fragments[name]), remove: (change.remove ?? []).map((fragments) => fragments[name]) };
     return updateIndex(forms[name], before[name], changes, openBlock);
   };
-  const [primary, filelists, other] = [await update("primary"), await update("filelists"), await update("other")];
+  const [primary, filelists, other] = await Promise.all([update("primary"), update("filelists"), update("other")]);
   return {
     state: { schema: 1, primary: primary.state, filelists: filelists.state, other: other.state },
     blocks: [...primary.blocks, ...filelists.blocks, ...other.blocks],
