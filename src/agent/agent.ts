@@ -120,12 +120,12 @@ export function createAgent(options: {
       if (isSameWish(current, wish)) return current;
       throw new SlipwayError("lock_held", `the agent is at work: ${current.kind} ${current.version ?? ""}`.trimEnd());
     }
-    const started = startOperation({ wish, by, now, signal: closing.signal, run });
+    // The journal is read before the operation counts as ended: who sees its end may begin the next one at once.
+    const started = startOperation({ wish, by, now, signal: closing.signal, run: (signal) => run(signal).finally(() => refresh(started)) });
     current = started;
     last = started;
     publish({ event: "update.operation", subject: { ...started } });
-    void started.ended.then(async () => {
-      await refresh(started);
+    void started.ended.then(() => {
       current = undefined;
       publish({ event: "update.operation", subject: { ...started } });
     });
