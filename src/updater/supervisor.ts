@@ -48,6 +48,7 @@ export async function supervise({ installation, machine, argv, signal }: Supervi
   let child: ChildProcess | undefined;
   let childEnd: Promise<void> = Promise.resolve();
   let isWanted = true;
+  let stops = 0;
   let restarts = 0;
   let end: (ending: Ending) => void = () => undefined;
   const ended = new Promise<Ending>((resolve) => (end = resolve));
@@ -81,6 +82,7 @@ export async function supervise({ installation, machine, argv, signal }: Supervi
 
   const stop = async (): Promise<void> => {
     isWanted = false;
+    stops += 1;
     const running = child;
     if (running === undefined) return;
     running.kill("SIGTERM");
@@ -100,6 +102,8 @@ export async function supervise({ installation, machine, argv, signal }: Supervi
   /** The product ended by itself: on trial it is started again (and counted), otherwise this ends with it. */
   const afterEnd = async (exitCode: number): Promise<void> => {
     if (!isWanted) return;
+    // A stop while this waits takes the restart back: what is started after it may be another version, whose record is clean.
+    const stopsBefore = stops;
     try {
       if (!(await isTrialUnderWay())) {
         end({ exitCode });
@@ -107,8 +111,11 @@ export async function supervise({ installation, machine, argv, signal }: Supervi
       }
       machine.observe({ event: "warning", text: `the product ended with ${exitCode} during a trial` });
       await machine.sleep(Math.min(longestPauseMs, firstPauseMs * 2 ** Math.min(restarts, 10)));
-      restarts += 1;
-      await inTurn(async () => (isWanted ? start() : undefined));
+      await inTurn(async () => {
+        if (stops !== stopsBefore) return;
+        restarts += 1;
+        await start();
+      });
     } catch (error) {
       machine.observe({ event: "warning", text: `it cannot be started again: ${error instanceof Error ? error.message : String(error)}` });
       end({ exitCode: error instanceof SlipwayError ? error.exitCode : 1 });

@@ -88,7 +88,7 @@ health:
       const { exitCode, stdout, stderr } = await root.run(`/slipway/bin/slipway ${words} --installation /etc/toy.yaml --json`);
       return { code: exitCode, text: `${stdout}\n${stderr}` };
     };
-    const until: GuardedMachine["until"] = async (what, is, seconds = 40) => {
+    const until: GuardedMachine["until"] = async (what, is, seconds = 120) => {
       const deadline = Date.now() + seconds * 1000;
       while (!(await is())) {
         if (Date.now() > deadline) {

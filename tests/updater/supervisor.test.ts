@@ -87,6 +87,9 @@ test("K5 guard exec: the product is stopped and started for an upgrade, and a ve
   await vendor.release("1.5.0", { files: daemon("1.5.0", site.folder) });
   await (await site.updater()).install({ signal: noSignal });
   assert.equal(await site.running(), "1.5.0");
+  // A bake as long as the growing pause between restarts: the last one of 1.6.0 is still pending when 1.5.0 is proven, and is not 1.5.0's.
+  const file = await readFile(site.file, "utf8");
+  await writeFile(site.file, file.replace("deadline_seconds: 3", "deadline_seconds: 4").replace("bake_seconds: 0.3", "bake_seconds: 4"));
   await vendor.release("1.6.0", { files: daemon("1.6.0", site.folder, "crashes") });
   await failure((await site.updater()).install({ signal: noSignal }), "health_failed", "rolled_back");
   assert.equal(await site.running(), "1.5.0");
