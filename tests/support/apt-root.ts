@@ -4,13 +4,12 @@
  * The base is made once by mmdebstrap (20 s, 120 MB) and shared: /usr as hard links, since dpkg replaces files and never writes into them;
  * everything else as copies.
  */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { TestContext } from "node:test";
-import { type CommandResult, requireCommand, runCommand } from "../../src/io/command.ts";
-import { cachedFolder } from "./cached-folder.ts";
-import { needClient } from "./clients.ts";
-import { copyRoot } from "./root-copy.ts";
+import { type CommandResult, runCommand } from "../../src/io/command.ts";
+import { needClient, needRoot } from "./clients.ts";
+import { debianBase, withCopyOf } from "./debian-base.ts";
 
 /** Debian 12 has apt 2.6 with gpgv, Debian 13 has apt 3.0 with sqv: two verifiers that disagree on keys. */
 export type AptGeneration = "bookworm" | "trixie";
@@ -29,54 +28,19 @@ export type AptRoot = {
 };
 
 const timeoutMs = 120_000;
-/** Documentation and languages only cost time here. */
-const leftOut = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/zoneinfo/*", "/usr/share/i18n/*"];
 
 /** Runs `fn` with a fresh root. Skips loudly (fails with CI=true) without mmdebstrap or without root; the root is gone afterwards. */
 export async function withAptRoot(t: TestContext, fn: (root: AptRoot) => Promise<void>, options: { readonly generation?: AptGeneration } = {}): Promise<void> {
   if (!needClient(t, "mmdebstrap", "chroot")) return;
-  if (process.getuid?.() !== 0) {
-    if (process.env["CI"] === "true") throw new Error("a private root for apt-get needs root");
-    t.skip("a private root for apt-get needs root");
-    return;
-  }
-  const base = await aptBase(options.generation ?? "bookworm");
-  const path = await mkdtemp(join(dirname(base), "apt-root-"));
-  try {
-    await copyRoot(base, path);
-    await fn(aptRoot(path));
-  } finally {
-    await rm(path, { recursive: true, force: true });
-  }
+  if (!needRoot(t, "a private root for apt-get")) return;
+  await withCopyOf(await aptBase(options.generation ?? "bookworm"), "apt", (path) => fn(aptRoot(path)));
 }
 
-async function aptBase(generation: AptGeneration): Promise<string> {
-  const mirror = await debianMirror();
-  const argv = [
-    "mmdebstrap",
-    "--mode=root",
-    "--variant=apt",
-    // A mirror may be a frozen snapshot; this is about Debian's own packages, the tests set both again.
-    '--aptopt=Acquire::Check-Valid-Until "false"',
-    ...leftOut.map((pattern) => `--dpkgopt=path-exclude=${pattern}`),
-    generation,
-  ];
-  return cachedFolder([...argv, mirror].join("\n"), async (folder) => {
-    await requireCommand([...argv, folder, mirror], { timeoutMs: 200_000 });
-    for (const leftover of ["etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap", "var/lib/apt/lists"]) {
-      await rm(join(folder, leftover), { recursive: true, force: true });
-    }
-  });
-}
-
-/** The mirror that this machine's own apt uses for Debian. */
-export async function debianMirror(): Promise<string> {
-  const argv = ["apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN) $(RELEASE)", "Created-By: Packages"];
-  const lines = (await requireCommand(argv, { timeoutMs })).split("\n").map((line) => line.split(" "));
-  const site = lines.find(([, , release]) => release === "bookworm" || release === "trixie")?.[0];
-  if (site === undefined) throw new Error("this machine's apt names no mirror of Debian 12 or 13 (run apt-get update first)");
-  return site;
-}
+/** Shared; without any source of its own. */
+const aptBase = (suite: AptGeneration): Promise<string> => {
+  const leftOut = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/zoneinfo/*", "/usr/share/i18n/*"];
+  return debianBase({ suite, leftOut, removed: ["etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap", "var/lib/apt/lists"] });
+};
 
 function aptRoot(path: string): AptRoot {
   const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", LANG: "C.UTF-8", DEBIAN_FRONTEND: "noninteractive" };

@@ -6,14 +6,12 @@
  * that it needs no copy inside the root. The base is made once by mmdebstrap (90 s, 200 MB) and shared.
  */
 import { existsSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { type CommandResult, requireCommand, runCommand } from "../../src/io/command.ts";
-import { debianMirror } from "./apt-root.ts";
-import { cachedFolder } from "./cached-folder.ts";
-import { findProgram, needClient } from "./clients.ts";
-import { copyRoot } from "./root-copy.ts";
+import { findProgram, needClient, needRoot } from "./clients.ts";
+import { debianBase, withCopyOf } from "./debian-base.ts";
 
 export type Arm64Root = {
   readonly path: string;
@@ -28,26 +26,14 @@ const entryName = "qemu-aarch64";
 /** ELF, 64 bit, little-endian, an executable or a shared object, machine 183. */
 const magic = String.raw`\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00`;
 const mask = String.raw`\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff`;
-const leftOut = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
 
 /** Runs `fn` with a fresh root. Skips loudly (fails with CI=true) without qemu-user-static, mmdebstrap or root. */
 export async function withArm64Root(t: TestContext, fn: (root: Arm64Root) => Promise<void>): Promise<void> {
   if (!needClient(t, "qemu-aarch64-static", "mmdebstrap", "chroot")) return;
-  if (process.getuid?.() !== 0) {
-    if (process.env["CI"] === "true") throw new Error("a private root for arm64 needs root");
-    t.skip("a private root for arm64 needs root");
-    return;
-  }
+  if (!needRoot(t, "a private root for arm64")) return;
   await withArm64Programs(async () => {
-    const base = await arm64Base();
-    const path = await mkdtemp(join(dirname(base), "arm64-root-"));
-    try {
-      await copyRoot(base, path);
-      const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", LANG: "C.UTF-8", DEBIAN_FRONTEND: "noninteractive" };
-      await fn({ path, command: (argv) => runCommand(["chroot", path, ...argv], { env, timeoutMs }) });
-    } finally {
-      await rm(path, { recursive: true, force: true });
-    }
+    const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", LANG: "C.UTF-8", DEBIAN_FRONTEND: "noninteractive" };
+    await withCopyOf(await arm64Base(), "arm64", (path) => fn({ path, command: (argv) => runCommand(["chroot", path, ...argv], { env, timeoutMs }) }));
   });
 }
 
@@ -65,19 +51,9 @@ async function withArm64Programs(fn: () => Promise<void>): Promise<void> {
   }
 }
 
-async function arm64Base(): Promise<string> {
-  const options = [
-    "--mode=root",
-    "--variant=apt",
-    "--arch=arm64",
-    "--skip=check/qemu", // it asks for arch-test, and we know
-    '--aptopt=Acquire::Check-Valid-Until "false"',
-    ...leftOut.map((pattern) => `--dpkgopt=path-exclude=${pattern}`),
-  ];
-  const argv = ["mmdebstrap", ...options, "--include=rpm,passwd", "bookworm"];
-  const mirror = await debianMirror();
-  return cachedFolder([...argv, mirror].join("\n"), async (folder) => {
-    await requireCommand([...argv, folder, mirror], { timeoutMs });
-    await rm(join(folder, "var/lib/apt/lists"), { recursive: true, force: true });
+const arm64Base = (): Promise<string> =>
+  debianBase({
+    suite: "bookworm",
+    packages: ["rpm", "passwd"],
+    options: ["--arch=arm64", "--skip=check/qemu"], // it asks for arch-test, and we know
   });
-}

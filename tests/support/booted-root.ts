@@ -12,9 +12,8 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type CommandResult, requireCommand, runCommand } from "../../src/io/command.ts";
-import { debianMirror } from "./apt-root.ts";
-import { cachedFolder } from "./cached-folder.ts";
-import { needClient } from "./clients.ts";
+import { needClient, needRoot } from "./clients.ts";
+import { debianBase } from "./debian-base.ts";
 
 export type BootedRoot = {
   /** Runs a shell script inside, as root; look at exitCode. */
@@ -30,10 +29,10 @@ export type BootedOptions = {
   readonly readOnly?: Readonly<Record<string, string>>;
   /** This machine's network, where servers of the test listen; by default one of its own. */
   readonly hasHostNetwork?: boolean;
+  /** A Debian with systemd-sysv and dbus, by debianBase; Debian 12 with rpm by default. */
+  readonly base?: () => Promise<string>;
 };
 
-const included = ["systemd-sysv", "dbus", "passwd", "procps", "rpm"];
-const leftOut = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
 const bootLimitMs = 60_000;
 const commandLimitMs = 120_000;
 const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", LANG: "C.UTF-8", DEBIAN_FRONTEND: "noninteractive" };
@@ -43,19 +42,15 @@ export async function withBootedRoot(
   t: TestContext,
   folder: string,
   fn: (root: BootedRoot) => Promise<void>,
-  { readOnly = {}, hasHostNetwork = false }: BootedOptions = {},
+  { readOnly = {}, hasHostNetwork = false, base = bootableBase }: BootedOptions = {},
 ): Promise<void> {
   if (!needClient(t, "mmdebstrap", "systemd-nspawn", "nsenter", "setpriv", "unshare")) return;
-  if (process.getuid?.() !== 0) {
-    if (process.env["CI"] === "true") throw new Error("a booted container needs root");
-    t.skip("a booted container needs root");
-    return;
-  }
+  if (!needRoot(t, "a booted container")) return;
   const disk = await mkdtemp(join(tmpdir(), "slipway-booted-"));
   for (const name of ["upper", "work", "root"]) await mkdir(join(disk, name), { mode: 0o755 });
   const binds = Object.entries({ [folder]: "/packages", ...readOnly }).map(([from, to]) => `--bind-ro=${from}:${to}`);
   const options = [...binds, ...(hasHostNetwork ? [] : ["--private-network"])];
-  let machine = powerOn({ base: await bootableBase(), disk, options });
+  let machine = powerOn({ base: await base(), disk, options });
   try {
     let entrance = await enter(machine.process.pid ?? 0, machine.readConsole);
     await fn({
@@ -64,7 +59,7 @@ export async function withBootedRoot(
       reset: async () => {
         process.kill(entrance.leader, "SIGKILL");
         await machine.ended;
-        machine = powerOn({ base: await bootableBase(), disk, options });
+        machine = powerOn({ base: await base(), disk, options });
         entrance = await enter(machine.process.pid ?? 0, machine.readConsole);
       },
     });
@@ -119,17 +114,4 @@ async function firstChild(pid: number): Promise<string | undefined> {
   return undefined;
 }
 
-async function bootableBase(): Promise<string> {
-  const options = [
-    "--mode=root",
-    "--variant=apt",
-    '--aptopt=Acquire::Check-Valid-Until "false"',
-    ...leftOut.map((pattern) => `--dpkgopt=path-exclude=${pattern}`),
-  ];
-  const argv = ["mmdebstrap", ...options, `--include=${included.join(",")}`, "bookworm"];
-  const mirror = await debianMirror();
-  return cachedFolder([...argv, mirror].join("\n"), async (folder) => {
-    await requireCommand([...argv, folder, mirror], { timeoutMs: 230_000 });
-    await rm(join(folder, "var/lib/apt/lists"), { recursive: true, force: true });
-  });
-}
+const bootableBase = (): Promise<string> => debianBase({ suite: "bookworm", packages: ["systemd-sysv", "dbus", "passwd", "procps", "rpm"] });

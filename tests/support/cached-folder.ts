@@ -1,21 +1,34 @@
 /** A folder that is dear to make and the same for every run: made once under the system's temporary folder, found again by its recipe. */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const buildLimitMs = 240_000;
 
+/** Where they lie. A test run gives every test file a temporary folder of its own, and this one to all. */
+export const rootsFolder = (process.env["SLIPWAY_TEST_ROOTS"] ??= join(tmpdir(), "slipway-test-roots"));
+
+/** A name for a copy of such a folder, which lies beside it (links do not cross file systems); `removeDeadCopies` knows by it whose it is. */
+export const copyPrefix = (name: string): string => join(rootsFolder, `copy-${name}-${process.pid}-`);
+
+/** Copies whose process was killed before it could remove them. */
+export async function removeDeadCopies(): Promise<void> {
+  for (const name of await readdir(rootsFolder)) {
+    const owner = /^copy-.*-(\d+)-\w+$/.exec(name)?.[1];
+    if (owner !== undefined && !isAlive(Number(owner))) await rm(join(rootsFolder, name), { recursive: true, force: true });
+  }
+}
+
 /**
  * Returns the folder for `recipe` (any text that says all that went into it), making it with `build` where it is missing. Test files run
  * side by side: a lock file with the owner's process id lets one build and the others wait; the lock of a dead owner is taken over.
  */
 export async function cachedFolder(recipe: string, build: (folder: string) => Promise<void>): Promise<string> {
-  const base = join(tmpdir(), "slipway-test-roots");
-  await mkdir(base, { recursive: true, mode: 0o755 });
-  const folder = join(base, createHash("sha256").update(recipe).digest("hex").slice(0, 16));
+  await mkdir(rootsFolder, { recursive: true, mode: 0o755 });
+  const folder = join(rootsFolder, createHash("sha256").update(recipe).digest("hex").slice(0, 16));
   const lock = `${folder}.lock`;
   const deadline = Date.now() + buildLimitMs;
   while (!existsSync(folder)) {

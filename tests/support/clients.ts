@@ -20,6 +20,9 @@ export const debianPackages: readonly string[] = [
   "mmdebstrap", // private roots for apt
   "postgresql", // the store's contract suite on PostgreSQL
   "strace", // the crash matrix
+  "acl", // what a file carries besides its content: ACL, attributes, capabilities
+  "attr",
+  "libcap2-bin",
   "skopeo", // reads and copies images
   "umoci", // unpacks images
   "docker-registry", // a real registry to push to
@@ -74,5 +77,13 @@ export function needClient(t: TestContext, ...names: readonly string[]): boolean
   const text = `missing real client: ${missing.join(", ")} (run npm test as root to install them)`;
   if (process.env["CI"] === "true") throw new Error(text);
   t.skip(text);
+  return false;
+}
+
+/** True for root. Otherwise as `needClient`; `what` begins the sentence, for example "a private root for dnf". */
+export function needRoot(t: TestContext, what: string): boolean {
+  if (process.getuid?.() === 0) return true;
+  if (process.env["CI"] === "true") throw new Error(`${what} needs root`);
+  t.skip(`${what} needs root`);
   return false;
 }

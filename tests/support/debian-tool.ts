@@ -3,9 +3,9 @@ import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { requireCommand } from "../../src/io/command.ts";
-import { debianMirror } from "./apt-root.ts";
 import { cachedFolder } from "./cached-folder.ts";
 import { needClient } from "./clients.ts";
+import { debianMirror } from "./debian-base.ts";
 
 export type DebianTool = {
   readonly release: "trixie" | "sid";

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { type CommandResult, cleanEnvironment, requireCommand, runCommand } from "../../src/io/command.ts";
 import { parseVersion } from "../../src/model/version.ts";
-import { needClient } from "./clients.ts";
+import { needClient, needRoot } from "./clients.ts";
 import { writeTestRpm } from "./test-packages.ts";
 
 export type DnfRoot = {
@@ -50,11 +50,7 @@ const applets = [
 /** Runs `fn` with a fresh root. Skips loudly (fails with CI=true) without dnf, rpm and busybox, or without root. */
 export async function withDnfRoot(t: TestContext, fn: (root: DnfRoot) => Promise<void>): Promise<void> {
   if (!needClient(t, "dnf", "rpm", "busybox")) return;
-  if (process.getuid?.() !== 0) {
-    if (process.env["CI"] === "true") throw new Error("a private root for dnf needs root");
-    t.skip("a private root for dnf needs root");
-    return;
-  }
+  if (!needRoot(t, "a private root for dnf")) return;
   const folder = await mkdtemp(join(tmpdir(), "slipway-dnf-root-"));
   try {
     await fn(await dnfRoot(folder));

@@ -6,10 +6,11 @@ import { createHash } from "node:crypto";
 import { bytesSource } from "../../src/formats/byte-source.ts";
 import { readDeb } from "../../src/formats/deb-read.ts";
 import { writeDeb } from "../../src/formats/deb.ts";
-import type { PackageEntry, PackageOutput, PackageSpec, Spool } from "../../src/formats/package.ts";
+import type { PackageEntry, PackageSpec } from "../../src/formats/package.ts";
 import { readRpm } from "../../src/formats/rpm-read.ts";
 import { type SignRpmHeader, writeRpm } from "../../src/formats/rpm.ts";
 import type { Version } from "../../src/model/version.ts";
+import { memoryOutput } from "./memory-output.ts";
 
 /** What the YUM indexes give as the time of every test file. */
 export const testModifiedAt = new Date("2026-06-01T00:00:00Z");
@@ -91,15 +92,4 @@ function specOf(one: TestPackage): PackageSpec {
     compression: { codec: "gzip", level: 6 },
     epochSeconds: 1_780_000_000,
   };
-}
-
-function memoryOutput(pieces: Uint8Array[]): PackageOutput {
-  const collect = (into: Uint8Array[]) => (piece: Uint8Array) => {
-    into.push(Uint8Array.from(piece)); // writers reuse their buffers
-  };
-  const makeSpool = (): Promise<Spool> => {
-    const spooled: Uint8Array[] = [];
-    return Promise.resolve({ write: collect(spooled), finish: () => Promise.resolve(bytesSource(Buffer.concat(spooled))), remove: () => Promise.resolve() });
-  };
-  return { sink: collect(pieces), makeSpool };
 }

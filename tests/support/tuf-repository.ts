@@ -1,7 +1,17 @@
 /** A vendor's TUF repository in memory: real keys, every file that a server would serve, and ways to serve it crookedly. */
 import { createHash } from "node:crypto";
 import { digestFromHex } from "../../src/model/digest.ts";
-import { channelRole, releaseTargets, type TufRepository, tufChannel, tufRoot, tufSnapshot, tufTargets, tufTimestamp } from "../../src/repositories/tuf.ts";
+import {
+  channelRole,
+  releaseTargets,
+  type SignedRollout,
+  type TufRepository,
+  tufChannel,
+  tufRoot,
+  tufSnapshot,
+  tufTargets,
+  tufTimestamp,
+} from "../../src/repositories/tuf.ts";
 import { generateTufKey, signingKeyOf, type TufSigningKey } from "../../src/trust/tuf-key.ts";
 import { signTuf, type TufTarget } from "../../src/trust/tuf-metadata.ts";
 
@@ -20,6 +30,10 @@ export class TestTuf {
   now: Date;
   channel = "stable";
   targets: Record<string, TufTarget> = {};
+  /** What the targets role itself lists. */
+  ownTargets: Record<string, TufTarget> = {};
+  /** By the path below `targets/`, with the hash in front of the name. */
+  readonly targetFiles = new Map<string, Uint8Array>();
   readonly versions: TufVersions = { root: 0, targets: 0, channel: 0, snapshot: 0, timestamp: 0 };
   /** By name: `timestamp.json`, `1.root.json`, … */
   readonly files = new Map<string, Uint8Array>();
@@ -56,7 +70,7 @@ export class TestTuf {
   delegate(): void {
     const version = ++this.versions.targets;
     this.#targetsBytes = signTuf(
-      tufTargets({ version, now: this.now, product: this.product, channels: [this.channel], keys: this.targetsKeys }),
+      tufTargets({ version, now: this.now, product: this.product, channels: [this.channel], keys: this.targetsKeys, targets: this.ownTargets }),
       this.targetsKeys,
     );
     this.files.set(`${version}.targets.json`, this.#targetsBytes);
@@ -88,10 +102,26 @@ export class TestTuf {
   }
 
   /** A release's files, listed from now on. */
-  release(version: string, sequence: number, files: ReadonlyMap<string, Uint8Array>): void {
+  release(
+    version: string,
+    sequence: number,
+    files: ReadonlyMap<string, Uint8Array>,
+    { rollout, isWaypoint }: { readonly rollout?: SignedRollout; readonly isWaypoint?: boolean } = {},
+  ): void {
     const listed = [...files].map(([name, bytes]) => ({ name, digest: digestFromHex(hexOf(bytes)), size: bytes.length }));
-    Object.assign(this.targets, releaseTargets({ product: this.product, channel: this.channel, version, sequence, files: listed }));
+    Object.assign(this.targets, releaseTargets({ product: this.product, channel: this.channel, version, sequence, files: listed, rollout, isWaypoint }));
     this.list();
+  }
+
+  /** A file that the targets role itself lists, from now on. */
+  own(path: string, bytes: Uint8Array): void {
+    this.ownTargets[path] = { length: bytes.length, hashes: { sha256: hexOf(bytes) } };
+    this.targetFiles.set(
+      path.replace(/[^/]+$/, (name) => `${hexOf(bytes)}.${name}`),
+      bytes,
+    );
+    this.delegate();
+    this.snapshot();
   }
 
   /** What is served now, to be served again later. */

@@ -8,6 +8,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { TestContext } from "node:test";
+import { compiled } from "./compiled.ts";
 
 const entry = resolve(import.meta.dirname, "..", "..", "src", "main.ts");
 
@@ -25,7 +26,7 @@ export function runSlipway(
   return new Promise((done, fail) => {
     const child = spawn(program[0] ?? "", [...program.slice(1), ...words], {
       cwd: options.cwd,
-      env: { PATH: process.env["PATH"] ?? "", HOME: options.cwd, ...options.env },
+      env: { ...compiled, PATH: process.env["PATH"] ?? "", HOME: options.cwd, ...options.env },
       stdio: ["pipe", "pipe", "pipe"],
     });
     let stdout = "";
@@ -48,7 +49,8 @@ export function freePort(): Promise<number> {
   });
 }
 
-export const demoRecipe = `name: acme
+/** The product of the tests as far as every recipe of it agrees: what it is, and its two programs. */
+export const acmeProduct = `name: acme
 summary: Server of the Acme tests
 description: Two shell programs and a configuration file.
 maintainer: Acme Release <release@acme.example>
@@ -57,8 +59,13 @@ targets: [linux/amd64]
 build:
   prebuilt: "input/{version}/{bin}"
   binaries: [acme, acmed]
-binaries: "{bin}-{version}-{os}-{arch}{exe}"
-archives:
+`;
+
+/** Both programs as files of their own. */
+export const acmeBinaries = `binaries: "{bin}-{version}-{os}-{arch}{exe}"
+`;
+
+export const demoRecipe = `${acmeProduct}${acmeBinaries}archives:
   - name: "{name}-{tag}-{os}-{arch}.tar.gz"
 packages:
   formats: [deb, rpm]
@@ -128,7 +135,7 @@ export class Vendor {
     const child = spawn(
       process.execPath,
       ["--disable-warning=ExperimentalWarning", entry, "serve", "--data-dir", this.dataDir, "--listen", `127.0.0.1:${port}`, ...words],
-      { env: { PATH: process.env["PATH"] ?? "", HOME: this.folder, ...this.env }, stdio: ["ignore", "ignore", "pipe"] },
+      { env: { ...compiled, PATH: process.env["PATH"] ?? "", HOME: this.folder, ...this.env }, stdio: ["ignore", "ignore", "pipe"] },
     );
     this.#server = child;
     child.stderr.on("data", (piece: Buffer) => (this.#serverErrors = (this.#serverErrors + piece.toString()).slice(-8000)));

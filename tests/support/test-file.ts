@@ -1,0 +1,86 @@
+/** Runs one test file as a process of its own, with a temporary folder of its own, and ends it when it takes too long. */
+import { spawn } from "node:child_process";
+import { chmod, mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { TestOutcome } from "./test-events.ts";
+
+export type TestFileOptions = {
+  readonly path: string;
+  /** Made for the file, and removed with all that is left in it. */
+  readonly folder: string;
+  readonly limitMs: number;
+  readonly signal: AbortSignal;
+  readonly onOutcome: (outcome: TestOutcome) => void;
+  readonly isStderrShown: boolean;
+};
+
+/** `failure`: what went wrong beside the tests that failed. `leftovers`: what lay in the temporary folder at the end. */
+export type TestFileEnd = { readonly ms: number; readonly failure?: string | undefined; readonly leftovers: readonly string[] };
+
+const reporter = join(import.meta.dirname, "test-events.ts");
+const keptStderr = 4_000;
+
+/** Never rejects for a file that fails. */
+export async function runTestFile(options: TestFileOptions): Promise<TestFileEnd> {
+  const { path, folder, limitMs, signal, onOutcome } = options;
+  await mkdir(folder);
+  await chmod(folder, 0o1777); // some tests become another user
+  const from = performance.now();
+  const argv = ["--disable-warning=ExperimentalWarning", `--test-reporter=${reporter}`, "--test-reporter-destination=stdout", path];
+  const child = spawn(process.execPath, argv, { env: { ...process.env, TMPDIR: folder }, stdio: ["ignore", "ignore", "pipe", "pipe"], detached: true });
+  let stderr = "";
+  child.stderr?.on("data", (piece: Buffer) => {
+    stderr = (stderr + piece.toString("utf8")).slice(-keptStderr);
+    if (options.isStderrShown) process.stderr.write(piece);
+  });
+  const open = new Set<string>();
+  let hasFailed = false;
+  const lines = createInterface({ input: child.stdio[3] as Readable });
+  lines.on("line", (line) => {
+    const outcome = JSON.parse(line) as TestOutcome;
+    if (outcome.kind === "started") open.add(outcome.name);
+    else open.delete(outcome.name);
+    hasFailed ||= outcome.kind === "failed";
+    onOutcome(outcome);
+  });
+  const isRead = new Promise((resolve) => lines.once("close", resolve));
+  const endGroup = (): void => {
+    try {
+      process.kill(-(child.pid ?? 0), "SIGKILL");
+    } catch {
+      // it is gone already
+    }
+  };
+  let isTooLong = false;
+  const timer = setTimeout(() => {
+    isTooLong = true;
+    endGroup();
+  }, limitMs);
+  signal.addEventListener("abort", endGroup, { once: true });
+  const exitCode = await new Promise<number | null>((resolve) => child.once("exit", resolve));
+  clearTimeout(timer);
+  signal.removeEventListener("abort", endGroup);
+  // A grandchild may hold the pipe open; what the file itself wrote comes within a moment.
+  await Promise.race([isRead, sleep(500)]);
+  endGroup(); // what it started and left
+  const leftovers = await readdir(folder);
+  await rm(folder, { recursive: true, force: true, maxRetries: 3 }).catch((error: Error) => leftovers.push(error.message));
+  const text = failureText({ isTooLong, limitMs, open, exitCode, hasFailed, stderr });
+  return { ms: performance.now() - from, leftovers, ...(signal.aborted || text === undefined ? {} : { failure: text }) };
+}
+
+function failureText(end: {
+  readonly isTooLong: boolean;
+  readonly limitMs: number;
+  readonly open: ReadonlySet<string>;
+  readonly exitCode: number | null;
+  readonly hasFailed: boolean;
+  readonly stderr: string;
+}): string | undefined {
+  if (end.isTooLong) return `not over after ${end.limitMs / 1000} s; under way: ${[...end.open].join("; ") || "nothing that was named"}`;
+  if (end.exitCode === 0 || end.hasFailed) return undefined;
+  return `ended with ${end.exitCode ?? "a signal"}\n${end.stderr.trimEnd()}`;
+}
