@@ -14,6 +14,7 @@ export const runDrillRollback: CommandRun = async (invocation) => {
   output.result(report);
   output.line(`drilled ${report.from} -> ${report.to} on a copy, with ${formatBytes(report.stateBytes)} of state; the live installation was only read`);
   printRunbook(output, report.report);
+  if (report.notDone !== null) output.line(`not done: ${report.notDone}`);
   if (!report.isHealthProven) output.line("INCOMPLETE: how a copy runs is not said under drill: in the installation file, so start and health were not proven");
   return exitCodes[report.result];
 };

@@ -1,6 +1,7 @@
 /** Image names as operators write them: `registry.example:5000/team/app:1.2@sha256:…`, with no short forms that mean somebody's default registry. */
 import { type Digest, isDigest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
+import { fileVersion, type Version } from "../model/version.ts";
 
 /** OCI distribution-spec 1.1, "Pulling manifests": the grammar of `<name>`. */
 const repositoryPattern = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
@@ -25,6 +26,16 @@ export function parseRepository(text: string): string {
     });
   }
   return text;
+}
+
+/**
+ * The repository on a Slipway server of an image that a release carries as an archive: `<product>` for the archive that is named as the product,
+ * `<product>/<name>` for others. `coequal-1.4.0-oci.tar` is `coequal`. Throws `name_invalid`.
+ */
+export function repositoryOfArchive(product: string, version: Version, file: string): string {
+  const [stem = ""] = file.split(`-${fileVersion(version)}`);
+  const name = stem.replace(/(?:[-.]oci)?\.tar$/, "").toLowerCase();
+  return parseRepository(name === product ? product : `${product}/${name}`);
 }
 
 /** Throws `name_invalid` for what the distribution specification does not allow. */

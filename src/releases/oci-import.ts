@@ -4,7 +4,7 @@
  * It happens while the release is still a draft, whose tags customers do not see; the switch that publishes the release shows them. The
  * archive is an artifact under the release's signatures, and every byte taken from it is checked against the digests in it.
  */
-import { parseRepository } from "../formats/oci-reference.ts";
+import { repositoryOfArchive } from "../formats/oci-reference.ts";
 import { layoutFileName, layoutIndexName, type OciLayoutSource, type OciTaggedImage, readOciLayout } from "../formats/oci-layout.ts";
 import { ociDocumentLimit } from "../formats/oci-descriptor.ts";
 import type { OciDigest } from "../formats/oci-digest.ts";
@@ -12,7 +12,7 @@ import { readTar, requireMember } from "../formats/tar-read.ts";
 import { type Digest, digestFromHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { Manifest } from "../model/manifest.ts";
-import { fileVersion, ociTag, type Version } from "../model/version.ts";
+import { ociTag, type Version } from "../model/version.ts";
 import type { AuditActor } from "../store/audit-events.ts";
 import type { Store } from "../store/store.ts";
 import { addBlob } from "./oci-blobs.ts";
@@ -39,13 +39,6 @@ export async function importImages(
     const repository = await openRepository(store, repositoryOfArchive(release.product, release.version, artifact.name));
     await importArchive(store, { repository, artifact, version: release.version, actor });
   }
-}
-
-/** `<product>` for the archive that is named as the product, `<product>/<name>` for others: `coequal-1.4.0-oci.tar` is `coequal`. */
-export function repositoryOfArchive(product: string, version: Version, file: string): string {
-  const [stem = ""] = file.split(`-${fileVersion(version)}`);
-  const name = stem.replace(/(?:[-.]oci)?\.tar$/, "").toLowerCase();
-  return parseRepository(name === product ? product : `${product}/${name}`);
 }
 
 type Imported = { readonly repository: OciRepository; readonly artifact: Artifact; readonly version: Version; readonly actor: AuditActor };

@@ -19,7 +19,7 @@ export const composeOverrideName = "compose.slipway.yaml";
 export const composeServicePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
 /** An image's id, or a repository with a digest; never a tag, which may lead elsewhere tomorrow. */
-export const pinnedImagePattern = /^(?:[a-z0-9][a-z0-9._:/-]{0,254}@)?sha256:[0-9a-f]{64}$/;
+const pinnedImagePattern = /^(?:[a-z0-9][a-z0-9._:/-]{0,254}@)?sha256:[0-9a-f]{64}$/;
 
 export type ComposeOverride = { readonly product: string; readonly version: string; readonly service: string; readonly image: string };
 

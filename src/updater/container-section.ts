@@ -1,41 +1,39 @@
 /**
- * `container:` of the installation file: the compose service that strategy container upgrades.
+ * `container:` of the installation file: where it stands which image runs, for strategy container. Either a compose service or a quadlet.
  *
  *     strategy: container
  *     container:
  *       files: [/srv/jaco/compose.yaml]   # the operator's own; never changed
  *       service: jaco
  *       engine: docker                    # or podman
+ *
+ *     container: { quadlet: /etc/containers/systemd/jaco.container }   # podman under systemd; its line Image= is replaced
  */
-import { dirname, join } from "node:path";
 import { z } from "zod";
-import { composeOverrideName, composeServicePattern } from "./compose-file.ts";
+import { composeServicePattern } from "./compose-file.ts";
+import { quadletNamePattern } from "./quadlet-file.ts";
 
-export const containerSectionSchema = z.strictObject({
-  files: z.array(z.string().min(1).max(4096)).min(1).max(10),
-  service: z.string().regex(composeServicePattern, "is not a name of a compose service"),
-  engine: z.enum(["docker", "podman"]).default("docker"),
-});
+export const containerSectionSchema = z
+  .strictObject({
+    files: z.array(z.string().min(1).max(4096)).min(1).max(10).optional(),
+    service: z.string().regex(composeServicePattern, "is not a name of a compose service").optional(),
+    quadlet: z.string().max(4096).regex(quadletNamePattern, "is not the path of a file NAME.container").optional(),
+    /** docker for a compose service, podman for a quadlet. */
+    engine: z.enum(["docker", "podman"]).optional(),
+    /** From the vendor's registry, or out of the release's archive; auto takes the registry where the source is one. */
+    pull: z.enum(["auto", "registry", "archive"]).default("auto"),
+  })
+  .refine(({ files, service }) => (files === undefined) === (service === undefined), { message: "files and service go together" })
+  .refine(({ service, quadlet }) => (service === undefined) !== (quadlet === undefined), { message: "name either files with service, or quadlet" })
+  .refine(({ quadlet, engine }) => quadlet === undefined || engine !== "docker", { message: "a quadlet is run by podman" });
 
 export type ContainerSection = z.output<typeof containerSectionSchema>;
 
-/** Beside the first compose file. */
-export function overridePath({ files }: ContainerSection): string {
-  return join(dirname(files[0] ?? ""), composeOverrideName);
-}
-
-/** `docker compose` with the operator's files; with `isPinned` the updater's own behind them. */
-export function composeCommand(section: ContainerSection, isPinned: boolean): readonly string[] {
-  const files = [...section.files, ...(isPinned ? [overridePath(section)] : [])];
-  return [section.engine, "compose", ...files.flatMap((file) => ["--file", file])];
-}
-
-/** How the service is stopped and started where the operator says nothing else. An image that is not here is never fetched by its name. */
-export function composeService(section: ContainerSection): { readonly stop: string[]; readonly start: string[]; readonly timeout_seconds: number } {
-  const compose = composeCommand(section, true);
+/** Its paths, absolute. */
+export function withAbsoluteFiles(section: ContainerSection, at: (path: string) => string): ContainerSection {
   return {
-    stop: [...compose, "stop", section.service],
-    start: [...compose, "up", "--detach", "--no-deps", "--pull", "never", section.service],
-    timeout_seconds: 120,
+    ...section,
+    ...(section.files === undefined ? {} : { files: section.files.map(at) }),
+    ...(section.quadlet === undefined ? {} : { quadlet: at(section.quadlet) }),
   };
 }

@@ -84,9 +84,9 @@ export function dpkgManager(machine: Machine): PackageManager {
       return { name, version: upstreamOf(version) };
     },
 
-    rehearse: async (file) => {
+    rehearse: async (file, { isOlder }) => {
       if (!(await hasApt())) return; // dpkg has no rehearsal; a failure of the real run is rolled back
-      const argv = ["apt-get", ...aptOptions, "--simulate", "install", "--", file];
+      const argv = ["apt-get", ...aptOptions, ...(isOlder ? ["--allow-downgrades"] : []), "--simulate", "install", "--", file];
       const check = await withRepair(["apt-get", "-q", "-o", `DPkg::Lock::Timeout=${lockWaitSeconds}`, "check"]); // takes the lock for a moment
       if (check.exitCode !== 0) throw new SlipwayError("conflict", `apt-get check: ${lastWords(check)}`, { hint: "repair the package database first" });
       const result = await changePackages(machine, argv);

@@ -3,36 +3,36 @@
  * the history. The live installation is only read.
  *
  * Files alone prove how long going back takes; that the old version comes up with the old state is proven where the installation file says how a copy
- * runs (`drill:`). Otherwise the drill ends INCOMPLETE, and says so.
+ * runs (`drill:`). Otherwise the drill ends INCOMPLETE, and says so. What cannot be copied is not touched: a package manager only rehearses the package of
+ * the version before, and an engine is only asked whether it has its image; the report names that.
  */
 import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
-import { join } from "node:path";
-import { SlipwayError } from "../model/errors.ts";
-import { type StateSection, writtenEpochs } from "../model/upgrade-contract.ts";
+import { basename, join } from "node:path";
 import { acquireLock } from "../io/lock.ts";
+import { asSlipwayError, SlipwayError } from "../model/errors.ts";
+import { type StateSection, writtenEpochs } from "../model/upgrade-contract.ts";
 import { newTransactionId } from "./acquire.ts";
 import { backupPath, createBackup, newBackupId } from "./backup.ts";
+import { withAbsoluteFiles } from "./container-section.ts";
+import { containerService } from "./container-service.ts";
 import { lstatIfThere } from "./file-tree.ts";
 import { rollbackOperation } from "./go-back.ts";
 import { appendLine } from "./history.ts";
-import { writeState } from "./installed-state.ts";
+import { type PreviousVersion, writeState } from "./installed-state.ts";
+import type { Machine } from "./machine.ts";
 import type { DrillReport } from "./operations.ts";
 import { sectionsOf } from "./sections.ts";
 import { openSession, type Session } from "./session.ts";
 import type { SettledInstallation } from "./settle.ts";
-import { prepareStateDirectory } from "./state-directory.ts";
+import { ensurePrivate, prepareStateDirectory, type StateDirectory, stateDirectoryOf } from "./state-directory.ts";
 
-/** Throws `version_not_found` without a previous version, `unavailable` for strategies package, container and manual, and what the rollback throws; the copy is removed in any case. */
+/** Throws `version_not_found` without a previous version, `unavailable` for strategy manual, and what the rollback throws; the copy is removed in any case. */
 export async function drillRollback(session: Session, options: { readonly folder: string | undefined; readonly signal: AbortSignal }): Promise<DrillReport> {
   const { installation, machine } = session;
-  if (installation.strategy === "package" || installation.strategy === "container" || installation.strategy === "manual") {
-    throw new SlipwayError(
-      "unavailable",
-      `strategy ${installation.strategy} does not lie in files of its own, so its rollback cannot be drilled on a copy of them`,
-      {
-        hint: "drill it in a container or on another machine: install, then `slipway upgrade rollback`",
-      },
-    );
+  if (installation.strategy === "manual") {
+    throw new SlipwayError("unavailable", "strategy manual goes back by hand, so that there is no rollback to drill", {
+      hint: "rehearse your own steps on another machine",
+    });
   }
   const directory = await prepareStateDirectory(installation.stateDir);
   const lock = await acquireLock(directory.path, "drill", { waitMs: 10_000 });
@@ -42,10 +42,20 @@ export async function drillRollback(session: Session, options: { readonly folder
     const [previous] = state.previous;
     if (state.installed === undefined || previous === undefined || live.version === undefined)
       throw new SlipwayError("version_not_found", "there is no previous version to go back to", { hint: "a drill needs an upgrade that was made by slipway" });
-    const copied = await copyInstallation(installation, sectionsOf(installation, previous.contract, state.installed.contract), folder);
+    const copied = await copyInstallation({
+      installation,
+      machine,
+      sections: sectionsOf(installation, previous.contract, state.installed.contract),
+      folder,
+      previous,
+    });
     const updates = await prepareStateDirectory(copied.stateDir);
-    const kept = directory.codeBackups(previous.version);
-    if ((await lstatIfThere(kept)) !== undefined) await cp(kept, updates.codeBackups(previous.version), { recursive: true, preserveTimestamps: true });
+    await ensurePrivate(updates.packages);
+    for (const [from, to] of [
+      [directory.codeBackups(previous.version), updates.codeBackups(previous.version)],
+      [packagesOf(directory, previous.version), packagesOf(updates, previous.version)],
+    ] as const)
+      if ((await lstatIfThere(from)) !== undefined) await cp(from, to, { recursive: true, preserveTimestamps: true });
     const sections = sectionsOf(copied);
     const id = newBackupId();
     const backup =
@@ -65,7 +75,14 @@ export async function drillRollback(session: Session, options: { readonly folder
     const reference = backup === undefined ? {} : { backup: { id, required: true, done: true, sha256: backup.sha256 } };
     await writeState(updates.state, { ...state, previous: [{ ...rest, ...reference }], safetyBackups: [] });
     const rollback = rollbackOperation(openSession(copied, machine));
-    const result = await rollback({ restoreState: backup === undefined ? "never" : "always", signal: options.signal });
+    const result = await rollback({ restoreState: backup === undefined ? "never" : "always", signal: options.signal }).catch((error: unknown) => {
+      const failure = asSlipwayError(error);
+      throw new SlipwayError(failure.code, `the drill failed on its copy: ${failure.message}`, {
+        ...(failure.detail === undefined ? {} : { detail: failure.detail }),
+        hint: "the live installation was only read; a real rollback would fail in the same way, so mend that first",
+        cause: failure,
+      });
+    });
     const isHealthProven = installation.drill !== undefined;
     await appendLine(directory.history, {
       at: machine.clock.now().getTime(),
@@ -80,17 +97,50 @@ export async function drillRollback(session: Session, options: { readonly folder
       runbook: result.report.steps.map(({ step, ms }) => ({ step: step as "stop", ms })),
     });
     const { from, to, report } = result;
-    return { result: isHealthProven ? "PASS" : "INCOMPLETE", from, to, report, stateBytes: backup?.bytes ?? 0, isHealthProven };
+    const notDone = notDoneBy(installation);
+    return { result: isHealthProven ? "PASS" : "INCOMPLETE", from, to, report, stateBytes: backup?.bytes ?? 0, isHealthProven, notDone };
   } finally {
     await rm(folder, { recursive: true, force: true });
     await lock.release();
   }
 }
 
+const packagesOf = (directory: StateDirectory, version: string): string => join(directory.packages, version);
+
+function notDoneBy({ packaged, strategy, container }: SettledInstallation): string | null {
+  if (packaged !== undefined) return `${packaged.kind} rehearsed the package and installed nothing: unpacking it and its scripts are not in the times above`;
+  if (strategy !== "container") return null;
+  const place = container?.quadlet === undefined ? "compose file" : "quadlet";
+  return `the image of before is on this machine, and a copy of the ${place} was pinned to it; the live container was not touched`;
+}
+
+type Copying = {
+  readonly installation: SettledInstallation;
+  readonly machine: Machine;
+  readonly sections: readonly StateSection[];
+  readonly folder: string;
+  readonly previous: PreviousVersion;
+};
+
+/** Files of the product for strategies versions and inplace; for container the file that says which image runs. */
+async function copyCode({ installation, machine, folder }: Copying, root: string): Promise<Pick<SettledInstallation, "container">> {
+  const { strategy, container, packaged } = installation;
+  if (strategy !== "container" && packaged === undefined) {
+    await cp(installation.root, root, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+    return {};
+  }
+  await mkdir(root, { mode: 0o700 });
+  if (container === undefined || strategy !== "container") return {};
+  const { pin } = containerService(installation, machine);
+  if ((await lstatIfThere(pin.path)) !== undefined) await cp(pin.path, join(root, basename(pin.path)), { preserveTimestamps: true });
+  return { container: withAbsoluteFiles(container, (path) => join(folder, "root", basename(path))) };
+}
+
 /** The root and the sections under `folder`, and an installation that knows only them. Dumped sections stay out: a copy has no database of its own. */
-async function copyInstallation(installation: SettledInstallation, sections: readonly StateSection[], folder: string): Promise<SettledInstallation> {
+async function copyInstallation(copying: Copying): Promise<SettledInstallation> {
+  const { installation, sections, folder, previous } = copying;
   const root = join(folder, "root");
-  await cp(installation.root, root, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+  const code = await copyCode(copying, root);
   const places = new Map<string, string>();
   const copies: StateSection[] = [];
   await mkdir(join(folder, "state"), { mode: 0o700 });
@@ -101,10 +151,13 @@ async function copyInstallation(installation: SettledInstallation, sections: rea
     places.set(section.name, path);
     copies.push({ ...section, path });
   }
+  const stateDir = join(folder, "slipway");
   const fill = (text: string): string =>
     text
       .replaceAll("{folder}", folder)
       .replaceAll("{root}", root)
+      .replaceAll("{image}", installation.strategy === "container" ? (previous.ref ?? "") : "")
+      .replaceAll("{package}", join(packagesOf(stateDirectoryOf(stateDir), previous.version), Object.keys(previous.files)[0] ?? ""))
       .replace(/\{section:([a-z0-9-]+)\}/g, (whole, name: string) => places.get(name) ?? whole);
   const { drill, service: _service, ...rest } = installation;
   // Without a way to run the copy nothing is proven but its files: that the live link or folder is there again.
@@ -113,8 +166,10 @@ async function copyInstallation(installation: SettledInstallation, sections: rea
   const health = drill === undefined ? { ...installation.health, checks: [isThere], consecutive: 1, bake_seconds: 0 } : filled(drill.health, fill);
   return {
     ...rest,
+    ...code,
+    isCopy: true,
     root,
-    stateDir: join(folder, "slipway"),
+    stateDir,
     backup: { ...installation.backup, paths: [], sections: copies, quiesce: undefined, unquiesce: undefined },
     health,
     ...(drill === undefined ? {} : { service: filled(drill.service, fill) }),

@@ -34,7 +34,7 @@ export type PackageManager = {
   /** The manager's spelling of a version. */
   readonly spell: (version: Version) => string;
   /** Would this file go in, and is nobody else at work? Changes nothing. Throws `lock_held`, `conflict`. */
-  readonly rehearse: (file: string) => Promise<void>;
+  readonly rehearse: (file: string, options: Pick<InstallOptions, "isOlder">) => Promise<void>;
   /**
    * Installs a verified local file, asking nobody; a configuration file that the operator changed stays. What an interrupted run left is
    * finished first. Throws `lock_held` where another one is at work, `command_failed` with the manager's last words.

@@ -11,12 +11,13 @@ import { constants } from "node:fs";
 import { open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { syncDirectory } from "../io/atomic-file.ts";
-import { pour } from "../formats/byte-source.ts";
+import { pourHashed } from "../formats/byte-source.ts";
 import type { ByteSource } from "../formats/package.ts";
+import { readHandle } from "../io/hash-file.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { parseVersion, tryParseVersion } from "../model/version.ts";
-import { createHash } from "node:crypto";
-import { openRegular, readHandle, seeFile } from "./file-tree.ts";
+import { openRegular, seeFile } from "./file-tree.ts";
+import { rehearsingManager } from "./package-drill.ts";
 import { packageManager } from "./package-owner.ts";
 import { ensurePrivate } from "./state-directory.ts";
 import type { Reality, Strategy, StrategyContext } from "./strategy.ts";
@@ -30,7 +31,8 @@ export function packageStrategy({ installation, machine, directory }: StrategyCo
   const { packaged } = installation;
   if (packaged === undefined) throw new SlipwayError("internal", "strategy package without a package");
   const { kind, name } = packaged;
-  const manager = packageManager(kind, machine);
+  const own = packageManager(kind, machine);
+  const manager = installation.isCopy === true ? rehearsingManager(own) : own;
 
   const fileOf = (files: FileTable): string | undefined => Object.keys(files)[0];
   const folderOf = (version: string): string => join(directory.packages, version);
@@ -151,22 +153,22 @@ export function packageStrategy({ installation, machine, directory }: StrategyCo
         const temporary = join(folder, `.tmp-${id}`);
         await rm(temporary, { force: true });
         const handle = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
-        const hash = createHash("sha256");
+        let sha256: string;
         try {
           const source: ByteSource = { size: held.artifact.size, open: () => readHandle(held.handle) };
-          await pour(source, async (piece) => void (await handle.write(piece)), { name: held.artifact.name, hashes: [hash] });
+          sha256 = await pourHashed(source, async (piece) => void (await handle.write(piece)), { name: held.artifact.name, algorithm: "sha256" });
           await handle.sync();
         } finally {
           await handle.close();
         }
-        if (hash.digest("hex") !== held.artifact.sha256)
+        if (sha256 !== held.artifact.sha256)
           throw new SlipwayError("upgrade_verification_failed", `${path} changed while it was copied`, { detail: "hash_mismatch" });
         await rename(temporary, path);
         await syncDirectory(folder);
         await syncDirectory(directory.packages);
       }
       await requireIdentity(path, to.version);
-      await manager.rehearse(path);
+      await manager.rehearse(path, { isOlder: false });
       machine.observe({ event: "step", step: "place", text: `${fileOf(files) ?? ""} lies ready, and ${kind} would take it` });
     },
 

@@ -59,8 +59,8 @@ export function rpmManager(machine: Machine): PackageManager {
       return { name, version };
     },
 
-    rehearse: async (file) => {
-      const result = await changePackages(machine, ["rpm", "-U", "--test", "--nosignature", "--", file]);
+    rehearse: async (file, { isOlder }) => {
+      const result = await changePackages(machine, ["rpm", "-U", "--test", "--nosignature", ...(isOlder ? ["--oldpackage"] : []), "--", file]);
       // Under dnf, missing dependencies may come from its repositories.
       if (result.exitCode !== 0 && !(await hasDnf())) throw new SlipwayError("conflict", `rpm would not install ${file}: ${lastWords(result)}`);
     },

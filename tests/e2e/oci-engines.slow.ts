@@ -7,7 +7,7 @@ import { after, before, type TestContext, test } from "node:test";
 import { writeImageArchive } from "../../src/packaging/image-build.ts";
 import { awsClient, debianAws } from "../support/aws-client.ts";
 import { needClient } from "../support/clients.ts";
-import { engineRoot, runInEngineRoot } from "../support/engine-root.ts";
+import { definePodman, engineRoot, runInEngineRoot, startContainerd, startDocker } from "../support/engine-root.ts";
 import { buildSample, sampleEpoch } from "../support/sample-image.ts";
 import { issuePair, type Pair, publish, type RunningServer, startServer } from "../server/running-server.ts";
 
@@ -33,27 +33,14 @@ after(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** No bridge and no iptables: what is tested is the registry, and the machine's network stays as it is. */
-const startDocker = `
-ulimit -n 4096
-containerd --root /run/containerd/root --state /run/containerd/state --address /run/containerd.sock >/run/containerd.log 2>&1 &
-dockerd --containerd /run/containerd.sock -H unix:///run/docker.sock --data-root /run/docker/data --exec-root /run/docker/exec -p /run/docker.pid \
-  --bridge=none --iptables=false --ip6tables=false --ip-forward=false --storage-driver=vfs --exec-opt native.cgroupdriver=cgroupfs >/run/dockerd.log 2>&1 &
-export DOCKER_HOST=unix:///run/docker.sock DOCKER_CONFIG=/run/docker-config
-tries=0
-until docker version >/dev/null 2>&1; do
-  tries=$((tries + 1))
-  [ $tries -lt 120 ] || { cat /run/containerd.log /run/dockerd.log >&2; exit 1; }
-  sleep 0.25
-done
-set -e`;
-
-type Scripts = (host: string, pair: Pair) => string;
+/** `pasted`: what `slipway key setup` prints for this client. */
+type Scripts = (host: string, pair: Pair, pasted: (client: "docker" | "podman") => string) => string;
 
 /** The secret is the script's standard input; each prints the image's digest last. */
 const engines: Readonly<Record<string, Scripts>> = {
-  docker: (host, { id }) => `${startDocker}
-docker login -u ${id} --password-stdin ${host} >&2
+  docker: (host, _pair, pasted) => `${startDocker}
+read -r SLIPWAY_SECRET
+${pasted("docker")}
 docker run --rm --network=none ${host}/toolbox:latest >&2
 docker push ${host}/toolbox:latest >&2 && exit 1
 docker image inspect ${host}/toolbox:latest --format '{{index .RepoDigests 0}}'`,
@@ -72,19 +59,16 @@ docker compose pull >&2
 docker compose up --no-color --abort-on-container-exit 2>&1 | tee /run/compose.log >&2
 grep -q 'hello from compose' /run/compose.log
 docker image inspect ${host}/toolbox:1.0.0 --format '{{index .RepoDigests 0}}'`,
-  "containerd's ctr": (host, { id }) => `
-containerd --root /run/containerd/root --state /run/containerd/state --address /run/containerd.sock >/run/containerd.log 2>&1 &
-tries=0
-until ctr --address /run/containerd.sock version >/dev/null 2>&1; do tries=$((tries + 1)); [ $tries -lt 120 ] || exit 1; sleep 0.25; done
+  "containerd's ctr": (host, { id }) => `${startContainerd}
 set -e
 read -r secret
 ctr --address /run/containerd.sock images pull --plain-http --snapshotter native --user "${id}:$secret" ${host}/toolbox:1.0.0 >&2
 ctr --address /run/containerd.sock images ls | grep -o 'sha256:[0-9a-f]*'`,
-  podman: (host, { id }) => `
-set -e
-podman() { command podman --root /run/podman/root --runroot /run/podman/run --storage-driver vfs --runtime runc --cgroup-manager=cgroupfs "$@"; }
-podman login --authfile /run/auth.json --tls-verify=false -u ${id} --password-stdin ${host} >&2
-podman pull --authfile /run/auth.json --tls-verify=false ${host}/toolbox:1.0.0 >&2
+  podman: (host, _pair, pasted) => `${definePodman}
+printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' ${host} >/run/registries.conf
+export CONTAINERS_REGISTRIES_CONF=/run/registries.conf
+read -r SLIPWAY_SECRET
+${pasted("podman")}
 podman image inspect ${host}/toolbox:1.0.0 --format '{{range .RepoDigests}}{{println .}}{{end}}' | grep "$DIGEST"`,
   oras: (host, { id }) => `
 set -e
@@ -108,7 +92,9 @@ for (const [engine, script] of Object.entries(engines)) {
     if (!canRun(t)) return;
     const pair = await issuePair(running, "northwind", "toolbox");
     const host = new URL(running.url).host;
-    const run = async () => runInEngineRoot(await engineRoot(), `DIGEST=${digest}\n${script(host, pair)}`, `${pair.secret}\n`);
+    const { blocks } = (await running.admin("GET", `/keys/${pair.id}/setup`)).body as { blocks: { client: string; text: string }[] };
+    const pasted = (client: string): string => blocks.find((block) => block.client === client)?.text ?? assert.fail(client);
+    const run = async () => runInEngineRoot(await engineRoot(), `DIGEST=${digest}\n${script(host, pair, pasted)}`, `${pair.secret}\n`);
     const result = await run();
     assert.equal(result.exitCode, 0, result.stderr);
     assert.match(result.stdout.trim(), new RegExp(`${digest}$`), result.stderr);

@@ -9,23 +9,10 @@ import { imageBlobs } from "../../src/packaging/image-build.ts";
 import { pushImage } from "../../src/packaging/image-push.ts";
 import { needClient } from "../support/clients.ts";
 import { registrySecret, registryUser, startRegistry } from "../support/docker-registry.ts";
-import { engineRoot, runInEngineRoot } from "../support/engine-root.ts";
+import { definePodman, engineRoot, runInEngineRoot, startDocker } from "../support/engine-root.ts";
 import { buildSample } from "../support/sample-image.ts";
 
-/** No bridge and no iptables: what is tested is the image, and the machine's network stays as it is. */
-const docker = (host: string): string => `
-ulimit -n 4096
-containerd --root /run/containerd/root --state /run/containerd/state --address /run/containerd.sock >/run/containerd.log 2>&1 &
-dockerd --containerd /run/containerd.sock -H unix:///run/docker.sock --data-root /run/docker/data --exec-root /run/docker/exec -p /run/docker.pid \
-  --bridge=none --iptables=false --ip6tables=false --ip-forward=false --storage-driver=vfs --exec-opt native.cgroupdriver=cgroupfs >/run/dockerd.log 2>&1 &
-export DOCKER_HOST=unix:///run/docker.sock DOCKER_CONFIG=/run/docker-config
-tries=0
-until docker version >/dev/null 2>&1; do
-  tries=$((tries + 1))
-  [ $tries -lt 120 ] || { cat /run/containerd.log /run/dockerd.log >&2; exit 1; }
-  sleep 0.25
-done
-set -e
+const docker = (host: string): string => `${startDocker}
 docker login -u ${registryUser} --password-stdin ${host} >&2
 docker run --rm --network=none ${host}/acme/toolbox:1
 docker run --rm --network=none ${host}/acme/toolbox:1 id -u
@@ -33,10 +20,7 @@ docker image inspect ${host}/acme/toolbox:1 --format '{{index .RepoDigests 0}}'
 docker image inspect ${host}/acme/toolbox:1 --format '{{index .Config.Labels "org.opencontainers.image.version"}}'
 `;
 
-/** The limits are those of a machine that may not raise them. */
-const podman = (host: string): string => `
-set -e
-podman() { command podman --root /run/podman/root --runroot /run/podman/run --storage-driver vfs --runtime runc --cgroup-manager=cgroupfs "$@"; }
+const podman = (host: string): string => `${definePodman}
 podman login --authfile /run/auth.json --tls-verify=false -u ${registryUser} --password-stdin ${host} >&2
 run() { podman run --authfile /run/auth.json --tls-verify=false --rm --network=none --ulimit nofile=1024:1024 --ulimit nproc=4096:4096 ${host}/acme/toolbox:1 "$@"; }
 run
