@@ -1,6 +1,6 @@
 /** Rows of the command table. Channels, promotion and rollout. */
 import type { CommandRow, OptionRow } from "./command.ts";
-import { serverOptions } from "./shared-options.ts";
+import { serverOptions, tufKeyOptions } from "./shared-options.ts";
 
 const productOption: OptionRow = { flags: "--product <name>", text: "by default the recipe's, else the only one on the server" };
 const versionArgument = { name: "version", text: "as v1.4.2" } as const;
@@ -40,6 +40,7 @@ export const channelCommands: readonly CommandRow[] = [
       { flags: "--percent <number>", text: "how many of the customers see it at first; 100 by default" },
       machinesOption,
       bypassOption,
+      ...tufKeyOptions,
       productOption,
       ...serverOptions,
     ],
@@ -50,7 +51,7 @@ export const channelCommands: readonly CommandRow[] = [
     name: "release demote",
     summary: "Take a release out of a channel; it stays in its others",
     arguments: [versionArgument],
-    options: [{ flags: "--from <channel>", text: "the channel; stable by default" }, productOption, ...serverOptions],
+    options: [{ flags: "--from <channel>", text: "the channel; stable by default" }, ...tufKeyOptions, productOption, ...serverOptions],
     examples: ["slipway release demote v1.5.0 --from stable"],
     load: async () => ({ run: (await import("./channel.ts")).runDemote }),
   },
@@ -65,6 +66,7 @@ export const channelCommands: readonly CommandRow[] = [
       { flags: "--machines <number>", text: "percent of each customer's machines that `slipway upgrade` offers it to; as it is by default" },
       { flags: "--channel <name>", text: "stable by default" },
       bypassOption,
+      ...tufKeyOptions,
       productOption,
       ...serverOptions,
     ],

@@ -3,9 +3,10 @@ import { z } from "zod";
 import { SlipwayError } from "../model/errors.ts";
 import { channelSchema } from "../server/grant-wire.ts";
 import { releaseSummarySchema } from "../server/wire.ts";
-import { type CommandRun, flagOption, type OptionValues, textOption } from "./command.ts";
+import { type CommandRun, textOption } from "./command.ts";
+import { type Reach, reachOption } from "./reach-option.ts";
 import { openPlace, releasePath } from "./release-place.ts";
-import { noteUnsignedTargets } from "./tuf-targets.ts";
+import { settleTargets } from "./tuf-targets.ts";
 
 export const runList: CommandRun = async (invocation) => {
   const { output } = invocation;
@@ -43,40 +44,30 @@ export function channelsText(release: Pick<Summary, "channels">): string {
     .join(", ");
 }
 
-export type Reach = { readonly percent?: number; readonly machines?: number; readonly bypass?: boolean };
-
-/** What --percent, --machines and --bypass say, as the API takes it. Throws `usage`. */
-export function reachOption(options: OptionValues): Reach {
-  const shares = (["percent", "machines"] as const).flatMap((name) => {
-    const text = textOption(options, name);
-    if (text === undefined) return [];
-    if (!/^\d{1,3}(?:\.\d{1,2})?$/.test(text) || Number(text) > 100) throw new SlipwayError("usage", `--${name} ${text}: expected a number from 0 to 100`);
-    return [[name, Number(text)] as const];
-  });
-  return { ...Object.fromEntries(shares), ...(flagOption(options, "bypass") ? { bypass: true } : {}) };
-}
-
 export const runPromote: CommandRun = async (invocation) => {
   const { args, options, output } = invocation;
   const channel = textOption(options, "to") ?? "stable";
-  const body = { channel, ...reachOption(options) };
-  const { api, product } = await openPlace(invocation);
+  const reach = reachOption(options);
+  const body = { channel, ...reach };
+  const place = await openPlace(invocation);
+  const { api, product } = place;
   const path = [...releasePath(product, args[0]), "promote"];
   const release = await api.call({ method: "POST", path, body, schema: releaseSummarySchema });
   output.result(release);
   output.line(`${product} ${release.version} is in ${channelsText(release)}`);
-  await noteUnsignedTargets(invocation, { api, product });
+  await settleTargets(invocation, place, { version: release.version, channel, reach: { percent: 100, machines: 100, ...reach } });
   return 0;
 };
 
 export const runDemote: CommandRun = async (invocation) => {
   const { args, options, output } = invocation;
-  const { api, product } = await openPlace(invocation);
+  const place = await openPlace(invocation);
+  const { api, product } = place;
   const body = { channel: textOption(options, "from") ?? "stable" };
   const release = await api.call({ method: "POST", path: [...releasePath(product, args[0]), "demote"], body, schema: releaseSummarySchema });
   output.result(release);
   output.line(`${product} ${release.version} is in ${channelsText(release)}`);
-  await noteUnsignedTargets(invocation, { api, product });
+  await settleTargets(invocation, place);
   return 0;
 };
 
@@ -91,7 +82,8 @@ export const runRollout: CommandRun = async (invocation) => {
       "usage",
       "how many customers see it: --percent 0 to 100; how many of their machines are offered it: --machines 0 to 100; or --bypass",
     );
-  const { api, product } = await openPlace(invocation);
+  const place = await openPlace(invocation);
+  const { api, product } = place;
   const path = [...releasePath(product, args[0]), "rollout"];
   const release = await api.call({ method: "POST", path, body: { channel, ...reach }, schema: releaseSummarySchema });
   output.result(release);
@@ -100,5 +92,6 @@ export const runRollout: CommandRun = async (invocation) => {
     ...(machines === undefined ? [] : [`is offered by their updaters to ${machines} % of the machines`]),
   ];
   output.line(`${product} ${release.version} in ${channel} ${texts.join(" and ")}`);
+  await settleTargets(invocation, place, { version: release.version, channel, reach });
   return 0;
 };

@@ -2,13 +2,14 @@
 import { z } from "zod";
 import { parseVersion } from "../model/version.ts";
 import { releaseSchema, releaseSummarySchema } from "../server/wire.ts";
-import { channelsText, reachOption } from "./channel.ts";
+import { channelsText } from "./channel.ts";
 import { discardRelease } from "./discard-release.ts";
 import { checkByDownload } from "./check-by-download.ts";
 import { type CommandRun, textOption } from "./command.ts";
 import { formatBytes } from "./output.ts";
+import { reachOption } from "./reach-option.ts";
 import { openPlace, releasePath } from "./release-place.ts";
-import { noteUnsignedTargets, signPublication } from "./tuf-targets.ts";
+import { settleTargets, signPublication } from "./tuf-targets.ts";
 
 export const runList: CommandRun = async (invocation) => {
   const { output } = invocation;
@@ -66,7 +67,7 @@ export const runPublish: CommandRun = async (invocation) => {
   const keep = recipe?.publish.retention?.keep;
   const reach = reachOption(options);
   const reference = textOption(options, "tufKey") ?? recipe?.sign?.tuf;
-  const tuf = release.state === "draft" ? await signPublication(invocation, { api, release, sequence: checked.sequence, reference }) : undefined;
+  const tuf = release.state === "draft" ? await signPublication(invocation, { api, release, checked, reference, reach }) : undefined;
   const published = await api.call({
     method: "POST",
     path: [...path, "publish"],
@@ -94,11 +95,12 @@ function signedText(signatures: readonly { readonly kind: string; readonly keyId
 export const runWithdraw: CommandRun = async (invocation) => {
   const { options, output } = invocation;
   const reason = textOption(options, "reason");
-  const { api, product } = await openPlace(invocation);
+  const place = await openPlace(invocation);
+  const { api, product } = place;
   const body = reason === undefined ? {} : { reason };
   const release = await api.call({ method: "POST", path: [...releasePath(product, invocation.args[0]), "withdraw"], body, schema: releaseSummarySchema });
   output.result(release);
   output.line(`${product} ${release.version} is withdrawn${release.replacement === null ? "" : `; customers are led to ${release.replacement}`}`);
-  await noteUnsignedTargets(invocation, { api, product });
+  await settleTargets(invocation, place);
   return 0;
 };

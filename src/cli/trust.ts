@@ -5,6 +5,7 @@ import { acquireLock } from "../io/lock.ts";
 import { errorTable, SlipwayError } from "../model/errors.ts";
 import { defaultSumsName } from "../model/manifest.ts";
 import { parseVersion } from "../model/version.ts";
+import { digestOf } from "../trust/checksums.ts";
 import { createTrustPolicy, type TrustPolicy } from "../trust/keyring.ts";
 import { fingerprintOf, keyExpiry } from "../trust/openpgp.ts";
 import { judgeKey } from "../trust/openpgp-key-fitness.ts";
@@ -15,6 +16,7 @@ import { folderPlace, readReleaseFiles } from "../updater/examine-release.ts";
 import { findInstallation, type Installation, loadInstallation } from "../updater/installation.ts";
 import { readState } from "../updater/installed-state.ts";
 import { rememberTrust, trustPolicyOf } from "../updater/prove.ts";
+import { readSigstoreRoot } from "../updater/sigstore-root.ts";
 import { prepareStateDirectory, stateDirectoryOf } from "../updater/state-directory.ts";
 import { loadTrustFile, readTrustSection } from "../updater/trust-section.ts";
 import { readBuiltManifest } from "./built-release.ts";
@@ -31,8 +33,11 @@ export const runShow: CommandRun = async (invocation) => {
   const policy = await trustPolicyOf(installation, memory);
   const { unmet } = withMemory(await readTrustSection(installation.trust), memory);
   const rows = rowsOf(policy, memory);
-  output.result({ product: installation.product, epoch: memory?.set.epoch ?? 0, since: memory?.version ?? null, require: policy.require, unmet, keys: rows });
-  output.line(`${installation.product}: required ${policy.require.join(" and ")}`);
+  const followed = installation.trust.tuf === undefined ? undefined : await readSigstoreRoot(installation.stateDir);
+  const sigstoreRoot = followed === undefined ? null : digestOf(followed);
+  const { product } = installation;
+  output.result({ product, epoch: memory?.set.epoch ?? 0, since: memory?.version ?? null, require: policy.require, unmet, keys: rows, sigstoreRoot });
+  output.line(`${product}: required ${policy.require.join(" and ")}`);
   output.line(
     memory === undefined
       ? "keys of the installation file; no release with a key set was seen yet"
@@ -42,6 +47,7 @@ export const runShow: CommandRun = async (invocation) => {
     ["TYPE", "ID", "STATE"],
     rows.map((row) => [row.kind, row.id, row.state]),
   );
+  if (sigstoreRoot !== null) output.line(`Sigstore's trusted root is the one of the vendor's TUF metadata, ${sigstoreRoot}`);
   for (const kind of unmet)
     output.line(`${output.colors.yellow("warning:")} a release required ${kind}, and nothing here could check it: add it to trust in ${installation.place}`);
   return 0;

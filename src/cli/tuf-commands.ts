@@ -76,18 +76,23 @@ export const tufCommands: readonly CommandRow[] = [
     name: "tuf targets",
     summary: "Sign again what a channel lists: renewed, without releases that were withdrawn, with those that were promoted",
     description:
-      "Entries are taken only from metadata that --key, or a key of --trust, signed before; a release that no such metadata lists is never added here, only by `slipway release publish`.",
+      "Entries are taken only from metadata that --key, or a key of --trust, signed before; a release that no such metadata lists is never added here, only by `slipway release publish`. A rollout that was halted or narrowed on the server is signed so; one that was widened is signed by `slipway release rollout`, or with --raise-rollouts.",
     options: [
       keyOption,
       passphraseOption,
       { flags: "--channel <name>", text: "only this channel; all by default" },
       { flags: "--trust <files>", text: "public keys besides --key whose entries are taken over" },
+      {
+        flags: "--sigstore-trusted-root <file>",
+        text: "list this trusted_root.json as well: installations with a Sigstore policy follow it from then on",
+      },
+      { flags: "--raise-rollouts", text: "sign the server's rollouts also where they reach more machines than was signed before" },
       { flags: "--dry-run", text: "print what would change" },
       productOption,
       recipeOption,
       ...serverOptions,
     ],
-    examples: ["slipway tuf targets --key key:ci --channel stable"],
+    examples: ["slipway tuf targets --key key:ci --channel stable", "slipway tuf targets --key key:ci --sigstore-trusted-root trusted_root.json"],
     load: async () => ({ run: (await import("./tuf-targets.ts")).run }),
   },
   {

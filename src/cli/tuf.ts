@@ -117,7 +117,8 @@ export const runRotate: CommandRun = async (invocation) => {
     files.set(`${repository}.present.json`, present.bytes);
   }
   const channels = listOption(invocation.options, "channels")?.map((name) => parseWord("channel", name)) ?? channelsOf(targetsBefore, product);
-  files.set("targets.json", signTuf(tufTargets({ version: targetsBefore.signed.version + 1, now, product, channels, keys: targets }), []));
+  const renewed = { version: targetsBefore.signed.version + 1, now, product, channels, keys: targets, targets: targetsBefore.signed.targets };
+  files.set("targets.json", signTuf(tufTargets(renewed), []));
   for (const channel of channels) {
     const file = tufFileOf(state, "targets", { repository: "both", role: channelRole(product, channel) });
     files.set(`channel.${channel}.json`, signTuf(tufChannel({ version: (file?.signed.version ?? 0) + 1, now, targets: file?.signed.targets ?? {} }), []));

@@ -19,6 +19,7 @@ import {
   trustRoot,
   type TufTrust,
 } from "../trust/tuf-client.ts";
+import { sigstoreRootTarget, trustedRootSizeLimit } from "../trust/sigstore-policy.ts";
 import { tufLimits } from "../trust/tuf-metadata.ts";
 import { addDocument, addFile, type Collected, type Collecting, movedError, readDocument, readKeptDocument, sha256Hex } from "./collect.ts";
 
@@ -55,6 +56,7 @@ export async function collectTuf(
     delegator: "root",
     now,
   });
+  await addSigstoreRoot(reading, trust);
   for (const channel of selection.channels) {
     const role = `${product}-${channel}`;
     if (trust.targets.get("targets")?.signed.delegations?.roles?.some(({ name }) => name === role) !== true) continue;
@@ -114,6 +116,19 @@ async function readVersion({ collecting, collected, root }: Reading, version: nu
   if (bytes === undefined) throw movedError(path);
   await addDocument(collecting, collected, { path, bytes, immutable: true });
   return bytes;
+}
+
+/** What the targets role itself lists: installations behind the air gap follow it, too. */
+async function addSigstoreRoot({ collecting, collected }: Reading, trust: TufTrust): Promise<void> {
+  const listed = trust.targets.get("targets")?.signed.targets[sigstoreRootTarget];
+  if (listed === undefined) return;
+  const hex = listed.hashes["sha256"] ?? "";
+  const path = `tuf/${collecting.product}/offline/targets/${sigstoreRootTarget.replace(/[^/]+$/, (name) => `${hex}.${name}`)}`;
+  const bytes = await readKeptDocument(collecting, path, Math.min(listed.length, trustedRootSizeLimit));
+  if (bytes === undefined) throw movedError(path);
+  if (bytes.length !== listed.length || sha256Hex(bytes) !== hex)
+    throw new SlipwayError("metadata_mix", `${path} is not what the metadata of targets lists`, { detail: "hash_mismatch" });
+  await addDocument(collecting, collected, { path, bytes, immutable: true });
 }
 
 /** The same bytes as below `releases/`, for the versions and architectures that are mirrored. Throws `metadata_mix` where the two disagree. */

@@ -17,7 +17,8 @@ import { type Product, requireProduct } from "./products.ts";
 import { listPackages } from "./publish.ts";
 import { allReleases, type Release, requireRelease } from "./releases.ts";
 import type { RepositoryKey } from "./repository-key.ts";
-import { type ListedPackage, switchSnapshot } from "./snapshot.ts";
+import { switchSnapshot } from "./snapshot.ts";
+import type { ListedPackage } from "./snapshot-views.ts";
 
 type Change = {
   readonly product: string;

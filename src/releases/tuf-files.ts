@@ -14,6 +14,8 @@ export type TufDatabase = Kysely<Database> | Transaction<Database>;
 
 export type StoredTufFile = { readonly role: string; readonly version: number; readonly bytes: Uint8Array; readonly createdAt: Date };
 
+export type StoredTufTarget = { readonly bytes: Uint8Array; readonly createdAt: Date };
+
 type Place = { readonly product: Product; readonly repository: TufFileTable["repository"]; readonly role: string };
 
 function storedOf(row: TufFileTable): StoredTufFile {
@@ -67,6 +69,30 @@ export async function addTufFile(db: TufDatabase, at: Place & { readonly version
       content: Buffer.from(at.bytes).toString("utf8"),
       created_at: at.now.getTime(),
     })
+    .execute();
+}
+
+type TargetPlace = { readonly product: Product; readonly path: string; readonly sha256: string };
+
+/** Bytes that the targets role itself lists; undefined where they were never given. */
+export async function findTufTarget(db: TufDatabase, { product, path, sha256 }: TargetPlace): Promise<StoredTufTarget | undefined> {
+  const row = await db
+    .selectFrom("tuf_targets")
+    .select(["content", "created_at"])
+    .where("product_id", "=", product.id)
+    .where("path", "=", path)
+    .where("sha256", "=", sha256)
+    .executeTakeFirst();
+  return row === undefined ? undefined : { bytes: Buffer.from(row.content), createdAt: new Date(row.created_at) };
+}
+
+export async function addTufTarget(db: TufDatabase, at: TargetPlace & { readonly bytes: Uint8Array; readonly now: Date }): Promise<void> {
+  const { product, path, sha256, bytes, now } = at;
+  const content = Buffer.from(bytes).toString("utf8");
+  await db
+    .insertInto("tuf_targets")
+    .values({ product_id: product.id, path, sha256, content, created_at: now.getTime() })
+    .onConflict((conflict) => conflict.columns(["product_id", "path", "sha256"]).doNothing())
     .execute();
 }
 

@@ -15,10 +15,24 @@ import type { Store } from "../store/store.ts";
 import { digestHex } from "../model/digest.ts";
 import { nextRoot, roleOfRoot, trustRoot } from "../trust/tuf-client.ts";
 import { readTufFile, signTuf, type TufFile } from "../trust/tuf-metadata.ts";
+import { digestOf } from "../trust/checksums.ts";
+import { parseTrustedRoot, requireWholeInstance, sigstoreRootTarget } from "../trust/sigstore-policy.ts";
 import { requireThreshold } from "../trust/tuf-signatures.ts";
 import { listProducts, type Product, requireProduct } from "./products.ts";
 import type { ReleaseWithArtifacts } from "./releases.ts";
-import { addTufFile, findTufFile, hasTuf, makeServerKeys, namedServerKey, newestTargets, newestTuf, serverKeys, type TufDatabase } from "./tuf-files.ts";
+import {
+  addTufFile,
+  addTufTarget,
+  findTufFile,
+  findTufTarget,
+  hasTuf,
+  makeServerKeys,
+  namedServerKey,
+  newestTargets,
+  newestTuf,
+  serverKeys,
+  type TufDatabase,
+} from "./tuf-files.ts";
 
 /** What a vendor signed, as text; each part is optional. */
 export type SignedTuf = {
@@ -26,6 +40,8 @@ export type SignedTuf = {
   readonly targets?: string | undefined;
   /** By channel. */
   readonly channels?: Readonly<Record<string, string>> | undefined;
+  /** A trusted_root.json that `targets` lists. */
+  readonly sigstoreRoot?: string | undefined;
 };
 
 type Change = { readonly store: Store; readonly kek: KeyEncryptionKey; readonly product: Product };
@@ -44,7 +60,8 @@ export async function makeTufKeys(
 
 /**
  * Takes what the vendor signed, all or nothing, and signs snapshot and timestamp over it. What is there already, byte for byte, is skipped.
- * Throws `root_rotation_invalid`, `metadata_threshold`, `metadata_invalid`, `metadata_expired`, `policy_invalid`, and `conflict` for a version that does not follow.
+ * Throws `root_rotation_invalid`, `metadata_threshold`, `metadata_invalid`, `metadata_expired`, `policy_invalid`, `release_incomplete` for a listed
+ * file that nobody gave, and `conflict` for a version that does not follow.
  */
 export async function acceptTuf(
   store: Store,
@@ -56,6 +73,7 @@ export async function acceptTuf(
     await store.db.transaction().execute(async (transaction) => {
       await lockProduct(transaction, product);
       const taken: string[] = [];
+      if (input.signed.sigstoreRoot !== undefined) await acceptSigstoreRoot(transaction, change, Buffer.from(input.signed.sigstoreRoot));
       for (const repository of tufRepositories) {
         const text = input.signed.roots?.[repository];
         if (text !== undefined) taken.push(...(await acceptRoot(transaction, change, { repository, bytes: Buffer.from(text) })));
@@ -130,6 +148,21 @@ async function acceptTargetsRole(db: TufDatabase, { store, product }: Change, by
   return [`targets ${targets.signed.version}`];
 }
 
+/** Checked as a verifier reads it: a root that no installation could use never becomes the listed one. Throws `policy_invalid`. */
+async function acceptSigstoreRoot(db: TufDatabase, { store, product }: Change, bytes: Uint8Array): Promise<void> {
+  requireWholeInstance(await parseTrustedRoot(bytes));
+  await addTufTarget(db, { product, path: sigstoreRootTarget, sha256: digestHex(digestOf(bytes)), bytes, now: store.clock.now() });
+}
+
+/** The targets role speaks for what is of no release, and that must be here. */
+async function requireTargets(db: TufDatabase, product: Product, targets: TufFile<"targets">): Promise<void> {
+  for (const [path, { length, hashes }] of Object.entries(targets.signed.targets)) {
+    if (path !== sigstoreRootTarget) throw new SlipwayError("metadata_invalid", `targets lists ${path.slice(0, 200)}, which is of no channel`);
+    const found = await findTufTarget(db, { product, path, sha256: hashes["sha256"] ?? "" });
+    if (found?.bytes.length !== length) throw new SlipwayError("release_incomplete", `targets lists another ${path} than the server was given`);
+  }
+}
+
 async function acceptChannel(
   db: TufDatabase,
   { store, product }: Change,
@@ -151,6 +184,7 @@ async function requireDelegation(db: TufDatabase, product: Product): Promise<voi
   const found = files.find(({ role }) => role === "targets");
   if (found === undefined) throw new SlipwayError("policy_invalid", "there is no targets role yet", { hint: "upload the whole folder of `slipway tuf init`" });
   const targets = readTufFile("targets", found.bytes);
+  await requireTargets(db, product, targets);
   for (const repository of tufRepositories) {
     const root = await newestTuf(db, "root", { product, repository, role: "root" });
     if (root === undefined)
@@ -231,6 +265,9 @@ const resignAfterMs = { online: 6 * hourMs, offline: 24 * hourMs } as const;
 /** Superseded files stay this long for clients that are under way; roots stay for ever. */
 const keepSupersededMs = 48 * hourMs;
 
+/** As long as the offline repository's snapshots last, and a mirror may need to carry them. */
+const keepUnlistedMs = 60 * 24 * hourMs;
+
 /** Signs timestamps again that are six hours old, and snapshots past half their life. Returns the names of the products. */
 export async function refreshTuf(store: Store, kek: KeyEncryptionKey): Promise<readonly string[]> {
   const refreshed: string[] = [];
@@ -253,8 +290,21 @@ export async function refreshTuf(store: Store, kek: KeyEncryptionKey): Promise<r
       }
     }
     await removeSuperseded(store, product);
+    await removeUnlisted(store, product);
   }
   return refreshed;
+}
+
+/** Targets that are no longer listed stay as long as the metadata that listed them may be read. */
+async function removeUnlisted(store: Store, product: Product): Promise<void> {
+  const targets = await newestTuf(store.db, "targets", { product, repository: "both", role: "targets" });
+  const hex = targets?.signed.targets[sigstoreRootTarget]?.hashes["sha256"] ?? "";
+  await store.db
+    .deleteFrom("tuf_targets")
+    .where("product_id", "=", product.id)
+    .where("sha256", "!=", hex)
+    .where("created_at", "<", store.clock.now().getTime() - keepUnlistedMs)
+    .execute();
 }
 
 async function removeSuperseded(store: Store, product: Product): Promise<void> {

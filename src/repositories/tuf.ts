@@ -2,7 +2,7 @@
  * The TUF view of a product: what stands in each metadata file, as values that wait for their signatures.
  *
  *   root       2 of 3 keys that are kept offline; names the keys of the other roles            365 days
- *   targets    a release key; says which key speaks for which channel, lists nothing itself     90 days
+ *   targets    a release key; says which key speaks for which channel; lists what is of no release: Sigstore's trusted root   90 days
  *   <product>-<channel>   a release key; lists every file of the channel's releases             90 days
  *   snapshot   the server's key; the version of every targets file                             7 days, offline 30
  *   timestamp  the server's key; the snapshot that is current                                  24 hours, offline 30 days
@@ -13,6 +13,7 @@
  */
 import { digestHex, type Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
+import { manifestName } from "../model/manifest.ts";
 import type { TufPublicKey } from "../trust/tuf-key.ts";
 import { tufTime, type TufSigned, type TufTarget } from "../trust/tuf-metadata.ts";
 import { digestOf } from "../trust/checksums.ts";
@@ -78,7 +79,13 @@ export function channelRole(product: string, channel: string): string {
 
 /** The targets role: one terminating delegation for each channel, so that exactly one role can speak for a path. */
 export function tufTargets(
-  made: Made & { readonly product: string; readonly channels: readonly string[]; readonly keys: readonly TufPublicKey[] },
+  made: Made & {
+    readonly product: string;
+    readonly channels: readonly string[];
+    readonly keys: readonly TufPublicKey[];
+    /** What it lists itself; nothing by default. */
+    readonly targets?: Readonly<Record<string, TufTarget>> | undefined;
+  },
 ): TufSigned<"targets"> {
   const keyids = [...new Set(made.keys.map(({ keyId }) => keyId))].sort();
   return {
@@ -86,7 +93,7 @@ export function tufTargets(
     spec_version: specVersion,
     version: made.version,
     expires: expiry(made.now, tufLifetimesMs.targets),
-    targets: {},
+    targets: { ...made.targets },
     delegations: {
       keys: Object.fromEntries(made.keys.map((key) => [key.keyId, key.json])),
       roles: [...made.channels].sort().map((channel) => ({
@@ -108,17 +115,40 @@ export function targetPath(at: { readonly product: string; readonly channel: str
   return `${at.product}/${at.channel}/${at.version}/${at.name}`;
 }
 
-/** The entries of one release in one channel. */
+/** The next version of the targets role with one file more; its delegations stay. */
+export function tufTargetsWith(
+  before: TufSigned<"targets">,
+  made: { readonly now: Date; readonly path: string; readonly bytes: Uint8Array },
+): TufSigned<"targets"> {
+  const target = { length: made.bytes.length, hashes: { sha256: digestHex(digestOf(made.bytes)) } };
+  return {
+    ...before,
+    version: before.version + 1,
+    expires: expiry(made.now, tufLifetimesMs.targets),
+    targets: { ...before.targets, [made.path]: target },
+  };
+}
+
+/** Which machines are offered a release of a channel, as the release.json's entry says it (`custom.rollout`). The salt is the signer's. */
+export type SignedRollout = { readonly salt: string; readonly percent: number /** None begins, whatever its turn. */; readonly halted?: true };
+
+/** The entries of one release in one channel; its rollout, and that it is a waypoint, stand with its release.json. */
 export function releaseTargets(release: {
   readonly product: string;
   readonly channel: string;
   readonly version: string;
   readonly sequence: number;
   readonly files: readonly TufReleaseFile[];
+  readonly rollout?: SignedRollout | undefined;
+  readonly isWaypoint?: boolean | undefined;
 }): Readonly<Record<string, TufTarget>> {
-  const custom = { version: release.version, sequence: release.sequence };
+  const { version, sequence, rollout, isWaypoint = false } = release;
+  const described = { ...(rollout === undefined ? {} : { rollout }), ...(isWaypoint ? { waypoint: true } : {}) };
   return Object.fromEntries(
-    release.files.map(({ name, digest, size }) => [targetPath({ ...release, name }), { length: size, hashes: { sha256: digestHex(digest) }, custom }]),
+    release.files.map(({ name, digest, size }) => {
+      const custom = { version, sequence, ...(name === manifestName ? described : {}) };
+      return [targetPath({ ...release, name }), { length: size, hashes: { sha256: digestHex(digest) }, custom }];
+    }),
   );
 }
 

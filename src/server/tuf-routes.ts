@@ -6,7 +6,7 @@ import { rankOf } from "../policy/visibility.ts";
 import { tufRepositories } from "../repositories/tuf.ts";
 import { readRanks } from "../releases/channels.ts";
 import { type Product, requireProduct } from "../releases/products.ts";
-import { findTufFile, newestTargets, publicPart, serverKeys, type StoredTufFile } from "../releases/tuf-files.ts";
+import { findTufFile, findTufTarget, newestTargets, publicPart, serverKeys, type StoredTufFile } from "../releases/tuf-files.ts";
 import { acceptTuf, makeTufKeys } from "../releases/tuf-publish.ts";
 import { digestOf } from "../trust/checksums.ts";
 import { answerDownload, answerFile } from "./download-routes.ts";
@@ -52,11 +52,26 @@ async function mayReadRole(call: Call, product: Product, role: string): Promise<
   return rankOf(channel, ranks) >= rankOf(least, ranks);
 }
 
-/** `<product>/<channel>/<version>/<sha256>.<name>`: the very bytes that the metadata lists. */
+/** `<product>/<channel>/<version>/<sha256>.<name>`, or Sigstore's trusted root: the very bytes that the metadata lists. */
 async function answerTarget(call: Call, product: string, path: string): Promise<void> {
+  const [, folder = "", root, file = ""] = /^(trust\/sigstore)\/([0-9a-f]{64})\.([^/]+)$/.exec(path) ?? [];
+  if (root !== undefined) return answerProductTarget(call, { product, path: `${folder}/${file}`, sha256: root });
   const [, named, version, hex, name] = /^([^/]+)\/[^/]+\/([^/]+)\/([0-9a-f]{64})\.([^/]+)$/.exec(path) ?? [];
   if (named !== product || version === undefined || hex === undefined || name === undefined) throw absent();
   await answerDownload(call, { product, tree: "releases", path: `${version}/${name}`, digest: digestFromHex(hex) });
+}
+
+async function answerProductTarget(
+  call: Call,
+  { product: name, path, sha256 }: { readonly product: string; readonly path: string; readonly sha256: string },
+): Promise<void> {
+  const { store } = call.context;
+  if (call.principal === undefined || !mayRead(call.principal, name)) throw absent();
+  const found = await findTufTarget(store.db, { product: await requireProduct(store, name), path, sha256 });
+  if (found === undefined) throw absent();
+  const bytes = Buffer.from(found.bytes);
+  const body = { digest: digestFromHex(sha256), size: bytes.length, bytes, modifiedAt: found.createdAt, mediaType: "application/json", isImmutable: true };
+  await answerFile(call, { product: name, tree: "releases", file: { kind: "file", ...body } });
 }
 
 async function stateOf(call: Call, name: string): Promise<WireTufState> {
@@ -94,7 +109,7 @@ export const tufRoutes: readonly RouteRow[] = [
     path: "/tuf/:product/:repository/targets/*",
     access: "customer",
     tag: "downloads",
-    summary: "A TUF target under its consistent name: <product>/<channel>/<version>/<sha256>.<file>",
+    summary: "A TUF target under its consistent name: <product>/<channel>/<version>/<sha256>.<file>, trust/sigstore/<sha256>.trusted_root.json",
     params: repositoryParams.extend({ "*": z.string().max(1024) }),
     success: { status: 200, media: "application/octet-stream", text: "The file, or a part of it (206); 410 for a version that is gone" },
     run: async (call) => answerTarget(call, call.params.product, call.params["*"]),

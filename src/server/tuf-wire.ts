@@ -1,6 +1,7 @@
 /** TUF over the vendor's API: signed metadata goes as text, so that its bytes stay what was signed. */
 import { z } from "zod";
 import { tufRepositories } from "../repositories/tuf.ts";
+import { trustedRootSizeLimit } from "../trust/sigstore-policy.ts";
 import { tufLimits } from "../trust/tuf-metadata.ts";
 
 const text = (limit: number): z.ZodString => z.string().min(2).max(limit);
@@ -12,6 +13,7 @@ export const signedTufSchema = z.strictObject({
   roots: z.strictObject({ online: text(tufLimits.root).optional(), offline: text(tufLimits.root).optional() }).optional(),
   targets: tufTextSchema.optional(),
   channels: z.record(z.string().max(64), tufTextSchema).optional(),
+  sigstoreRoot: text(trustedRootSizeLimit).optional().describe("the trusted_root.json that targets lists"),
 });
 
 const keySchema = z.object({ keyId: z.string(), json: z.looseObject({ keytype: z.string(), scheme: z.string(), keyval: z.record(z.string(), z.string()) }) });

@@ -1,4 +1,4 @@
-/** Tables of the TUF view: every metadata file as it was signed, and the server's own keys. */
+/** Tables of the TUF view: every metadata file as it was signed, what the targets role itself lists, and the server's own keys. */
 
 export type TufFileTable = {
   product_id: string;
@@ -18,5 +18,17 @@ export type TufKeyTable = {
   repository: "online" | "offline";
   key_id: string;
   sealed_private: string;
+  created_at: number;
+};
+
+/** A file that the targets role itself lists: no release has it. */
+export type TufTargetTable = {
+  product_id: string;
+  /** `trust/sigstore/trusted_root.json` */
+  path: string;
+  /** 64 hex digits. */
+  sha256: string;
+  /** UTF-8. */
+  content: string;
   created_at: number;
 };

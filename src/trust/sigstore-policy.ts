@@ -10,6 +10,9 @@ import { loadSigstore } from "./sigstore-library.ts";
 /** Sigstore's public instance has 7 KB; a private one with years of rotated logs stays far below. */
 export const trustedRootSizeLimit = 1024 * 1024;
 
+/** Where a vendor's TUF targets role lists the trusted root that installations are to follow (trust facts 4.3). */
+export const sigstoreRootTarget = "trust/sigstore/trusted_root.json";
+
 /** The authorities of one Sigstore instance, pinned: nothing is fetched while verifying. */
 export type SigstoreRoot = TrustedRoot;
 
@@ -90,6 +93,18 @@ export async function parseTrustedRoot(bytes: Uint8Array): Promise<SigstoreRoot>
   }
   if (logs.some((log) => log.publicKey?.rawBytes === undefined || log.publicKey.validFor?.start === undefined || log.logId === undefined)) {
     throw invalid("a log of the trusted root has no key, no id or no start of validity");
+  }
+  return root;
+}
+
+/** For keyless signing a root needs all three: one without a log or an authority would only refuse everything. Throws `policy_invalid`. */
+export function requireWholeInstance(root: SigstoreRoot): SigstoreRoot {
+  for (const [what, list] of [
+    ["certificate authority", root.certificateAuthorities],
+    ["transparency log", root.tlogs],
+    ["certificate log", root.ctlogs],
+  ] as const) {
+    if (list.length === 0) throw invalid(`the trusted root names no ${what}`);
   }
   return root;
 }

@@ -9,18 +9,21 @@ import { join } from "node:path";
 import { z } from "zod";
 import { acquireLock } from "../io/lock.ts";
 import { readFileBounded } from "../io/bounded-read.ts";
-import { fetchBounded } from "../io/download.ts";
-import { asSlipwayError, SlipwayError } from "../model/errors.ts";
+import { SlipwayError } from "../model/errors.ts";
 import { manifestName } from "../model/manifest.ts";
 import type { Version } from "../model/version.ts";
 import { signatureSuffixes } from "../trust/release-signature.ts";
+import { sigstoreRootTarget } from "../trust/sigstore-policy.ts";
 import { tufLimits, type TufTarget } from "../trust/tuf-metadata.ts";
-import { type Installation, readCredentials } from "./installation.ts";
+import { narrowerRollout, type Rollout, rolloutSchema } from "./cohort.ts";
+import type { Installation } from "./installation.ts";
 import type { Machine } from "./machine.ts";
 import { type ReleaseFiles, type ReleaseIndex, type ReleaseSource, releaseSource } from "./release-source.ts";
+import { followSigstoreRoot } from "./sigstore-root.ts";
 import { ensurePrivate, findStateDirectory } from "./state-directory.ts";
 import { readTufMemory, requireTrustedClock, writeTufMemory } from "./tuf-memory.ts";
-import { openTufSession, type TufSession, type TufSource } from "./tuf-session.ts";
+import { tufRemote } from "./tuf-remote.ts";
+import { openTufSession, type TufSession } from "./tuf-session.ts";
 
 const lockWaitMs = 10_000;
 
@@ -41,7 +44,7 @@ function listedSource(listing: Listing): ReleaseSource {
     ...source,
     index: async (signal, options) => {
       const index = await source.index(signal, options);
-      return withTuf(listing, signal, (session) => listedIndex(session, index));
+      return withTuf(listing, signal, (session) => listedIndex(session, index, installation.channel));
     },
     files: async (version, signal) => {
       const files = await source.files(version, signal);
@@ -62,6 +65,7 @@ async function withTuf<T>({ installation, machine, tuf }: Listing, signal: Abort
   const now = machine.clock.now();
   // What is carried has its own repository: other keys for snapshot and timestamp, which last longer.
   const repository = installation.bundle === undefined ? "online" : "offline";
+  const remote = tufRemote(installation, machine, { url: repository === "online" ? tuf.url : undefined, repository, signal });
   const open = async (kept: { readonly folder: string; readonly memory: string } | undefined): Promise<T> => {
     const memory = kept === undefined ? undefined : await readTufMemory(kept.memory);
     requireTrustedClock(memory, now);
@@ -70,13 +74,17 @@ async function withTuf<T>({ installation, machine, tuf }: Listing, signal: Abort
       pinnedRoot: await readPinnedRoot(installation, tuf),
       floor: memory?.[repository],
       now,
-      source: remoteMetadata(installation, machine, { url: repository === "online" ? tuf.url : undefined, repository, signal }),
+      source: remote,
       onRepair: (text) => machine.observe({ event: "warning", text }),
     });
     let isFresh = false;
     try {
       await session.refresh();
       isFresh = true;
+      if (kept !== undefined && namesSigstoreRoot(installation)) {
+        const followed = await followSigstoreRoot(installation.stateDir, await session.find(sigstoreRootTarget), remote.target);
+        if (followed === "followed") machine.observe({ event: "step", step: "trust", text: "the vendor's Sigstore trusted root changed; it is followed" });
+      }
       return await look(session);
     } finally {
       if (kept !== undefined)
@@ -94,6 +102,9 @@ async function withTuf<T>({ installation, machine, tuf }: Listing, signal: Abort
   }
 }
 
+/** Whoever trusts a bare key without a log has nothing that a trusted root would say something about. */
+const namesSigstoreRoot = ({ trust }: Installation): boolean => trust.sigstore?.trusted_root !== undefined;
+
 async function readPinnedRoot(installation: Installation, tuf: TufTrustSection): Promise<Uint8Array> {
   const root = installation.bundle === undefined ? tuf.root : tuf.offline_root;
   if (root === undefined) {
@@ -109,50 +120,55 @@ async function readPinnedRoot(installation: Installation, tuf: TufTrustSection):
   }
 }
 
-/** `tuf/<product>/online/metadata/` (offline: of a bundle) of the source and its mirrors, or the address that the installation file names. */
-function remoteMetadata(
-  installation: Installation,
-  machine: Machine,
-  { url, repository, signal }: { readonly url: string | undefined; readonly repository: "online" | "offline"; readonly signal: AbortSignal },
-): TufSource {
-  const sources = [installation.source, ...(url === undefined ? installation.source.mirrors : [])];
-  return {
-    metadata: async (name, limit) => {
-      let failure: SlipwayError | undefined;
-      for (const source of sources) {
-        const base = new URL(url ?? `${source.url.replace(/\/+$/, "")}/tuf/${encodeURIComponent(installation.product)}/${repository}/metadata/`);
-        // The pair is for the vendor's server alone.
-        const credentials = base.origin === new URL(source.url).origin ? await readCredentials(source, installation, machine.env) : undefined;
-        const at = new URL(name, base.href.endsWith("/") ? base : `${base.href}/`);
-        try {
-          return await fetchBounded({ fetch: machine.fetch, url: at, signal, ...(credentials === undefined ? {} : { credentials }) }, limit);
-        } catch (error) {
-          const refusal = asSlipwayError(error);
-          // Withheld is as good as absent: for a root it only lasts until the timestamp expires (specification 5.3.3).
-          if (refusal.code === "not_found" || refusal.code === "forbidden") return undefined;
-          failure ??= refusal;
-        }
-      }
-      throw failure ?? new SlipwayError("internal", "no source was asked for metadata");
-    },
+const listedRelease = z.looseObject({
+  version: z.string(),
+  sequence: z.int().nonnegative(),
+  /** Signed, so that nobody on the way can offer the release to more machines; absent: to all. */
+  rollout: rolloutSchema.optional(),
+  /** No path passes it by; it stays listed when it has left retention. */
+  waypoint: z.boolean().optional(),
+});
+
+/**
+ * The index without what its channel's role does not list: a channel that nobody vouches for offers nothing, and a release is in no channel but
+ * those that list it. Of the rollouts the narrower of signed and unsigned counts: a halt takes effect at once, a widening when it is signed.
+ */
+async function listedIndex(session: TufSession, index: ReleaseIndex, own: string): Promise<ReleaseIndex> {
+  const roles = new Map<string, Readonly<Record<string, TufTarget>>>();
+  const listed = async (channel: string, { version, sequence }: ReleaseIndex["releases"][number]): Promise<z.output<typeof listedRelease> | undefined> => {
+    const targets = roles.get(channel) ?? (await session.role(`${index.product}-${channel}`)) ?? {};
+    roles.set(channel, targets);
+    const path = `${index.product}/${channel}/${version}/${manifestName}`;
+    const entry = listedRelease.safeParse(Object.hasOwn(targets, path) ? targets[path]?.custom : undefined);
+    return entry.success && entry.data.version === version && entry.data.sequence === sequence ? entry.data : undefined;
   };
+  const releases: ReleaseIndex["releases"] = [];
+  for (const release of index.releases) {
+    // The channel of the installation, where it is in it, and the one that it is of; others are no business of this machine.
+    const claimed = [...new Set([...(release.channels?.includes(own) === true ? [own] : []), release.channel])];
+    const rollouts: Record<string, Rollout> = {};
+    const channels: string[] = [];
+    for (const channel of claimed) {
+      const entry = await listed(channel, release);
+      if (entry === undefined) continue;
+      channels.push(channel);
+      const rollout = narrowerRollout(entry.rollout, release.rollouts?.[channel]);
+      if (rollout !== undefined) rollouts[channel] = rollout;
+    }
+    const [channel] = channels;
+    if (channel !== undefined) releases.push({ ...release, channel, channels, rollouts });
+  }
+  const offered = new Set(releases.map(({ version }) => version));
+  const waypoints = waypointsOf(roles.get(own) ?? {}).filter((version) => !offered.has(version));
+  return { ...index, releases, retired: [...index.retired, ...waypoints.map((version) => ({ version, state: "retired" as const, waypoint: true }))] };
 }
 
-const listedRelease = z.looseObject({ version: z.string(), sequence: z.int().nonnegative() });
-
-/** The index without what its channel's role does not list. A channel that nobody vouches for offers nothing. */
-async function listedIndex(session: TufSession, index: ReleaseIndex): Promise<ReleaseIndex> {
-  const roles = new Map<string, Readonly<Record<string, TufTarget>>>();
-  for (const channel of new Set(index.releases.map((release) => release.channel))) {
-    roles.set(channel, (await session.role(`${index.product}-${channel}`)) ?? {});
-  }
-  const releases = index.releases.filter(({ channel, version, sequence }) => {
-    const targets = roles.get(channel) ?? {};
-    const path = `${index.product}/${channel}/${version}/${manifestName}`;
-    const listed = listedRelease.safeParse(Object.hasOwn(targets, path) ? targets[path]?.custom : undefined);
-    return listed.success && listed.data.version === version && listed.data.sequence === sequence;
+/** An index that keeps quiet about a waypoint would lead past it. */
+function waypointsOf(targets: Readonly<Record<string, TufTarget>>): readonly string[] {
+  return Object.values(targets).flatMap(({ custom }) => {
+    const entry = listedRelease.safeParse(custom);
+    return entry.success && entry.data.waypoint === true ? [entry.data.version] : [];
   });
-  return { ...index, releases };
 }
 
 const describedRelease = z.looseObject({

@@ -11,6 +11,7 @@ import { readCurrentSet } from "../../src/mirror/file-set.ts";
 import { importBundle } from "../../src/mirror/import-bundle.ts";
 import { loadTrust } from "../../src/mirror/keys.ts";
 import { folderSource } from "../../src/mirror/source.ts";
+import { sigstoreRootTarget } from "../../src/trust/sigstore-policy.ts";
 import { hexOf, TestTuf } from "../support/tuf-repository.ts";
 import { createSampleMirror, createSampleVendor, memorySource, product, type SampleMirror, type SampleVendor } from "./sample-source.ts";
 
@@ -21,6 +22,7 @@ const metadata = `tuf/${product}/offline/metadata`;
 
 function put(vendor: SampleVendor, tuf: TestTuf): void {
   for (const [name, bytes] of tuf.files) vendor.put(`${metadata}/${name}`, bytes);
+  for (const [path, bytes] of tuf.targetFiles) vendor.put(`tuf/${product}/offline/targets/${path}`, bytes);
 }
 
 function list(vendor: SampleVendor, tuf: TestTuf, version: string, sequence: number): void {
@@ -33,6 +35,7 @@ async function start(t: TestContext): Promise<{ readonly vendor: SampleVendor; r
   const tuf = new TestTuf({ product, repository: "offline", now: new Date() });
   for (const [index, version] of ["1.0.0", "1.1.0"].entries()) list(vendor, tuf, version, index + 1);
   tuf.root();
+  tuf.own(sigstoreRootTarget, Buffer.from("{}"));
   put(vendor, tuf);
   return { vendor, tuf, mirror: await createSampleMirror(t, vendor) };
 }
@@ -81,6 +84,8 @@ test("C7 the mirror carries the offline metadata with every root, and its releas
     const { snapshot, targets, channel } = tuf.versions;
     for (const name of ["1.root.json", "2.root.json", "timestamp.json", `${snapshot}.snapshot.json`, `${targets}.targets.json`, `${channel}.${tuf.role}.json`])
       assert.deepEqual(await readFile(join(directory, "current", metadata, name)), Buffer.from(tuf.files.get(name) ?? ""), name);
+    for (const [path, bytes] of tuf.targetFiles)
+      assert.deepEqual(await readFile(join(directory, `current/tuf/${product}/offline/targets`, path)), Buffer.from(bytes), path);
     const manifest = await readFile(join(directory, "current/releases", product, "1.1.0/release.json"));
     const target = join(directory, `current/tuf/${product}/offline/targets/${product}/stable/1.1.0/${hexOf(manifest)}.release.json`);
     assert.equal((await stat(target)).ino, (await stat(join(directory, "current/releases", product, "1.1.0/release.json"))).ino, "stored once");
@@ -104,6 +109,9 @@ test("C7 metadata that is older, of another repository, or lists other bytes is 
   put(vendor, tuf);
   await assert.rejects(mirror.sync(memorySource(vendor), { selection }), refusal("metadata_mix"));
   const online = new TestTuf({ product, repository: "online", now: new Date() });
+  vendor.put(`tuf/${product}/offline/targets/${[...tuf.targetFiles.keys()][0] ?? ""}`, Buffer.from("[]"));
+  const again = await createSampleMirror(t, vendor);
+  await assert.rejects(again.sync(memorySource(vendor), { selection }), refusal("metadata_mix"));
   const other = await createSampleVendor(["1.0.0"]);
   put(other, online);
   await assert.rejects((await createSampleMirror(t, other)).sync(memorySource(other), { selection }), refusal("metadata_mix"));

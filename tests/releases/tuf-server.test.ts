@@ -6,9 +6,10 @@ import { publishRelease } from "../../src/releases/publish.ts";
 import { readRelease } from "../../src/releases/releases.ts";
 import { findTufFile, newestTuf, serverKeys } from "../../src/releases/tuf-files.ts";
 import { acceptTuf, makeTufKeys, refreshTuf, type SignedTuf } from "../../src/releases/tuf-publish.ts";
-import { releaseTargets, type TufRepository, tufChannel, tufRepositories, tufRoot, tufTargets } from "../../src/repositories/tuf.ts";
+import { releaseTargets, type TufRepository, tufChannel, tufRepositories, tufRoot, tufTargets, tufTargetsWith } from "../../src/repositories/tuf.ts";
 import { parseKeyEncryptionKey } from "../../src/store/key-encryption-key.ts";
 import type { Store } from "../../src/store/store.ts";
+import { sigstoreRootTarget } from "../../src/trust/sigstore-policy.ts";
 import type { TufSigningKey } from "../../src/trust/tuf-key.ts";
 import { readTufFile, signTuf, type TufTarget } from "../../src/trust/tuf-metadata.ts";
 import { storeTest } from "../support/stores.ts";
@@ -30,6 +31,19 @@ type Wish = {
   readonly repository?: TufRepository;
   readonly online?: TufSigningKey;
 };
+
+/** As a verifier reads it; nobody looks into the certificates before one is needed. */
+function sigstoreRootWith(certificates: number): Record<string, unknown> {
+  const validFor = { start: "2026-01-01T00:00:00Z" };
+  const log = { logId: { keyId: "AA==" }, publicKey: { rawBytes: "AA==", validFor } };
+  return {
+    mediaType: "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+    tlogs: [log],
+    ctlogs: [log],
+    certificateAuthorities: Array.from({ length: certificates }, () => ({ certChain: { certificates: [{ rawBytes: "AA==" }] }, validFor })),
+    timestampAuthorities: [],
+  };
+}
 
 const textOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString("utf8");
 
@@ -111,6 +125,41 @@ storeTest("K4 the first ceremony is taken whole; what is signed by too few, for 
   for (const [name, code, signed] of refusals) await assert.rejects(accept(store, signed), failsWith(code), name);
   assert.deepEqual(await versions(store), afterFirst);
 });
+
+storeTest(
+  "Sigstore's trusted root is taken with the targets role that lists it, as it is and usable, and goes when it is no longer listed",
+  async (_, { store, clock }) => {
+    const keys = await establish(store);
+    const now = clock.now();
+    const rootOf = (certificates: number): string => JSON.stringify(sigstoreRootWith(certificates));
+    const listing = (bytes: string, version: number, path = sigstoreRootTarget): string => {
+      const before = readTufFile("targets", Buffer.from(targetsText(store, keys, version - 1))).signed;
+      return textOf(signTuf(tufTargetsWith(before, { now, path, bytes: Buffer.from(bytes) }), [keys.ci]));
+    };
+    const [first, second] = [rootOf(1), rootOf(2)];
+    const useless = JSON.stringify({ ...sigstoreRootWith(1), ctlogs: [] });
+    const refusals: readonly (readonly [string, ErrorCode, SignedTuf])[] = [
+      ["a root that nobody gave", "release_incomplete", { targets: listing(first, 2) }],
+      ["another root than was given", "release_incomplete", { targets: listing(first, 2), sigstoreRoot: second }],
+      ["a root without a log of certificates", "policy_invalid", { targets: listing(useless, 2), sigstoreRoot: useless }],
+      ["no root at all", "policy_invalid", { targets: listing("{}", 2), sigstoreRoot: "{}" }],
+      ["a file of no channel", "metadata_invalid", { targets: listing(first, 2, "etc/passwd"), sigstoreRoot: first }],
+    ];
+    for (const [name, code, signed] of refusals) await assert.rejects(accept(store, signed), failsWith(code), name);
+    assert.deepEqual(await versions(store), afterFirst);
+    await accept(store, { targets: listing(first, 2), sigstoreRoot: first });
+    await accept(store, { targets: listing(second, 3), sigstoreRoot: second });
+    await accept(store, { targets: listing(first, 4), sigstoreRoot: first }); // back to what is still there
+    await accept(store, { targets: listing(second, 5) });
+    const kept = async (): Promise<readonly string[]> => (await store.db.selectFrom("tuf_targets").select("content").execute()).map(({ content }) => content);
+    clock.advance(59 * 24 * 3_600_000);
+    await refreshTuf(store, kek);
+    assert.equal((await kept()).length, 2, "whoever reads older metadata still finds what it lists");
+    clock.advance(2 * 24 * 3_600_000);
+    await refreshTuf(store, kek);
+    assert.deepEqual(await kept(), [second]);
+  },
+);
 
 storeTest("a publication brings its channel's next metadata, listing every file as it is, or is refused whole", async (_, { store }) => {
   const keys = await establish(store);

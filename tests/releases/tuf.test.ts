@@ -6,19 +6,12 @@ import { join, resolve } from "node:path";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
 import { Updater } from "tuf-js";
+import { sigstoreRootTarget } from "../../src/trust/sigstore-policy.ts";
 import { DownloadHTTPError } from "tuf-js/dist/error.js";
-import { createVendor, type Vendor } from "../support/vendor.ts";
+import { startSigstore } from "../support/sigstore-instance.ts";
+import { acmeProduct, createVendor, type Vendor } from "../support/vendor.ts";
 
-const recipe = `name: acme
-summary: Server of the Acme tests
-description: Two shell programs.
-maintainer: Acme Release <release@acme.example>
-license: Apache-2.0
-targets: [linux/amd64]
-build:
-  prebuilt: "input/{version}/{bin}"
-  binaries: [acme, acmed]
-archives:
+const recipe = `${acmeProduct}archives:
   - name: "{name}-{tag}-{os}-{arch}.tar.gz"
 sign:
   minisign: key:updates
@@ -102,12 +95,16 @@ async function tufPython(): Promise<string | undefined> {
 test("C15 a vendor with offline root keys publishes; tuf-js, python-tuf and our own updater read the release through the pair", async (t) => {
   const vendor = await establish(t);
   await vendor.release("1.4.2");
+  const trustedRoot = (await startSigstore(t)).trustedRoot;
+  await writeFile(join(vendor.folder, "trusted_root.json"), trustedRoot);
+  await vendor.result(["tuf", "targets", "--key", "key:ci", "--channel", "stable", "--sigstore-trusted-root", "trusted_root.json"]);
   const customer = await vendor.pair("beta");
   const root = await exportRoot(vendor);
   const dist = (version: string): Promise<Buffer> => readFile(join(vendor.folder, "dist", version, `acme-v${version}-linux-amd64.tar.gz`));
 
   await t.test("tuf-js refreshes and downloads, online and offline", async () => {
     assert.deepEqual(await downloadWith(await tufJs(vendor, customer, { root, folder: "js" }), archive("1.4.2")), await dist("1.4.2"));
+    assert.deepEqual(await downloadWith(await tufJs(vendor, customer, { root, folder: "js" }), sigstoreRootTarget), trustedRoot);
     const offline = await exportRoot(vendor, "offline");
     const updater = await tufJs(vendor, customer, { root: offline, folder: "js-offline", repository: "offline" });
     assert.deepEqual(await downloadWith(updater, archive("1.4.2")), await dist("1.4.2"));
@@ -127,7 +124,7 @@ test("C15 a vendor with offline root keys publishes; tuf-js, python-tuf and our 
     const folder = join(vendor.folder, "python");
     await mkdir(folder);
     const base = `${vendor.url}/tuf/acme/online`;
-    const targets = [archive("1.4.2"), "acme/stable/1.4.2/release.json"];
+    const targets = [archive("1.4.2"), "acme/stable/1.4.2/release.json", sigstoreRootTarget];
     const { stdout } = await promisify(execFile)(python, [script, `${base}/metadata/`, `${base}/targets/`, root, folder, ...targets], {
       env: { ...process.env, TUF_AUTHORIZATION: customer.authorization },
     });
@@ -148,6 +145,7 @@ test("C15 a vendor with offline root keys publishes; tuf-js, python-tuf and our 
       "/tuf/acme/online/metadata/..%2ftimestamp.json",
       `/tuf/acme/online/targets/acme/stable/1.4.2/${"0".repeat(64)}.release.json`,
       "/tuf/acme/online/targets/acme/stable/1.4.2/release.json",
+      `/tuf/acme/online/targets/trust/sigstore/${"0".repeat(64)}.trusted_root.json`,
     ]) {
       assert.equal(await status(path), 404, path);
     }
@@ -197,31 +195,60 @@ health: { deadline_seconds: 5, consecutive: 1, bake_seconds: 0, checks: [{ comma
     }
   });
 
-  await t.test("a withdrawn release leaves the list with `tuf targets`, and the standby key can do it", async () => {
+  type Change = { readonly channel: string; readonly version: number; readonly added: string[]; readonly dropped: string[]; readonly rollouts: string[] };
+  const changesOf = async (words: readonly string[]): Promise<readonly Change[]> => (await vendor.result(["tuf", "targets", ...words]))["changes"] as Change[];
+
+  await t.test("a withdrawn release leaves the list at once, signed with the recipe's key, and the standby key can sign it as well", async () => {
     await vendor.result(["release", "withdraw", "v1.5.0", "--reason", "loses sessions"]);
-    const refused = await vendor.run(["tuf", "targets", "--key", "key:standby"]);
-    assert.equal(refused.exitCode, 22, "another key takes over entries only when it is told to trust who signed them");
-    const done = await vendor.result(["tuf", "targets", "--key", "key:standby", "--trust", "key:ci", "--channel", "stable"]);
-    assert.deepEqual(done["changes"], [{ channel: "stable", version: 4, added: [], dropped: ["1.5.0"] }]);
     const updater = await tufJs(vendor, customer, { root, folder: "js" });
     await updater.refresh();
     assert.equal(await updater.getTargetInfo(archive("1.5.0")), undefined);
     assert.ok(await updater.getTargetInfo(archive("1.4.2")));
+    const refused = await vendor.run(["tuf", "targets", "--key", "key:standby"]);
+    assert.equal(refused.exitCode, 22, "another key takes over entries only when it is told to trust who signed them");
+    const [change] = await changesOf(["--key", "key:standby", "--trust", "key:ci", "--channel", "stable"]);
+    assert.deepEqual(change, { channel: "stable", version: 6, added: [], dropped: [], rollouts: [] });
   });
 
   await t.test("a promoted release is listed in its new channel with what the old one says about it", async () => {
-    await vendor.result(["release", "promote", "v1.4.2", "--to", "preview", "--product", "acme"]);
-    const words = ["tuf", "targets", "--key", "key:ci", "--trust", "key:standby"];
-    const planned = await vendor.result([...words, "--dry-run"]);
-    const done = await vendor.result(words);
-    assert.deepEqual(done["changes"], planned["changes"]);
-    assert.deepEqual(done["changes"], [
-      { channel: "preview", version: 2, added: ["1.4.2"], dropped: [] },
-      { channel: "stable", version: 5, added: [], dropped: [] },
+    const promoted = await vendor.run(["release", "promote", "v1.4.2", "--to", "preview", "--product", "acme"]);
+    assert.equal(promoted.exitCode, 22, "the key of the recipe did not sign what is listed now");
+    assert.match(promoted.stderr, /the change is made, and the TUF metadata still lists channels as before/);
+    const words = ["--key", "key:ci", "--trust", "key:standby"];
+    const planned = await changesOf([...words, "--dry-run"]);
+    assert.deepEqual(await changesOf(words), planned);
+    assert.deepEqual(planned, [
+      { channel: "preview", version: 3, added: ["1.4.2"], dropped: [], rollouts: [] },
+      { channel: "stable", version: 7, added: [], dropped: [], rollouts: [] },
     ]);
     await vendor.result(["grant", "set", "beta", "--product", "acme", "--channel", "preview"]);
     const target = archive("1.4.2").replace("stable", "preview");
     assert.deepEqual(await downloadWith(await tufJs(vendor, customer, { root, folder: "js" }), target), await dist("1.4.2"));
+  });
+
+  await t.test("a rollout is signed as it was typed; what the server says later narrows it and widens nothing", async () => {
+    const signed = async (): Promise<unknown> => {
+      const updater = await tufJs(vendor, customer, { root, folder: "js" });
+      await updater.refresh();
+      return (await updater.getTargetInfo("acme/stable/1.4.2/release.json"))?.custom["rollout"];
+    };
+    await vendor.result(["release", "rollout", "v1.4.2", "--machines", "25"]);
+    const { salt } = (await signed()) as { readonly salt: string };
+    assert.deepEqual(await signed(), { salt, percent: 25 });
+    const tell = async (body: unknown): Promise<void> => {
+      const headers = { authorization: `Bearer ${vendor.env["SLIPWAY_TOKEN"] ?? ""}`, "content-type": "application/json" };
+      const init = { method: "POST", headers, body: JSON.stringify(body) };
+      assert.equal((await fetch(`${vendor.url}/api/v1/products/acme/releases/1.4.2/rollout`, init)).status, 200);
+    };
+    await tell({ channel: "stable", machines: 100 });
+    await changesOf(["--key", "key:ci"]);
+    assert.deepEqual(await signed(), { salt, percent: 25 });
+    await tell({ channel: "stable", machines: 5, percent: 0 });
+    const [, narrowed] = await changesOf(["--key", "key:ci"]);
+    assert.deepEqual(narrowed?.rollouts, ["1.4.2 halted (was 25 % of the machines)"]);
+    assert.deepEqual(await signed(), { salt, percent: 5, halted: true });
+    await vendor.result(["release", "rollout", "v1.4.2", "--machines", "100", "--percent", "100"]);
+    assert.equal(await signed(), undefined);
   });
 
   await t.test("J10 rotation: a root key, the release key and the server's keys are replaced; clients with the first root follow", async () => {

@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { cleanEnvironment, runCommand } from "../../src/io/command.ts";
+import { runCommand } from "../../src/io/command.ts";
 import { SlipwayError } from "../../src/model/errors.ts";
 import { needClient } from "../support/clients.ts";
+import { straceEnvironment, withFault } from "../support/strace.ts";
 import { newKey, TestTuf } from "../support/tuf-repository.ts";
 import { failure, makeSite, noSignal, startVendor } from "./support.ts";
 
@@ -45,23 +46,8 @@ test("a refresh that is killed at any durable call goes on from the old set or t
       tuf.root();
       tuf.delegate();
       tuf.list();
-      const { signal: killed, exitCode } = await runCommand(
-        [
-          "strace",
-          "-f",
-          "-qq",
-          "-o",
-          "/dev/null",
-          "-e",
-          `trace=${durableCalls}`,
-          "-e",
-          `inject=${durableCalls}:signal=SIGKILL:when=${nth}`,
-          process.execPath,
-          driver,
-          site.file,
-        ],
-        { timeoutMs: 60_000, env: { ...cleanEnvironment(), UV_USE_IO_URING: "0", UV_THREADPOOL_SIZE: "1" } },
-      );
+      const argv = withFault(durableCalls, `signal=SIGKILL:when=${nth}`, [process.execPath, driver, site.file]);
+      const { signal: killed, exitCode } = await runCommand(argv, { timeoutMs: 60_000, env: straceEnvironment() });
       const isKilled = killed === "SIGKILL" || exitCode === 137;
       if (!isKilled) {
         assert.equal(exitCode, 0);

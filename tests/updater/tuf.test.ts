@@ -3,62 +3,18 @@ import assert from "node:assert/strict";
 import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { signTuf, tufTime } from "../../src/trust/tuf-metadata.ts";
 import { tufSnapshot, tufTimestamp } from "../../src/repositories/tuf.ts";
 import { raiseFloor, trustRoot } from "../../src/trust/tuf-client.ts";
 import { openTufSession, type TufSession } from "../../src/updater/tuf-session.ts";
 import { commitTufSet, readTufSets, tufFileName } from "../../src/updater/tuf-set.ts";
 import { newKey, TestTuf } from "../support/tuf-repository.ts";
-import { archiveName, failure, makeSite, noSignal, readJson, type Site, startVendor, type Vendor } from "./support.ts";
+import { archiveName, failure, noSignal, readJson, type Site } from "./support.ts";
+import { field, refused, requireUntouched, sequenceOf } from "./tuf-field.ts";
 
 const signal = noSignal;
 const hour = 3_600_000;
-
-type Field = { readonly vendor: Vendor; readonly tuf: TestTuf; readonly site: Site; readonly serve: { files: ReadonlyMap<string, Uint8Array> } };
-
-const sequenceOf = (files: ReadonlyMap<string, Buffer>): number =>
-  (JSON.parse(files.get("release.json")?.toString("utf8") ?? "{}") as { sequence: number }).sequence;
-
-/** Publishes with its metadata. */
-async function publish({ vendor, tuf }: Pick<Field, "vendor" | "tuf">, version: string): Promise<Map<string, Buffer>> {
-  const files = await vendor.release(version);
-  tuf.release(version, sequenceOf(files), files);
-  return files;
-}
-
-/** 1.4.2 is installed and runs; 1.5.0 is on offer; both are listed. */
-async function field(t: TestContext, options: { readonly require?: string } = {}): Promise<Field> {
-  const vendor = await startVendor(t);
-  const tuf = new TestTuf({ product: "toy", now: new Date() });
-  const serve: Field["serve"] = { files: tuf.files };
-  vendor.faults.answer = (request, response) => {
-    const [, area, product, repository, kind, name = ""] = (request.url ?? "").split("/");
-    if (area !== "tuf") return false;
-    const bytes = product === "toy" && repository === "online" && kind === "metadata" ? serve.files.get(decodeURIComponent(name)) : undefined;
-    if (bytes === undefined) response.writeHead(404).end();
-    else response.writeHead(200).end(bytes);
-    return true;
-  };
-  const trust = `{ minisign: [${vendor.publicKey}], tuf: { root: toy.root.json }${options.require ?? ""} }`;
-  const site = await makeSite(vendor, { trust }, t);
-  await writeFile(join(site.folder, "toy.root.json"), tuf.firstRoot);
-  await publish({ vendor, tuf }, "1.4.2");
-  await (await site.updater()).install({ signal });
-  await publish({ vendor, tuf }, "1.5.0");
-  return { vendor, tuf, site, serve };
-}
-
-async function requireUntouched(site: Site): Promise<void> {
-  assert.equal(await site.running(), "1.4.2");
-  assert.equal(await site.live(), "1.4.2");
-  assert.deepEqual(await readdir(join(site.root, "versions")), ["1.4.2"]);
-}
-
-async function refused({ site }: Field, code: string, detail?: string): Promise<void> {
-  await failure((await site.updater()).install({ signal }), code, detail);
-  await requireUntouched(site);
-}
 
 const clockAt = (ms: number) => ({ clock: { now: () => new Date(ms) } });
 const trusted = (site: Site): string => join(site.updates, "trust/online/current");
