@@ -121,7 +121,7 @@ async function lookAt(sources: BinarySources, wanted: WantedBinary): Promise<Bin
   try {
     const found = await stat(path);
     if (!found.isFile()) throw new SlipwayError("source_unusable", `${shown} for ${formatTarget(target)} is not a file`, { place });
-    assertRunsOn(await readNature(path), target, { path: shown, place });
+    assertRunsOn(readNature(path), target, { path: shown, place });
     return { path, size: found.size };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;

@@ -1,10 +1,12 @@
 /** `slipway rebuild --verify`: builds a release again from its tag, in a checkout of its own, and holds the result against what was released. */
+import { copyFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { readFileBounded } from "../io/bounded-read.ts";
 import type { RunCommand } from "../io/command.ts";
 import { addWorktree } from "../io/git-worktree.ts";
+import { safeJoin } from "../io/safe-path.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { type Manifest, manifestName, manifestSizeLimit } from "../model/manifest.ts";
+import { type Manifest, type ManifestArtifact, manifestName, manifestSizeLimit } from "../model/manifest.ts";
 import { fileVersion, parseVersion, tagOf, type Version } from "../model/version.ts";
 import type { ReleaseSigner } from "../trust/release-signature.ts";
 import { type BuildOptions, buildRelease } from "./build.ts";
@@ -73,6 +75,7 @@ export async function rebuildRelease(request: RebuildRequest): Promise<RebuildRe
       jobs: request.jobs,
       tool: request.tool,
       claims: await releasedClaims(request),
+      makeDeltas: (place) => takeDeltas(request, place.folder),
       ...(signer === undefined ? {} : { signer }),
       ...(request.signal === undefined ? {} : { signal: request.signal }),
       ...(request.onCommand === undefined ? {} : { onCommand: request.onCommand }),
@@ -83,6 +86,13 @@ export async function rebuildRelease(request: RebuildRequest): Promise<RebuildRe
   } finally {
     await worktree.remove();
   }
+}
+
+/** Deltas hang on what was released before, and prove nothing: they are taken over, so that everything that lists them can be compared. */
+async function takeDeltas({ released, manifest }: RebuildRequest, folder: string): Promise<readonly ManifestArtifact[]> {
+  const deltas = manifest.artifacts.filter(({ kind }) => kind === "delta");
+  for (const { name } of deltas) await copyFile(safeJoin(released, name), safeJoin(folder, name));
+  return deltas;
 }
 
 /** Who built and from which address is nothing that the tag says: a rebuilt provenance repeats it, or nothing where there was none. */

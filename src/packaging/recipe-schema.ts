@@ -128,6 +128,12 @@ export const recipeSchema = z
     archives: z.array(archive).default([]).describe("Archives of all binaries and some files, one per target"),
     packages: packagesSchema.optional().describe("deb, rpm and apk packages for the linux targets"),
     images: z.array(imageSchema(packageFiles)).default([]).describe("Container images of the linux targets, each an OCI layout in a tar"),
+    deltas: z
+      .int()
+      .min(0)
+      .max(10)
+      .default(0)
+      .describe("From how many earlier releases deltas are made: updaters that have one of them fetch a delta instead of the whole archive or binary"),
     service: servicesSchema,
     users: usersSchema,
     checksums: z.string().transform(reading(parseFileName)).default(defaultSumsName).describe("Name of the checksum file"),

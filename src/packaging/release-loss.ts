@@ -20,7 +20,8 @@ export async function refuseLoss(outFolder: string, { plan, fullPlan }: { readon
   const held = new Set(manifest.artifacts.map(({ name }) => name));
   if (!fullPlan.artifacts.every(({ name }) => held.has(name))) return;
   const made = new Set([...plan.artifacts, ...plan.records].map(({ name }) => name));
-  const lost = manifest.artifacts.filter(({ name }) => !made.has(name)).length;
+  // No plan knows deltas; they are made again, or missed by nobody.
+  const lost = manifest.artifacts.filter(({ name, kind }) => kind !== "delta" && !made.has(name)).length;
   const isSignature = (name: string): boolean => Object.values(signatureSuffixes).some((suffix) => name.endsWith(suffix));
   const unsigned = present.filter((name) => isSignature(name) && !made.has(name));
   if (lost === 0 && unsigned.length === 0) return;

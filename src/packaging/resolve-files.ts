@@ -1,5 +1,9 @@
-/** Looks at the disk for what the rules name: files, folders and patterns become the list of what goes into an artifact. */
-import { glob, lstat, open, readdir, readlink, realpath } from "node:fs/promises";
+/**
+ * Looks at the disk for what the rules name: files, folders and patterns become the list of what goes into an artifact. Folders are walked with
+ * calls that block: there are several for each of thousands of files, and a trip to the thread pool costs more than what it would wait for.
+ */
+import { closeSync, lstatSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
+import { glob, lstat, realpath } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import { comparePaths } from "../formats/entry-path.ts";
 import { SlipwayError } from "../model/errors.ts";
@@ -104,7 +108,9 @@ async function resolvePath(rule: CopyRule, name: string, context: ResolveContext
   const real = await realPathInside(path, from);
   if (real === undefined) return [];
   const isLinkKept = isPattern(rule.source.name) && (await lstat(path)).isSymbolicLink();
-  return resolveTree(isLinkKept ? path : real, destination, from);
+  const entries: ResolvedEntry[] = [];
+  addTree(entries, isLinkKept ? path : real, { destination, from });
+  return entries;
 }
 
 type From = { readonly rule: CopyRule; readonly context: ResolveContext; readonly source: string };
@@ -128,19 +134,22 @@ async function realPathInside(path: string, from: From): Promise<string | undefi
   return real;
 }
 
-async function resolveTree(path: string, destination: string, from: From): Promise<readonly ResolvedEntry[]> {
+/** Adds what is at `path`, and everything below it. */
+function addTree(entries: ResolvedEntry[], path: string, { destination, from }: { readonly destination: string; readonly from: From }): void {
   const { rule, source } = from;
   const { owner, group, place } = rule;
   const common = { destination, owner, group, place, source };
-  const stat = await lstat(path);
-  if (stat.isSymbolicLink()) return [{ kind: "symlink", target: await readlink(path), ...common }];
+  const stat = lstatSync(path);
+  if (stat.isSymbolicLink()) {
+    entries.push({ kind: "symlink", target: readlinkSync(path), ...common });
+    return;
+  }
   if (stat.isDirectory()) {
-    const own: readonly ResolvedEntry[] = isSharedDirectory(destination) ? [] : [{ kind: "directory", mode: defaultDirectoryMode, ...common }];
-    const below: ResolvedEntry[] = [];
-    for (const name of await readdir(path)) {
-      below.push(...(await resolveTree(join(path, name), `${destination}/${name}`, { ...from, source: `${source.replace(/\/+$/, "")}/${name}` })));
+    if (!isSharedDirectory(destination)) entries.push({ kind: "directory", mode: defaultDirectoryMode, ...common });
+    for (const name of readdirSync(path)) {
+      addTree(entries, join(path, name), { destination: `${destination}/${name}`, from: { ...from, source: `${source.replace(/\/+$/, "")}/${name}` } });
     }
-    return [...own, ...below];
+    return;
   }
   if (!stat.isFile()) throw new SlipwayError("source_unusable", `${from.context.subject}: ${source} is neither a file nor a folder`, { place });
   if ((stat.mode & specialBits) !== 0 && rule.mode === undefined) {
@@ -150,8 +159,8 @@ async function resolveTree(path: string, destination: string, from: From): Promi
       hint: `write mode: "${mode}" beside from if it is meant, or chmod the file`,
     });
   }
-  const mode = rule.mode ?? ((stat.mode & 0o100) !== 0 || (await readNature(path)).kind !== "other" ? programMode : plainMode);
-  return [{ ...common, kind: "file", path, size: stat.size, mode, ...marksOf(rule) }];
+  const mode = rule.mode ?? ((stat.mode & 0o100) !== 0 || readNature(path).kind !== "other" ? programMode : plainMode);
+  entries.push({ ...common, kind: "file", path, size: stat.size, mode, ...marksOf(rule) });
 }
 
 function marksOf({ config, isDoc, isLicense }: CopyRule): Pick<ResolvedFile, "config" | "isDoc" | "isLicense"> {
@@ -162,14 +171,15 @@ function marksOf({ config, isDoc, isLicense }: CopyRule): Pick<ResolvedFile, "co
   };
 }
 
+/** Used again for each file: nothing that is made of it outlives the call. */
+const head = Buffer.alloc(natureSizeBytes);
+
 /** What the file's first bytes say it is. */
-export async function readNature(path: string): Promise<FileNature> {
-  const handle = await open(path, "r");
+export function readNature(path: string): FileNature {
+  const file = openSync(path, "r");
   try {
-    const head = Buffer.alloc(natureSizeBytes);
-    const { bytesRead } = await handle.read(head, 0, head.length, 0);
-    return natureOf(head.subarray(0, bytesRead));
+    return natureOf(head.subarray(0, readSync(file, head)));
   } finally {
-    await handle.close();
+    closeSync(file);
   }
 }

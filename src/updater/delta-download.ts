@@ -10,10 +10,11 @@ import { createCompressor } from "../formats/compress.ts";
 import { applyDelta, type PositionedBytes } from "../formats/delta.ts";
 import { syncDirectory } from "../io/atomic-file.ts";
 import { downloadPart } from "../io/download.ts";
+import { readHandle } from "../io/hash-file.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { Manifest, ManifestArtifact } from "../model/manifest.ts";
 import type { Version } from "../model/version.ts";
-import { openRegular, readHandle, seeFile } from "./file-tree.ts";
+import { openRegular, seeFile } from "./file-tree.ts";
 import type { Work } from "./work.ts";
 
 /** A larger delta is not worth the work (updater facts 3.12). */

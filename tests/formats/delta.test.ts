@@ -4,8 +4,8 @@ import { test } from "node:test";
 import { constants, zstdCompressSync } from "node:zlib";
 import * as fc from "fast-check";
 import { applyDelta, deltaHeaderBytes, deltaMagic, type PositionedBytes } from "../../src/formats/delta.ts";
-import { makeDelta } from "../../src/formats/delta-make.ts";
 import { SlipwayError } from "../../src/model/errors.ts";
+import { deltaOf } from "../support/delta.ts";
 
 const inMemory = (bytes: Uint8Array): PositionedBytes => ({
   size: bytes.length,
@@ -41,7 +41,7 @@ function recompiled(old: Buffer): Buffer {
 test("a program compiled again costs a small part of its size, and comes out byte for byte", async () => {
   const old = noise(600_000, 1);
   const fresh = recompiled(old);
-  const delta = makeDelta({ old, new: fresh });
+  const delta = await deltaOf({ old, new: fresh });
   assert.ok(delta.length < fresh.length / 5, `${delta.length} of ${fresh.length}`);
   assert.ok((await apply(delta, old, fresh.length)).equals(fresh));
 });
@@ -51,7 +51,7 @@ test("any two files: what a delta makes is the new one", async () => {
   const file = fc.array(block, { maxLength: 12 }).map((blocks) => Buffer.concat(blocks));
   await fc.assert(
     fc.asyncProperty(file, file, async (old, fresh) => {
-      assert.ok((await apply(makeDelta({ old, new: fresh, level: 1 }), old, fresh.length)).equals(fresh));
+      assert.ok((await apply(await deltaOf({ old, new: fresh, level: 1 }), old, fresh.length)).equals(fresh));
     }),
     { numRuns: 300 },
   );
@@ -60,7 +60,7 @@ test("any two files: what a delta makes is the new one", async () => {
 test("79 whatever is changed in a delta: the new file, other bytes of at most its size, or an error of ours; never a read outside", async () => {
   const old = noise(3_000, 1);
   const fresh = Buffer.concat([old.subarray(1_000), noise(500, 2), old.subarray(0, 900)]);
-  const delta = makeDelta({ old, new: fresh, level: 1 });
+  const delta = await deltaOf({ old, new: fresh, level: 1 });
   await fc.assert(
     fc.asyncProperty(fc.array(fc.tuple(fc.nat(delta.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 }), fc.nat(delta.length), async (changes, cut) => {
       const damaged = Buffer.from(delta);

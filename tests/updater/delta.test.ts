@@ -59,7 +59,7 @@ type Field = { readonly vendor: Vendor; readonly site: Site; readonly delta: Man
 /** 1.0.0 is installed; the builder has made a delta from it to 1.1.0. */
 async function field(t: TestContext, strategy: "versions" | "inplace" = "versions"): Promise<Field> {
   const [old, fresh] = [await distOf(t, "1.0.0"), await distOf(t, "1.1.0")];
-  const [made] = await buildDeltas({ from: [old.folder], folder: fresh.folder, artifacts: [fresh.artifact] });
+  const [made] = await buildDeltas({ version: "1.1.0", from: [old.folder], folder: fresh.folder, workFolder: fresh.folder, artifacts: [fresh.artifact] });
   assert.ok(made !== undefined);
   const vendor = await startVendor(t);
   const site = await makeSite(vendor, { strategy }, t);
@@ -99,6 +99,14 @@ for (const strategy of ["versions", "inplace"] as const) {
     assert.deepEqual(await upgrade(made), { isWhole: false, warnings: [] });
   });
 }
+
+test("79 a delta that saves too little, or is larger than the artifact itself, is not even fetched", async (t) => {
+  const made = await field(t);
+  const archive = await archiveOf(filesOf("1.1.0"));
+  await release(made, { ...made.delta, bytes: Buffer.concat([made.delta.bytes, Buffer.alloc(archive.length)]) });
+  assert.deepEqual(await upgrade(made), { isWhole: true, warnings: [] });
+  assert.ok(!made.vendor.requests.some((request) => request.includes(".delta")));
+});
 
 test("79 a delta for another base is not even fetched: the live files decide", async (t) => {
   const made = await field(t);
