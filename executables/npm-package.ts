@@ -19,10 +19,20 @@ const assets = ["updater/guard.sh"] as const;
 const keptFields = ["name", "version", "description", "license", "type", "bin", "exports", "dependencies"] as const;
 
 const program = `#!/usr/bin/env node
+import { statSync } from "node:fs";
+import module from "node:module";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
 // Slipway needs Node 24: an older one would fail somewhere in the middle.
 if (Number(process.versions.node.split(".")[0]) < 24) {
   process.stderr.write(\`slipway needs Node 24 or newer; this is \${process.version}\\n\`);
   process.exit(1);
+}
+// Compiled modules are kept between runs, in a home of the user's own: what somebody else can write (a folder for everybody, another's home
+// that sudo left in place) could hold code of his.
+if (process.env.NODE_COMPILE_CACHE === undefined && statSync(homedir(), { throwIfNoEntry: false })?.uid === (process.getuid?.() ?? 0)) {
+  module.enableCompileCache(join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "slipway", "compiled"));
 }
 await import("../lib/main.js");
 `;

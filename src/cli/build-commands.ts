@@ -1,4 +1,5 @@
 /** Rows of the command table. What is made on the vendor's machine: recipe, plan, build. */
+import { keepYoungHeapSmall } from "../io/young-heap.ts";
 import type { CommandRow, OptionRow } from "./command.ts";
 import { serverOptions } from "./shared-options.ts";
 
@@ -8,6 +9,11 @@ const planOptions: readonly OptionRow[] = [
   { flags: "--target <targets>", text: "only these targets, as linux/amd64,linux/arm64" },
   { flags: "--only <kinds>", text: "only these kinds: deb, rpm, apk, archive, binary, image" },
   { flags: "--unsigned", text: "make no signatures, for a preview without the release keys" },
+  {
+    flags: "--delta-from <folders>",
+    text: "make deltas from these earlier releases, as dist/1.4.2 or several with commas between; by default from as many as the recipe's `deltas` says",
+  },
+  ...serverOptions,
 ];
 
 export const buildCommands: readonly CommandRow[] = [
@@ -28,7 +34,7 @@ export const buildCommands: readonly CommandRow[] = [
     name: "plan",
     summary: "Show every artifact with its name before anything is built",
     description:
-      "Writes nothing. Looks for every source and release key; a recipe with a mistake ends with exit code 2 and a missing source with 3, each with its line. What build.run makes is not looked for.",
+      "Writes nothing. Looks for every source and release key, and with `deltas` in the recipe at the server for earlier releases; a recipe with a mistake ends with exit code 2 and a missing source with 3, each with its line. What build.run makes is not looked for.",
     options: planOptions,
     examples: ["slipway plan", "slipway plan --version 1.4.2 --only deb,rpm", "slipway plan --target linux/arm64 --json"],
     load: () => import("./plan.ts"),
@@ -43,15 +49,14 @@ export const buildCommands: readonly CommandRow[] = [
       { flags: "--out <directory>", text: "where <version>/ appears; by default dist beside the recipe" },
       { flags: "--dry-run", text: "print the plan and build nothing" },
       { flags: "--replace", text: "replace a complete release in dist/<version>/ by a part of it, or a signed one by an unsigned one" },
-      {
-        flags: "--delta-from <folders>",
-        text: "make deltas from these earlier releases, as dist/1.4.2 or several with commas between: the updater fetches them instead of whole archives and binaries",
-      },
       { flags: "--passphrase-file <file>", text: "its first line is the passphrase of the release keys" },
       { flags: "--builder <uri>", text: "who builds, for the provenance, as the address of a CI workflow; by default nobody in particular" },
     ],
     examples: ["slipway build", "slipway build --version 1.4.2 --only deb,rpm --target linux/arm64", "slipway build --unsigned --out /tmp/preview"],
-    load: () => import("./build.ts"),
+    load: () => {
+      keepYoungHeapSmall(); // before its first garbage, which is that of loading it
+      return import("./build.ts");
+    },
   },
   {
     name: "lint",

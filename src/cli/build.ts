@@ -6,15 +6,18 @@ import { runCommand } from "../io/command.ts";
 import { readPassphrase } from "../io/passphrase.ts";
 import { connectRegistry } from "../io/registry-login.ts";
 import { SlipwayError } from "../model/errors.ts";
+import type { ManifestArtifact } from "../model/manifest.ts";
 import { formatTarget } from "../model/target.ts";
 import { type BuildResult, buildRelease } from "../packaging/build.ts";
+import { buildDeltas, type DeltaPlace } from "../packaging/delta-build.ts";
 import { hasIdentityToken } from "../packaging/identity-token.ts";
 import { plannedKeyReferences } from "../packaging/planned-keys.ts";
 import { loadReleaseSigner } from "../packaging/release-signer.ts";
 import { refuseLoss } from "../packaging/release-loss.ts";
 import type { ReleaseSigner } from "../trust/release-signature.ts";
-import { type CommandRun, flagOption, type Invocation, listOption, textOption } from "./command.ts";
-import { formatBytes, type Output } from "./output.ts";
+import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
+import { type DeltaBase, fetchDeltaBases, findDeltaBases, plannedDeltas } from "./delta-bases.ts";
+import { formatBytes, type Output, type Progress } from "./output.ts";
 import { signKeyless } from "./sign-keyless.ts";
 import { absentKeyError, isPreview, type PlannedRelease, printPlan, readPlan } from "./plan.ts";
 
@@ -22,13 +25,14 @@ export const run: CommandRun = async (invocation) => {
   const { options, output, cwd, signal } = invocation;
   const planned = await readPlan(invocation);
   const { recipe, folder, plan } = planned;
+  const out = textOption(options, "out");
+  const outFolder = out === undefined ? join(folder, "dist") : resolve(cwd, out);
+  const bases = await findDeltaBases(invocation, { recipe, plan, isPreview: isPreview(invocation, plan), outFolder });
   if (flagOption(options, "dryRun")) {
-    printPlan(plan, output);
+    printPlan(plan, plannedDeltas(plan, bases), output);
     return 0;
   }
   const builderId = readBuilderId(textOption(options, "builder"));
-  const out = textOption(options, "out");
-  const outFolder = out === undefined ? join(folder, "dist") : resolve(cwd, out);
   if (!flagOption(options, "replace")) await refuseLoss(outFolder, planned);
   const signer = await loadSigner(invocation, planned);
   const lines = lineWriter(output);
@@ -58,8 +62,7 @@ export const run: CommandRun = async (invocation) => {
       output.event({ event: "artifact", name: artifact.name, kind: artifact.kind, size: artifact.size, sha256: artifact.sha256 });
       progress.update(done, artifact.name);
     },
-    deltaFrom: (listOption(options, "deltaFrom") ?? []).map((from) => resolve(cwd, from)),
-    onDelta: (text) => output.note(text),
+    ...(bases.length === 0 ? {} : { makeDeltas: (place) => makeDeltas(invocation, { place, bases, plan }) }),
     onKept: (names) => {
       progress.end();
       output.note(
@@ -82,6 +85,30 @@ export const run: CommandRun = async (invocation) => {
   report(result, invocation, signer);
   return 0;
 };
+
+type DeltaWork = { readonly place: DeltaPlace; readonly bases: readonly DeltaBase[]; readonly plan: PlannedRelease["plan"] };
+
+/** Fetches the earlier releases that are not here into the build's own work folder, which goes with it. */
+async function makeDeltas(invocation: Invocation, { place, bases, plan }: DeltaWork): Promise<readonly ManifestArtifact[]> {
+  const { output } = invocation;
+  const from = await fetchDeltaBases(invocation, { bases, plan, work: place.workFolder });
+  let shown: { readonly name: string; readonly progress: Progress } | undefined;
+  const made = await buildDeltas({
+    ...place,
+    from,
+    onDelta: (text) => {
+      shown?.progress.end();
+      shown = undefined;
+      output.note(text);
+    },
+    onProgress: (name, done, total) => {
+      if (shown?.name !== name) shown = { name, progress: output.progress(`making ${name}`, total) };
+      shown.progress.update(done);
+    },
+  });
+  for (const { name, kind, size, sha256 } of made) output.event({ event: "artifact", name, kind, size, sha256 });
+  return made;
+}
 
 async function loadSigner(invocation: Invocation, { recipe, plan, folder, absentKeys }: PlannedRelease): Promise<ReleaseSigner | undefined> {
   const { env, options, output } = invocation;

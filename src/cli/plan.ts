@@ -1,4 +1,5 @@
 /** `slipway plan`: every artifact with its name and what goes into it, before anything is built; and what is missing for it. */
+import { join } from "node:path";
 import { systemClock } from "../io/clock.ts";
 import { runCommand } from "../io/command.ts";
 import { SlipwayError } from "../model/errors.ts";
@@ -11,6 +12,7 @@ import { type RecipeFile, readRecipeFile } from "../packaging/recipe-file.ts";
 import { type ReleaseVersion, readReleaseVersion } from "../packaging/release-version.ts";
 import { absentBinaries, checkSources } from "../packaging/source-check.ts";
 import { type CommandRun, flagOption, type Invocation, listOption, textOption } from "./command.ts";
+import { findDeltaBases, plannedDeltas, type PlannedDelta } from "./delta-bases.ts";
 import type { Output } from "./output.ts";
 
 /** Stands in where no version can be found, so that mistakes of the recipe are said before that. */
@@ -19,10 +21,11 @@ const shownAbsent = 6;
 
 export const run: CommandRun = async (invocation) => {
   const planned = await readPlan(invocation);
-  const { plan, recipe, absentKeys } = planned;
+  const { plan, recipe, absentKeys, folder } = planned;
+  const bases = await findDeltaBases(invocation, { recipe, plan, isPreview: isPreview(invocation, plan), outFolder: join(folder, "dist") });
   const absent = await absentBinaries(planned);
   const { output } = invocation;
-  printPlan(plan, output);
+  printPlan(plan, plannedDeltas(plan, bases), output);
   if (recipe.build.run !== undefined) output.note("the binaries are not looked for: build.run makes them");
   if (absent.length > 0) {
     const rest = absent.length - shownAbsent;
@@ -112,7 +115,7 @@ async function checkRecipe(recipe: RecipeFile["recipe"], folder: string, choice:
 
 const shownInputs = 4;
 
-export function printPlan(plan: Plan, output: Output): void {
+export function printPlan(plan: Plan, deltas: readonly PlannedDelta[], output: Output): void {
   output.line(`${output.colors.bold(`${plan.product} ${plan.version}`)} on channel ${plan.channel}, dated ${new Date(plan.epochSeconds * 1000).toISOString()}`);
   output.line();
   const rows = plan.artifacts.map((artifact) => {
@@ -125,5 +128,6 @@ export function printPlan(plan: Plan, output: Output): void {
     ["NAME", "KIND", "TARGET", "MADE OF"],
     [...rows, ...plan.records.map((record) => [record.name, record.kind, "", record.kind === "sbom" ? record.of : ""])],
   );
-  output.result(plan);
+  for (const { name, source } of deltas) output.line(`${name}, where it is small enough (made from ${source})`);
+  output.result({ ...plan, deltas });
 }

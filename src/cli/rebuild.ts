@@ -4,9 +4,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { systemClock } from "../io/clock.ts";
 import { runCommand } from "../io/command.ts";
-import { createHashedFile } from "../io/hashed-file.ts";
 import { readPassphrase } from "../io/passphrase.ts";
-import { safeJoin } from "../io/safe-path.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { formatTarget } from "../model/target.ts";
 import { fileVersion, parseVersion, type Version } from "../model/version.ts";
@@ -20,6 +18,7 @@ import { releaseSchema } from "../server/wire.ts";
 import { openApi } from "./api-client.ts";
 import { readBuiltManifest } from "./built-release.ts";
 import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
+import { downloadArtifact } from "./download-artifact.ts";
 
 export const run: CommandRun = async (invocation) => {
   const { options, cwd, output, signal } = invocation;
@@ -84,35 +83,13 @@ async function downloadRelease(
   );
   let done = 0;
   for (const artifact of artifacts) {
-    await downloadOne(await api.download([...base, "artifacts", artifact.name]), artifact, {
+    await downloadArtifact(await api.download([...base, "artifacts", artifact.name]), artifact, {
       folder,
       onBytes: (size) => progress.update(done + size, artifact.name),
     });
     done += artifact.size;
   }
   progress.end();
-}
-
-async function downloadOne(
-  body: AsyncIterable<Uint8Array>,
-  artifact: { readonly name: string; readonly digest: string; readonly size: number },
-  to: { readonly folder: string; readonly onBytes: (size: number) => void },
-): Promise<void> {
-  const file = await createHashedFile(safeJoin(to.folder, artifact.name), 0o644);
-  try {
-    let size = 0;
-    for await (const piece of body) {
-      size += piece.length;
-      if (size > artifact.size) throw new SlipwayError("sums_invalid", `${artifact.name} is longer than its ${artifact.size} bytes`);
-      file.write(piece);
-      to.onBytes(size);
-    }
-  } catch (error) {
-    await file.discard();
-    throw error;
-  }
-  const { digest } = await file.close();
-  if (digest !== artifact.digest) throw new SlipwayError("sums_invalid", `${artifact.name} came back as ${digest}; the server says ${artifact.digest}`);
 }
 
 const words: Readonly<Record<FileVerdict["result"], string>> = {

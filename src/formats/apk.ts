@@ -3,13 +3,13 @@
  *
  * The control segment names the SHA-256 of the data member and the signature covers the control member, each before the bytes it speaks
  * of. So data is compressed into a spool first. A file's checksum stands before its content, so a large file is read twice: hashed, then
- * packed; a small one is held meanwhile.
+ * packed; a small one is lent whole.
  */
 import { createHash, hash } from "node:crypto";
 import { SlipwayError } from "../model/errors.ts";
 import { apkControlMembers } from "./apk-control.ts";
 import { packSegment, packSignatures, type SignApk } from "./apk-segment.ts";
-import { bytesSource, countingSink, pour } from "./byte-source.ts";
+import { bytesSource, countingSink, lendChecked, pour, pourHashed } from "./byte-source.ts";
 import { createCompressor } from "./compress.ts";
 import { checkEntries, comparePaths, undeclaredParents } from "./entry-path.ts";
 import type { ByteSource, FileEntry, PackageEntry, PackageOutput, PackageSpec, Spool } from "./package.ts";
@@ -22,8 +22,6 @@ export type ApkOutput = PackageOutput & {
 
 /** apk 2 reads a member's size into 32 bits. */
 const fileSizeLimit = 0xffffffff;
-/** Opening a small file twice costs more than holding it. */
-const heldSizeLimit = 256 * 1024;
 export const apkChecksumKey = "APK-TOOLS.checksum.SHA1";
 
 /**
@@ -107,18 +105,19 @@ async function spoolData(spool: Spool, spec: PackageSpec): Promise<{ readonly so
 }
 
 async function addFile(tar: ReturnType<typeof createTarWriter>, entry: FileEntry, epochSeconds: number): Promise<void> {
-  const { path, owner, group, mode } = entry;
-  const isHeld = entry.source.size <= heldSizeLimit;
-  const held: Uint8Array[] = [];
-  const announced = createHash("sha1");
-  await pour(entry.source, (piece) => void (isHeld && held.push(Uint8Array.from(piece))), { name: path, hashes: [announced] });
-  const checksum = announced.digest("hex");
-  const header = { name: path.slice(1), kind: "file", mode, epochSeconds, owner, group, pax: { [apkChecksumKey]: checksum } } as const;
-  if (isHeld) {
-    await tar.add(header, bytesSource(Buffer.concat(held)));
+  const { path, owner, group, mode, source } = entry;
+  const headerFor = (checksum: string) =>
+    ({ name: path.slice(1), kind: "file", mode, epochSeconds, owner, group, pax: { [apkChecksumKey]: checksum } }) as const;
+  const lent = lendChecked(source, path);
+  if (lent !== undefined) {
+    try {
+      await tar.add(headerFor(hash("sha1", lent.bytes)), bytesSource(lent.bytes));
+    } finally {
+      lent.giveBack();
+    }
     return;
   }
-  const packed = createHash("sha1");
-  await tar.add(header, entry.source, [packed]);
-  if (packed.digest("hex") !== checksum) throw new SlipwayError("source_unusable", `${path} changed while it was read`);
+  const announced = await pourHashed(source, () => undefined, { name: path, algorithm: "sha1" });
+  const packed = await tar.addHashed(headerFor(announced), source, "sha1");
+  if (packed !== announced) throw new SlipwayError("source_unusable", `${path} changed while it was read`);
 }

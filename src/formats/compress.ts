@@ -24,18 +24,22 @@ const gzipSystemUnknown = 0xff;
  */
 export function createCompressor(compression: PackageCompression, sink: ByteSink, makeXzCompressor?: MakeXzCompressor): Compressor {
   const { codec, level } = compression;
-  if (codec === "none") return { write: async (piece) => sink(piece), end: async () => undefined };
+  if (codec === "none") return { write: sink, end: async () => undefined };
   const [low, high] = levelRange[codec];
   if (!Number.isInteger(level) || level < low || level > high) {
     throw new SlipwayError("recipe_invalid", `${codec} has the levels ${low} to ${high}, not ${level}`);
   }
   if (codec === "gzip") return createGzipWriter(level, sink);
   if (codec === "zstd") {
-    const params = { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 };
-    return pumped(createZstdCompress({ params, chunkSize: blockSizeBytes }), sink);
+    return createZstdCompressor({ [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 }, sink);
   }
   if (makeXzCompressor === undefined) throw new SlipwayError("recipe_invalid", "xz needs the xz program", { hint: "install xz-utils, or use gzip or zstd" });
   return makeXzCompressor(level, sink);
+}
+
+/** One zstd frame with the library's own parameters (`constants.ZSTD_c_*` to their values). */
+export function createZstdCompressor(params: Readonly<Record<number, number>>, sink: ByteSink): Compressor {
+  return pumped(createZstdCompress({ params, chunkSize: blockSizeBytes }), sink);
 }
 
 /** A small file in memory (a changelog, an index) as one gzip member that names no time and no system. */
@@ -93,15 +97,22 @@ function pumped(stream: ZstdCompress, sink: ByteSink): Compressor {
     filled = 0;
   };
 
+  const writeAcross = async (piece: Uint8Array): Promise<void> => {
+    for (let offset = 0; offset < piece.length; ) {
+      const count = Math.min(piece.length - offset, blockSizeBytes - filled);
+      block.set(piece.subarray(offset, offset + count), filled);
+      filled += count;
+      offset += count;
+      if (filled === blockSizeBytes) await flush();
+    }
+  };
+
   return {
-    write: async (piece) => {
-      for (let offset = 0; offset < piece.length; ) {
-        const count = Math.min(piece.length - offset, blockSizeBytes - filled);
-        block.set(piece.subarray(offset, offset + count), filled);
-        filled += count;
-        offset += count;
-        if (filled === blockSizeBytes) await flush();
-      }
+    write: (piece) => {
+      if (piece.length >= blockSizeBytes - filled) return writeAcross(piece);
+      block.set(piece, filled);
+      filled += piece.length;
+      return undefined;
     },
     end: async () => {
       if (filled > 0) await flush();

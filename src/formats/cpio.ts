@@ -1,8 +1,6 @@
 /** The "newc" cpio of an rpm's payload (cpio(5)): ASCII headers of 110 bytes, names and contents padded to four. */
-
-import type { Hash } from "node:crypto";
 import { SlipwayError } from "../model/errors.ts";
-import { pour } from "./byte-source.ts";
+import { pourHashed } from "./byte-source.ts";
 import type { ByteSink, ByteSource } from "./package.ts";
 
 /** The size field has eight hex digits; larger files would need rpm's own "stripped" format. */
@@ -20,20 +18,22 @@ export type CpioMember = {
 };
 
 export type CpioWriter = {
-  readonly add: (member: CpioMember, source?: ByteSource, hashes?: readonly Hash[]) => Promise<void>;
+  /** Writes one member and returns the SHA-256 of its content in hex, undefined where it has none. */
+  readonly add: (member: CpioMember, source?: ByteSource) => Promise<string | undefined>;
   readonly end: () => Promise<void>;
 };
 
 export function createCpioWriter(sink: ByteSink): CpioWriter {
   return {
-    add: async (member, source, hashes) => {
+    add: async (member, source) => {
       const size = source?.size ?? 0;
       if (size > cpioSizeLimit) throw new SlipwayError("format_limit", `${member.name} has ${size} bytes; a file of an rpm ends at ${cpioSizeLimit}`);
       await sink(cpioHeader(member, size));
-      if (source === undefined) return;
-      await pour(source, sink, { name: member.name, hashes: hashes ?? [] });
+      if (source === undefined) return undefined;
+      const sha256 = await pourHashed(source, sink, { name: member.name, algorithm: "sha256" });
       const padding = zeros(size);
       if (padding.length > 0) await sink(padding);
+      return sha256;
     },
     end: async () => sink(cpioHeader({ name: trailerName, inode: 0, mode: 0, links: 1, epochSeconds: 0 }, 0)),
   };

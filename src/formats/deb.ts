@@ -5,7 +5,6 @@
  * control.tar holds the MD5 of every file and the ar header the size of data.tar, and both come before it: so data.tar is compressed
  * into a spool first, hashing on the way, and each file is read once.
  */
-import { createHash } from "node:crypto";
 import { arHeader, arMagic, arPadding } from "./ar.ts";
 import { bytesSource, countingSink, pour } from "./byte-source.ts";
 import { createCompressor } from "./compress.ts";
@@ -107,9 +106,9 @@ async function writeData(tar: TarWriter, spec: PackageSpec): Promise<string> {
         await tar.add({ name: `.${path}`, kind: "symlink", mode: 0o777, target: entry.target, epochSeconds, owner, group });
         break;
       case "file": {
-        const md5 = createHash("md5");
-        await tar.add({ name: `.${path}`, kind: "file", mode: entry.mode, epochSeconds, owner, group }, entry.source, [md5]);
-        if (entry.config === undefined) sums.push(`${md5.digest("hex")}  ${path.slice(1)}\n`);
+        const header = { name: `.${path}`, kind: "file", mode: entry.mode, epochSeconds, owner, group } as const;
+        const md5 = await tar.addHashed(header, entry.source, "md5");
+        if (entry.config === undefined) sums.push(`${md5}  ${path.slice(1)}\n`);
         break;
       }
       case "ghost":

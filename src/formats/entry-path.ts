@@ -20,6 +20,11 @@ export function parentsOf(path: string): readonly string[] {
   return parents;
 }
 
+/** `/usr/bin/jaco` -> `/usr/bin`; empty at the top. */
+function folderOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("/"));
+}
+
 /**
  * Asserts what the recipe resolver promised: sorted, each path once, nothing below a path that is not a folder.
  * Throws `path_unsafe` for a path that is not absolute and normalised.
@@ -27,12 +32,16 @@ export function parentsOf(path: string): readonly string[] {
 export function checkEntries(entries: readonly PackageEntry[]): void {
   const kinds = new Map<string, PackageEntry["kind"]>();
   let previous = "";
+  let folder = "";
   for (const { path, kind } of entries) {
     if (!isPackagePath(path)) throw new SlipwayError("path_unsafe", `refusing the package path ${JSON.stringify(path.slice(0, 200))}`);
     if (previous !== "" && comparePaths(previous, path) >= 0) assert.fail(`entries must be sorted and unique: ${path} after ${previous}`);
-    for (const parent of parentsOf(path)) {
-      const above = kinds.get(parent) ?? "directory";
-      if (above !== "directory") assert.fail(`${path} lies below ${parent}, which is a ${above}`);
+    if (folderOf(path) !== folder) {
+      for (const parent of parentsOf(path)) {
+        const above = kinds.get(parent) ?? "directory";
+        if (above !== "directory") assert.fail(`${path} lies below ${parent}, which is a ${above}`);
+      }
+      folder = folderOf(path);
     }
     kinds.set(path, kind);
     previous = path;
@@ -43,8 +52,8 @@ export function checkEntries(entries: readonly PackageEntry[]): void {
 export function undeclaredParents(entries: readonly PackageEntry[]): readonly string[] {
   const declared = new Set(entries.map((entry) => entry.path));
   const missing = new Set<string>();
-  for (const entry of entries) {
-    for (const parent of parentsOf(entry.path)) if (!declared.has(parent)) missing.add(parent);
+  for (const folder of new Set(entries.map((entry) => folderOf(entry.path)))) {
+    for (const parent of [...parentsOf(folder), folder]) if (parent !== "" && !declared.has(parent)) missing.add(parent);
   }
   return [...missing].sort(comparePaths);
 }

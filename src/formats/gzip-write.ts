@@ -57,18 +57,25 @@ export function createGzipWriter(level: number, sink: ByteSink): Compressor {
     spare.push(first.input);
   };
 
+  const writeAcross = async (piece: Uint8Array): Promise<void> => {
+    for (let offset = 0; offset < piece.length; ) {
+      const count = Math.min(piece.length - offset, blockSizeBytes - filled);
+      block.set(piece.subarray(offset, offset + count), filled);
+      filled += count;
+      offset += count;
+      if (filled < blockSizeBytes) continue;
+      start(constants.Z_SYNC_FLUSH);
+      if (underWay.length >= blocksAtWork) await finishFirst();
+      block = spare.pop() ?? Buffer.allocUnsafeSlow(blockSizeBytes);
+    }
+  };
+
   return {
-    write: async (piece) => {
-      for (let offset = 0; offset < piece.length; ) {
-        const count = Math.min(piece.length - offset, blockSizeBytes - filled);
-        block.set(piece.subarray(offset, offset + count), filled);
-        filled += count;
-        offset += count;
-        if (filled < blockSizeBytes) continue;
-        start(constants.Z_SYNC_FLUSH);
-        if (underWay.length >= blocksAtWork) await finishFirst();
-        block = spare.pop() ?? Buffer.allocUnsafeSlow(blockSizeBytes);
-      }
+    write: (piece) => {
+      if (piece.length >= blockSizeBytes - filled) return writeAcross(piece);
+      block.set(piece, filled);
+      filled += piece.length;
+      return undefined;
     },
     end: async () => {
       start(constants.Z_FINISH);

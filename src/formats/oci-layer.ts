@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import type { Digest } from "../model/digest.ts";
 import { digestFromHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { countingSink, pour } from "./byte-source.ts";
+import { countingSink, gatheringSink, pour } from "./byte-source.ts";
 import { createCompressor } from "./compress.ts";
 import { checkEntries, comparePaths, undeclaredParents } from "./entry-path.ts";
 import { type OciDescriptor, ociMediaTypes } from "./oci-descriptor.ts";
@@ -53,12 +53,13 @@ export async function writeOciLayer(spec: OciLayerSpec, sink: ByteSink): Promise
     return sink(piece);
   });
   const compressor = createCompressor(spec.compression, counted.sink);
-  const writePlain: ByteSink = (piece) => {
+  const plain = gatheringSink((piece) => {
     plainHash.update(piece);
     return compressor.write(piece);
-  };
-  for (const entry of withParents(spec)) await writeMember(entry, spec.epochSeconds, writePlain);
-  await writePlain(new Uint8Array(2 * tarBlockSize));
+  });
+  for (const entry of withParents(spec)) await writeMember(entry, spec.epochSeconds, plain.sink);
+  await plain.sink(new Uint8Array(2 * tarBlockSize));
+  await plain.end();
   await compressor.end();
   return {
     descriptor: { mediaType: layerTypes[spec.compression.codec], digest: digestFromHex(packedHash.digest("hex")), size: counted.count() },

@@ -10,7 +10,15 @@ import type { Version } from "../model/version.ts";
  * Bytes that can be read from the start as often as needed; `size` is exact and a writer fails with `source_unusable` when it is not.
  * A piece is lent: whoever needs it after asking for the next one, or after ending the reading, must copy it.
  */
-export type ByteSource = { readonly size: number; readonly open: () => AsyncIterable<Uint8Array> };
+export type ByteSource = {
+  readonly size: number;
+  readonly open: () => AsyncIterable<Uint8Array>;
+  /** All of it at once and without waiting, where it is little and lies near: thousands of small files cost a call each, not an iteration. */
+  readonly lend?: () => LentBytes;
+};
+
+/** Bytes that are the reader's until it calls `giveBack`, which it does exactly once. */
+export type LentBytes = { readonly bytes: Uint8Array; readonly giveBack: () => void };
 
 export type ConfigPolicy = "noreplace" | "replace";
 
@@ -115,7 +123,7 @@ export type Spool = {
 };
 
 /** Takes bytes and hands the compressed ones to the sink that it was made with. */
-export type Compressor = { readonly write: (piece: Uint8Array) => Promise<void>; readonly end: () => Promise<void> };
+export type Compressor = { readonly write: ByteSink; readonly end: () => Promise<void> };
 
 /** Node has no xz: whoever may start programs passes a maker in. Without one `xz` is refused. */
 export type MakeXzCompressor = (level: number, sink: ByteSink) => Compressor;

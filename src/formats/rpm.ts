@@ -9,7 +9,7 @@ import { createHash, hash } from "node:crypto";
 import { SlipwayError } from "../model/errors.ts";
 import { architectureWord } from "../model/target.ts";
 import { rpmVersion } from "../model/version.ts";
-import { bytesSource, countingSink, pour } from "./byte-source.ts";
+import { bytesSource, countingSink, gatheringSink, pour } from "./byte-source.ts";
 import { changelogOf } from "./changelog.ts";
 import { createCompressor } from "./compress.ts";
 import { createCpioWriter } from "./cpio.ts";
@@ -114,17 +114,18 @@ async function spoolPayload(spool: Spool, spec: PackageSpec, output: PackageOutp
     archiveHash.update(piece);
     return compressor.write(piece);
   });
-  const cpio = createCpioWriter(archive.sink);
+  const gathered = gatheringSink(archive.sink);
+  const cpio = createCpioWriter(gathered.sink);
   const fileDigests = new Map<string, string>();
   for (const [place, entry] of spec.entries.entries()) {
     if (entry.kind === "ghost") continue; // owned, but made at run time
     const links = entry.kind === "directory" ? 2 : 1;
     const member = { name: `.${entry.path}`, inode: place + 1, mode: rpmFileMode(entry), links, epochSeconds: spec.epochSeconds };
-    const fileHash = createHash("sha256");
-    await cpio.add(member, contentOf(entry), [fileHash]);
-    if (entry.kind === "file") fileDigests.set(entry.path, fileHash.digest("hex"));
+    const sha256 = await cpio.add(member, contentOf(entry));
+    if (entry.kind === "file" && sha256 !== undefined) fileDigests.set(entry.path, sha256);
   }
   await cpio.end();
+  await gathered.end();
   await compressor.end();
   return {
     source: await spool.finish(),

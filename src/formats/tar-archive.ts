@@ -1,5 +1,5 @@
 /** Writes a compressed tar of plain files (`.tar.gz`): entries in the given order, all owned by root, one time stamp. */
-import { type ArchivedFile, type ArchiveEntry, checkArchivePaths, hashedSource } from "./archive.ts";
+import { type ArchivedFile, type ArchiveEntry, checkArchivePaths } from "./archive.ts";
 import { createCompressor } from "./compress.ts";
 import type { ByteSink, MakeXzCompressor, PackageCompression } from "./package.ts";
 import { createTarWriter } from "./tar.ts";
@@ -26,9 +26,8 @@ export async function writeTarArchive(spec: TarArchiveSpec, sink: ByteSink, make
         await tar.add({ kind: "symlink", name: entry.path, mode: 0o777, target: entry.target, epochSeconds });
         break;
       case "file": {
-        const hashed = hashedSource(entry.source);
-        await tar.add({ kind: "file", name: entry.path, mode: entry.mode, epochSeconds }, hashed.source);
-        files.push({ path: entry.path, sha256: hashed.sha256(), mode: entry.mode, size: entry.source.size });
+        const sha256 = await tar.addHashed({ kind: "file", name: entry.path, mode: entry.mode, epochSeconds }, entry.source, "sha256");
+        files.push({ path: entry.path, sha256, mode: entry.mode, size: entry.source.size });
         break;
       }
     }

@@ -6,9 +6,8 @@
  * Headers hold nothing but what the entry says: no clock, no device, no number of this machine.
  * Layout: tar(5), GNU tar manual "Basic Tar Format", POSIX.1-2017 pax "ustar Interchange Format", "pax Extended Header".
  */
-import type { Hash } from "node:crypto";
 import { SlipwayError } from "../model/errors.ts";
-import { pour } from "./byte-source.ts";
+import { type HashAlgorithm, pour, pourHashed } from "./byte-source.ts";
 import type { ByteSink, ByteSource } from "./package.ts";
 
 export const tarBlockSize = 512;
@@ -83,20 +82,31 @@ export function tarPadding(sizeBytes: number): Uint8Array {
 const zeroBlocks = new Uint8Array(2 * tarBlockSize);
 
 export type TarWriter = {
-  /** Writes one member; `hashes` are fed with its content. Throws `source_unusable` where the source does not keep its size. */
-  readonly add: (header: TarHeader, source?: ByteSource, hashes?: readonly Hash[]) => Promise<void>;
+  /** Writes one member. Throws `source_unusable` where the source does not keep its size. */
+  readonly add: (header: TarHeader, source?: ByteSource) => Promise<void>;
+  /** The same for a file, and returns the hash of its content, in hex. */
+  readonly addHashed: (header: TarHeader, source: ByteSource, algorithm: HashAlgorithm) => Promise<string>;
   /** The two zero blocks. */
   readonly end: () => Promise<void>;
 };
 
 export function createTarWriter(sink: ByteSink): TarWriter {
+  const pad = (source: ByteSource): Promise<void> | void => {
+    const padding = tarPadding(source.size);
+    return padding.length > 0 ? sink(padding) : undefined;
+  };
   return {
-    add: async (header, source, hashes) => {
+    add: async (header, source) => {
       await sink(tarHeader(source === undefined ? header : { ...header, sizeBytes: source.size }));
       if (source === undefined) return;
-      await pour(source, sink, { name: header.name, hashes: hashes ?? [] });
-      const padding = tarPadding(source.size);
-      if (padding.length > 0) await sink(padding);
+      await pour(source, sink, { name: header.name });
+      await pad(source);
+    },
+    addHashed: async (header, source, algorithm) => {
+      await sink(tarHeader({ ...header, sizeBytes: source.size }));
+      const digest = await pourHashed(source, sink, { name: header.name, algorithm });
+      await pad(source);
+      return digest;
     },
     end: async () => sink(zeroBlocks),
   };

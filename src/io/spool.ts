@@ -4,7 +4,11 @@ import { open, rm } from "node:fs/promises";
 import { writeWhole } from "./hashed-file.ts";
 
 /** Same shape as the formats' ByteSource. */
-export type FileBytes = { readonly size: number; readonly open: () => AsyncIterable<Uint8Array> };
+export type FileBytes = {
+  readonly size: number;
+  readonly open: () => AsyncIterable<Uint8Array>;
+  readonly lend?: () => { readonly bytes: Uint8Array; readonly giveBack: () => void };
+};
 
 /** Larger reads cost memory (a stream makes a fresh buffer for each) and no longer save time. */
 const chunkBytes = 256 * 1024;
@@ -24,6 +28,8 @@ const spareBuffers: Buffer[] = [];
 export function lentFileBytes(path: string, size: number): FileBytes {
   return {
     size,
+    // Below the size of the buffer, so that a file that has grown is seen to have.
+    ...(size < chunkBytes ? { lend: () => lendFile(path, size) } : {}),
     open: async function* () {
       const file = openSync(path, "r");
       const buffer = spareBuffers.pop() ?? Buffer.allocUnsafeSlow(chunkBytes);
@@ -41,6 +47,23 @@ export function lentFileBytes(path: string, size: number): FileBytes {
       }
     },
   };
+}
+
+/** A small file in a lent buffer; more than `size` where it has grown, less where it was cut short. */
+function lendFile(path: string, size: number): { readonly bytes: Uint8Array; readonly giveBack: () => void } {
+  const file = openSync(path, "r");
+  const buffer = spareBuffers.pop() ?? Buffer.allocUnsafeSlow(chunkBytes);
+  const giveBack = (): void => void spareBuffers.push(buffer);
+  try {
+    let filled = readSync(file, buffer);
+    for (let count = filled; filled < size && count > 0; filled += count) count = readSync(file, buffer, { offset: filled });
+    return { bytes: buffer.subarray(0, filled), giveBack };
+  } catch (error) {
+    giveBack();
+    throw error;
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** Makes the spool as a new file at `path` (0600), which must not be there yet; `remove` may be called at any time and more than once. */

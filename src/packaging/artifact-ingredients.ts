@@ -1,7 +1,7 @@
 /** What the bytes of an artifact depend on, as one digest: two attempts with the same one would write the same bytes. */
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import type { ArchiveEntry } from "../formats/archive.ts";
-import { pour } from "../formats/byte-source.ts";
+import { pourHashed } from "../formats/byte-source.ts";
 import type { ByteSource, PackageEntry } from "../formats/package.ts";
 
 type Entry = PackageEntry | ArchiveEntry;
@@ -20,15 +20,24 @@ export type ContentDigests = ReadonlyMap<string, string>;
 /** The entries with sources that are hashed while a writer reads them: what was written is what is digested, whatever the disk says later. */
 export function recordContents<E extends Entry>(entries: readonly E[]): { readonly entries: readonly E[]; readonly digests: ContentDigests } {
   const digests = new Map<string, string>();
-  const recorded = (path: string, source: ByteSource): ByteSource => ({
-    size: source.size,
+  const recorded = (path: string, { size, open, lend }: ByteSource): ByteSource => ({
+    size,
+    ...(lend === undefined
+      ? {}
+      : {
+          lend: () => {
+            const lent = lend();
+            digests.set(path, hash("sha256", lent.bytes));
+            return lent;
+          },
+        }),
     open: async function* () {
-      const hash = createHash("sha256");
-      for await (const piece of source.open()) {
-        hash.update(piece);
+      const running = createHash("sha256");
+      for await (const piece of open()) {
+        running.update(piece);
         yield piece;
       }
-      digests.set(path, hash.digest("hex"));
+      digests.set(path, running.digest("hex"));
     },
   });
   return { entries: entries.map((entry) => (entry.kind === "file" ? { ...entry, source: recorded(entry.path, entry.source) } : entry)), digests };
@@ -39,9 +48,7 @@ export async function readContents(entries: readonly Entry[]): Promise<ContentDi
   const digests = new Map<string, string>();
   for (const entry of entries) {
     if (entry.kind !== "file") continue;
-    const hash = createHash("sha256");
-    await pour(entry.source, (piece) => void hash.update(piece), { name: entry.path });
-    digests.set(entry.path, hash.digest("hex"));
+    digests.set(entry.path, await pourHashed(entry.source, () => undefined, { name: entry.path, algorithm: "sha256" }));
   }
   return digests;
 }

@@ -7,7 +7,7 @@ import type { ConnectRegistry } from "../io/registry-client.ts";
 import { connectRegistry } from "../io/registry-login.ts";
 import { safeJoin } from "../io/safe-path.ts";
 import { stageFolder } from "../io/staged-folder.ts";
-import { SlipwayError } from "../model/errors.ts";
+import { asSlipwayError, SlipwayError } from "../model/errors.ts";
 import { type Manifest, type ManifestArtifact, manifestName, manifestSchema } from "../model/manifest.ts";
 import { fileVersion } from "../model/version.ts";
 import { formatChecksums } from "../trust/checksums.ts";
@@ -22,7 +22,7 @@ import { RecipeError } from "./recipe-error.ts";
 import type { RecordWriter, ReleaseRecord } from "./release-records.ts";
 import type { FindBinary } from "./resolve-files.ts";
 import { keySetFileLimit, type KeySetFile, keySetOf, parseKeySetFile, requireRotationOrder } from "./key-set-file.ts";
-import { buildDeltas } from "./delta-build.ts";
+import type { DeltaPlace } from "./delta-build.ts";
 import { contractOf } from "./upgrade-schema.ts";
 import { writeArtifact } from "./write-artifact.ts";
 
@@ -40,9 +40,8 @@ export type BuildOptions = {
   readonly connectRegistry?: ConnectRegistry;
   /** Keeps what is finished when the build fails, and begins with what an earlier one kept. By default a failure leaves nothing. */
   readonly isResumable?: boolean;
-  /** Folders of earlier releases that deltas are made from; none by default. */
-  readonly deltaFrom?: readonly string[];
-  readonly onDelta?: (text: string) => void;
+  /** Puts deltas beside the artifacts once these are there; none by default. */
+  readonly makeDeltas?: (place: DeltaPlace) => Promise<readonly ManifestArtifact[]>;
   /** How many artifacts are written at once. */
   readonly jobs: number;
   /** What SBOMs and provenance name as the tool that made them. */
@@ -104,12 +103,8 @@ export async function buildRelease(options: BuildOptions): Promise<BuildResult> 
       }
     });
     const packed = written.map(({ artifact }) => artifact);
-    const deltas = await buildDeltas({
-      from: options.deltaFrom ?? [],
-      folder: staged.files,
-      artifacts: packed,
-      ...(options.onDelta === undefined ? {} : { onDelta: options.onDelta }),
-    });
+    const place = { version: plan.version, folder: staged.files, workFolder: staged.work, artifacts: packed, signal: options.signal };
+    const deltas = (await options.makeDeltas?.(place)) ?? [];
     const described = [...packed, ...deltas, ...written.flatMap(({ sboms }) => sboms)];
     const provenance = await writeRecords(await records?.provenanceOf(described), staged.files, options);
     const artifacts = [...described, ...provenance];
@@ -137,7 +132,8 @@ export async function buildRelease(options: BuildOptions): Promise<BuildResult> 
       reused: finished?.taken() ?? [],
     };
   } catch (error) {
-    const kept = (await finished?.keep(staged.files)) ?? [];
+    // A disk that is full to the last byte has no room for the record either: nothing is kept then, and the first failure is the one that is told.
+    const kept = (await finished?.keep(staged.files).catch(() => [])) ?? [];
     if (kept.length > 0) options.onKept?.(kept);
     throw error;
   } finally {
@@ -150,9 +146,10 @@ function resumePlace({ outFolder, plan, signer, tool }: BuildOptions): Parameter
   return { outFolder, version: fileVersion(plan.version), tools: [tool, { node, zlib, zstd }, signer?.keyIds] };
 }
 
-/** The failure of one artifact among several says whose it is; bugs and faults of the disk stay as they are. */
-function namedFailure(error: unknown, name: string): unknown {
-  if (!(error instanceof SlipwayError) || error.code === "interrupted") return error;
+/** The failure of one artifact among several says whose it is, a full disk's as well; bugs stay as they are. */
+function namedFailure(thrown: unknown, name: string): unknown {
+  const error = asSlipwayError(thrown);
+  if (error.code === "internal" || error.code === "interrupted") return thrown;
   const message = `${error.message} (for ${name})`;
   if (error instanceof RecipeError) {
     const [first, ...others] = error.problems;

@@ -43,7 +43,7 @@ export async function openFinishedArtifacts(place: {
 }): Promise<FinishedArtifacts> {
   const folder = join(place.outFolder, `.${place.version}.unfinished`);
   const earlier = new Map((await readRecord(folder)).map((one) => [one.artifact.name, one]));
-  const finished: Finished[] = [];
+  const finished: { readonly artifact: ManifestArtifact; readonly madeOf: () => string }[] = [];
   const taken: string[] = [];
   const digestOf = (ingredients: Ingredients, contents: ContentDigests): string =>
     ingredientsDigest({ ...ingredients, facts: [place.tools, ingredients.facts] }, contents);
@@ -55,17 +55,17 @@ export async function openFinishedArtifacts(place: {
       if ((await sha256Of(path)) !== found.artifact.sha256) return undefined;
       await rename(path, join(filesFolder, found.artifact.name));
       earlier.delete(ingredients.name);
-      finished.push(found);
+      finished.push({ artifact: found.artifact, madeOf: () => found.madeOf });
       taken.push(found.artifact.name);
       return found.artifact;
     },
     note: (ingredients, contents, artifact) => {
       earlier.delete(artifact.name);
-      finished.push({ madeOf: digestOf(ingredients, contents), artifact });
+      finished.push({ artifact, madeOf: () => digestOf(ingredients, contents) }); // most builds succeed and never ask
     },
     taken: () => taken,
     keep: async (filesFolder) => {
-      const artifacts = [...earlier.values(), ...finished];
+      const artifacts: readonly Finished[] = [...earlier.values(), ...finished.map(({ artifact, madeOf }) => ({ artifact, madeOf: madeOf() }))];
       if (artifacts.length === 0) return [];
       await mkdir(folder, { recursive: true });
       for (const { artifact } of finished) await rename(join(filesFolder, artifact.name), join(folder, artifact.name));

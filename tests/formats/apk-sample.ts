@@ -3,11 +3,11 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { writeApk } from "../../src/formats/apk.ts";
 import type { SignApk } from "../../src/formats/apk-segment.ts";
-import { bytesSource } from "../../src/formats/byte-source.ts";
 import { comparePaths } from "../../src/formats/entry-path.ts";
-import type { PackageEntry, PackageOutput, PackageSpec, Spool } from "../../src/formats/package.ts";
+import type { PackageEntry, PackageSpec } from "../../src/formats/package.ts";
 import { parseVersion } from "../../src/model/version.ts";
 import { type ApkSigningKey, readApkSigningKey, signApkMember } from "../../src/trust/apk-signature.ts";
+import { memoryOutput } from "../support/memory-output.ts";
 import { dependencies, file, sampleEntries, sampleSpec, spoolMaker, writeFileBy } from "./sample.ts";
 
 function testKey(name: string): ApkSigningKey {
@@ -37,17 +37,6 @@ export async function apkBytes(
 /** Writes a signed package to disk, with spools on disk: memory stays the same for any size. */
 export async function apkFile(folder: string, spec: PackageSpec, name: string): Promise<string> {
   return writeFileBy(join(folder, name), (sink) => writeApk(spec, { sink, makeSpool: spoolMaker(folder), signControl: signWith(apkKey) }));
-}
-
-function memoryOutput(pieces: Uint8Array[]): PackageOutput {
-  const collect = (into: Uint8Array[]) => (piece: Uint8Array) => {
-    into.push(Uint8Array.from(piece)); // writers reuse their buffers
-  };
-  const makeSpool = (): Promise<Spool> => {
-    const spooled: Uint8Array[] = [];
-    return Promise.resolve({ write: collect(spooled), finish: () => Promise.resolve(bytesSource(Buffer.concat(spooled))), remove: () => Promise.resolve() });
-  };
-  return { sink: collect(pieces), makeSpool };
 }
 
 const script = (name: string): string => `#!/bin/sh\nset -e\necho "${name} $*" >> /log\n`;

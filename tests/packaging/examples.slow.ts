@@ -4,6 +4,7 @@ import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type CommandResult, runCommand } from "../../src/io/command.ts";
 import { needClient } from "../support/clients.ts";
+import { compiled } from "../support/compiled.ts";
 import { epochSeconds, exampleProduct } from "./fixture.ts";
 
 const program = fileURLToPath(new URL("../../bin/slipway", import.meta.url));
@@ -13,7 +14,7 @@ const slipway = (folder: string, ...args: readonly string[]): Promise<CommandRes
   runCommand([program, ...args], {
     cwd: folder,
     timeoutMs: 300_000,
-    env: { PATH: process.env["PATH"] ?? "", HOME: folder, SOURCE_DATE_EPOCH: String(epochSeconds) },
+    env: { ...compiled, PATH: process.env["PATH"] ?? "", HOME: folder, SOURCE_DATE_EPOCH: String(epochSeconds) },
   });
 
 type Report = {

@@ -6,7 +6,7 @@ import { readNature } from "../../src/packaging/resolve-files.ts";
 
 test("the Node that runs this test is a program for this machine, and for no other", async () => {
   if (process.platform !== "linux") return;
-  const nature = await readNature(process.execPath);
+  const nature = readNature(process.execPath);
   const arch = process.arch === "arm64" ? "arm64" : "amd64";
   assert.deepEqual(nature, { kind: "program", format: "ELF", systems: ["linux"], arch });
   const what = { path: "node", place: "slipway.yaml:1:1" };

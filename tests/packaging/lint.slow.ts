@@ -10,6 +10,7 @@ import type { Finding } from "../../src/policy/lint-rule.ts";
 import { lintRules } from "../../src/policy/package-lint.ts";
 import { generateOpenpgpKey } from "../../src/trust/openpgp.ts";
 import { needClient } from "../support/clients.ts";
+import { compiled } from "../support/compiled.ts";
 import { badProduct, badVersion } from "./bad-product.ts";
 import { epochSeconds, exampleProduct, temporaryFolder, writeFiles } from "./fixture.ts";
 
@@ -22,7 +23,7 @@ const slipway = (folder: string, args: readonly string[], keys: Keys = {}) =>
   runCommand([program, ...args], {
     cwd: folder,
     timeoutMs,
-    env: { PATH: process.env["PATH"] ?? "", HOME: dirname(folder), SOURCE_DATE_EPOCH: String(epochSeconds), ...keys },
+    env: { ...compiled, PATH: process.env["PATH"] ?? "", HOME: dirname(folder), SOURCE_DATE_EPOCH: String(epochSeconds), ...keys },
   });
 
 async function lint(folder: string, version: string): Promise<readonly Finding[]> {

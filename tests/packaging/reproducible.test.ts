@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { requireCommand } from "../../src/io/command.ts";
 import { needClient } from "../support/clients.ts";
+import { compiled } from "../support/compiled.ts";
 import { contentsOf, epochSeconds, sampleProduct, sampleRecipe, temporaryFolder } from "./fixture.ts";
 
 const slipway = fileURLToPath(new URL("../../bin/slipway", import.meta.url));
@@ -16,7 +17,7 @@ async function build(folder: string, around: { readonly umask: string; readonly 
   await requireCommand(["sh", "-c", script, slipway], {
     cwd: folder,
     timeoutMs: 120_000,
-    env: { PATH: process.env["PATH"] ?? "", HOME: "/nonexistent", ...around.env },
+    env: { ...compiled, PATH: process.env["PATH"] ?? "", HOME: "/nonexistent", ...around.env },
   });
   return contentsOf(join(folder, "dist"));
 }
@@ -48,13 +49,17 @@ test("without SOURCE_DATE_EPOCH the time is that of the tag's commit, and the ve
     requireCommand(["git", "-c", "user.name=t", "-c", "user.email=t@t.example", ...args], {
       cwd: folder,
       timeoutMs: 60_000,
-      env: { PATH: process.env["PATH"] ?? "", HOME: folder, GIT_CONFIG_NOSYSTEM: "1", GIT_AUTHOR_DATE: date, GIT_COMMITTER_DATE: date },
+      env: { ...compiled, PATH: process.env["PATH"] ?? "", HOME: folder, GIT_CONFIG_NOSYSTEM: "1", GIT_AUTHOR_DATE: date, GIT_COMMITTER_DATE: date },
     });
   await git("init", "-q");
   await git("add", ".");
   await git("commit", "-qm", "one");
   await git("tag", "-a", "v2.0.0", "-m", "v2.0.0");
-  await requireCommand([slipway, "build", "--only", "deb"], { cwd: folder, timeoutMs: 120_000, env: { PATH: process.env["PATH"] ?? "", HOME: folder } });
+  await requireCommand([slipway, "build", "--only", "deb"], {
+    cwd: folder,
+    timeoutMs: 120_000,
+    env: { ...compiled, PATH: process.env["PATH"] ?? "", HOME: folder },
+  });
   const listed = await requireCommand(["dpkg-deb", "-c", join(folder, "dist/2.0.0/acme_2.0.0_amd64.deb")], {
     timeoutMs: 60_000,
     env: { PATH: process.env["PATH"] ?? "", TZ: "UTC" },

@@ -1,8 +1,12 @@
 /** A build that fails and is run again: what was finished is used once more, and only where nothing about it has changed. */
 import assert from "node:assert/strict";
-import { appendFile, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { appendFile, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { requireCommand } from "../../src/io/command.ts";
+import { SlipwayError } from "../../src/model/errors.ts";
+import { findProgram } from "../support/clients.ts";
 import { buildIn, contentsOf, planIn, sampleProduct, sampleRecipe, writeFiles } from "./fixture.ts";
 
 /** A package needs docs/LATE.md, which comes later. */
@@ -36,6 +40,38 @@ test("J7 a failing artifact names itself; the finished ones are kept, used by th
   assert.deepEqual(await readdir(join(folder, "dist")), ["1.4.2"]);
   const resumed = await contentsOf(result.folder);
   assert.deepEqual(await contentsOf((await buildIn(folder, plan)).folder), resumed, "as if nothing had happened");
+});
+
+test("J7 a disk that is full names the artifact that did not fit, keeps the finished ones, and a larger one goes on with that alone", async (t) => {
+  if (process.getuid?.() !== 0 || findProgram("mount") === undefined) {
+    if (process.env["CI"] === "true") throw new Error("a small disk for this test needs root");
+    t.skip("a small disk for this test needs root");
+    return;
+  }
+  const folder = await sampleProduct(t);
+  await writeFile(join(folder, "tree/big"), randomBytes(3_000_000));
+  const disk = join(folder, "dist");
+  await mkdir(disk);
+  const mount = (options: string): Promise<string> => requireCommand(["mount", "-t", "tmpfs", "-o", options, "slipway-test", disk], { timeoutMs: 10_000 });
+  await mount("size=8m"); // for a package and what is put aside for it, not for two
+  try {
+    const plan = await planIn(folder, "1.4.2", { targets });
+    const rpm = "acme-1.4.2-1.x86_64.rpm";
+    let kept: readonly string[] = [];
+    await assert.rejects(buildIn(folder, plan, { jobs: 1, isResumable: true, onKept: (names) => (kept = names) }), (error: unknown) => {
+      assert.ok(error instanceof SlipwayError && error.code === "disk_full" && error.message.endsWith(`(for ${rpm})`), String(error));
+      return true;
+    });
+    assert.ok(kept.includes("acme_1.4.2_amd64.deb") && !kept.includes(rpm), kept.join(" "));
+    assert.deepEqual(await readdir(disk), [".1.4.2.unfinished"], "nothing that looks like a release, and the space of what failed is free");
+    await mount("remount,size=32m");
+    const result = await buildIn(folder, plan, { isResumable: true });
+    assert.deepEqual([...result.reused].sort(), [...kept].sort());
+    const resumed = await contentsOf(result.folder);
+    assert.deepEqual(await contentsOf((await buildIn(folder, plan)).folder), resumed, "as if there had always been room");
+  } finally {
+    await requireCommand(["umount", disk], { timeoutMs: 10_000 });
+  }
 });
 
 const changes: readonly { readonly what: string; readonly change: (folder: string) => Promise<unknown> }[] = [

@@ -12,6 +12,7 @@ import { findIsolation } from "../../src/packaging/private-root.ts";
 import { testInstall } from "../../src/packaging/test-install.ts";
 import { planTestInstall, readMachine } from "../../src/packaging/test-install-plan.ts";
 import { findProgram, needClient } from "../support/clients.ts";
+import { compiled } from "../support/compiled.ts";
 import { buildIn, exampleProduct, planIn, sampleProduct, temporaryFolder, writeFiles } from "./fixture.ts";
 import { acmeUser, describedService, serviceRecipe, type ServiceRecipe } from "./service-fixture.ts";
 
@@ -49,7 +50,7 @@ async function runTestInstall(folder: string, ...words: readonly string[]): Prom
   const result = await runCommand([program, "test-install", ...words, "--json"], {
     cwd: folder,
     timeoutMs: 300_000,
-    env: { PATH: process.env["PATH"] ?? "", HOME: dirname(folder) },
+    env: { ...compiled, PATH: process.env["PATH"] ?? "", HOME: dirname(folder) },
   });
   const line = result.stdout.split("\n").find((text) => text.startsWith('{"product"'));
   return { ...result, report: line === undefined ? { packages: [], notRun: [] } : (JSON.parse(line) as Report) };
