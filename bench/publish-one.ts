@@ -11,17 +11,15 @@ import { bytesSource } from "../src/formats/byte-source.ts";
 import { readDeb } from "../src/formats/deb-read.ts";
 import { readRpm } from "../src/formats/rpm-read.ts";
 import { writeFileAtomic } from "../src/io/atomic-file.ts";
-import { type Digest, digestHex } from "../src/model/digest.ts";
+import { digestHex } from "../src/model/digest.ts";
 import { type AptEntry, aptStanza, aptStateSchema, emptyApt, renderApt, updateApt } from "../src/repositories/apt.ts";
-import { type OpenBlock, readFileParts } from "../src/repositories/repository-file.ts";
-import { emptyYum, renderYum, updateYum, yumStateSchema } from "../src/repositories/yum.ts";
+import type { IndexFiles } from "../src/repositories/index-files.ts";
+import { renderYum, updateYum, yumStateSchema } from "../src/repositories/yum.ts";
 import { type YumFragments, yumFragments } from "../src/repositories/yum-fragments.ts";
 import type { BlobStore } from "../src/store/blobs.ts";
 import { openDiskBlobs } from "../src/store/disk-blobs.ts";
 import { clearsign, type OpenpgpSigningKey, readSigningKey, signDetachedArmored } from "../src/trust/openpgp.ts";
 
-/** As the server limits the read of a block (src/releases/snapshot.ts, whose import would weigh on the time of the whole process). */
-const blockLimit = 1024 * 1024;
 /** Synthetic packages that are added at once. */
 const growStep = 5000;
 
@@ -57,14 +55,18 @@ export async function publishOne({ kind, folder, packages, keyFile }: PublishOpt
   await publishDescribed(folder, keyFile, described);
 }
 
-/** Adds what is described already, through the server's own blob store: new blocks, then each rendered file once, then the state. */
+/** Adds what is described already, through the server's own blob store: the indexes, then each rendered file, then the state. */
 async function publishDescribed(folder: string, keyFile: string, described: Described): Promise<void> {
   const key = await openKey(keyFile);
   const now = new Date();
   const seconds = Math.floor(now.getTime() / 1000);
   const sign = { clearsign: (text: string) => clearsign(text, key, seconds), detach: (bytes: Uint8Array) => signDetachedArmored(bytes, key, seconds) };
   const blobs = await openBlobs(join(folder, "blobs"));
-  const openBlock: OpenBlock = (digest) => blobs.read(digest, blockLimit);
+  // As src/releases/snapshot-views.ts has it, whose import would weigh on the time of the whole process.
+  const files: IndexFiles = {
+    readInto: (file, start, into) => blobs.readInto(file, start, into),
+    put: async (content) => (await blobs.put(content)).digest,
+  };
   const statePath = join(folder, "state.json");
   const stored = await readFile(statePath, "utf8").then(
     (text): unknown => JSON.parse(text),
@@ -72,20 +74,18 @@ async function publishDescribed(folder: string, keyFile: string, described: Desc
   );
   const grow = async () => {
     if (described.kind === "apt") {
-      const before = stored === undefined ? await emptyApt(["amd64"]) : aptStateSchema.parse(stored);
-      const update = await updateApt(before, { add: described.add }, openBlock);
-      return { ...update, files: () => renderApt({ state: update.state, product: "bench", channel: "stable", now, validUntilDays: 7, sign }) };
+      const before = stored === undefined ? await emptyApt(files, ["amd64"]) : aptStateSchema.parse(stored);
+      const state = await updateApt(before, { add: described.add }, files);
+      return { state, render: () => renderApt({ state, product: "bench", channel: "stable", now, validUntilDays: 7, sign }) };
     }
-    const before = stored === undefined ? await emptyYum() : yumStateSchema.parse(stored);
-    const update = await updateYum(before, { add: described.add }, openBlock);
-    return { ...update, files: () => renderYum({ state: update.state, now, sign, publicKey: key.privateKey.toPublic().armor() }) };
+    const before = stored === undefined ? undefined : yumStateSchema.parse(stored);
+    const state = await updateYum(before, { add: described.add }, files);
+    return { state, render: () => renderYum({ state, now, sign, publicKey: key.privateKey.toPublic().armor() }) };
   };
-  const { state, blocks, files } = await grow();
-  for (const block of blocks) await blobs.put(block.bytes);
-  const held = new Set<Digest>();
-  for (const file of await files()) {
-    if (!held.has(file.digest)) await blobs.put(readFileParts(file, openBlock));
-    held.add(file.digest);
+  const { state, render } = await grow();
+  const rendered = await render();
+  await Promise.all(rendered.map(async ({ bytes }) => bytes !== undefined && blobs.put(bytes)));
+  for (const file of rendered) {
     await linkInTree(join(folder, "blobs/sha256", digestHex(file.digest).slice(0, 2), digestHex(file.digest)), join(folder, "tree", file.path));
   }
   await writeFileAtomic(statePath, JSON.stringify(state));
@@ -109,12 +109,21 @@ export async function growFromModel(
 ): Promise<void> {
   const { kind, folder, keyFile, model, count } = options;
   const numbers = Array.from({ length: count }, (_, index) => index);
-  const bytes = await readFile(model);
-  const describe = kind === "apt" ? await debLike(bytes, nameOf, versionOf) : await rpmLike(bytes, nameOf, versionOf);
+  const describe = await likePackage(kind, await readFile(model), nameOf, versionOf);
   for (let start = 0; start < count; start += growStep) await publishDescribed(folder, keyFile, describe(numbers.slice(start, start + growStep)));
 }
 
 type DescribeNumbers = (numbers: readonly number[]) => Described;
+
+/** Entries like those of one real package, each with the name, version and digest of its own number. */
+export function likePackage(
+  kind: IndexKind,
+  model: Uint8Array,
+  nameOf: (index: number) => string,
+  versionOf: (index: number) => string,
+): Promise<DescribeNumbers> {
+  return kind === "apt" ? debLike(model, nameOf, versionOf) : rpmLike(model, nameOf, versionOf);
+}
 
 async function debLike(bytes: Uint8Array, nameOf: (index: number) => string, versionOf: (index: number) => string): Promise<DescribeNumbers> {
   const deb = await readDeb(bytesSource(bytes));
@@ -175,7 +184,7 @@ async function answer(options: PublishOptions): Promise<void> {
 }
 
 /** Not getrusage's maxRSS: that one starts at the memory of the parent that forked. */
-async function peakMemory(): Promise<number> {
+export async function peakMemory(): Promise<number> {
   return Number(/^VmHWM:\s+(\d+) kB/m.exec(await readFile("/proc/self/status", "utf8"))?.[1]) * 1024;
 }
 

@@ -1,14 +1,17 @@
 /**
  * Adding one release to a repository that holds N packages: ours against aptly (APT) and createrepo_c --update (YUM), in one run.
  *
- *   node bench/publish.ts [--n 10000,100000] [--pairs 20] [--peers-to 10000] [--json]
+ *   node bench/publish.ts [--n 10000,100000] [--pairs 20] [--peers-to 10000] [--views 5] [--json]
  *
  * One step takes a package file and ends with new signed indexes on disk. Ours is measured twice: as a whole process that starts, loads
  * its state, key and libraries and ends ("process"), and inside a process that stays, as the server does ("resident", with its peak memory).
  * Both read and check the package, hash it, sign with the same RSA-4096 key as the peer's gpg, and store blocks and files durably in the
- * server's blob store. The peer's step is `aptly repo add` + `aptly publish update`, or `createrepo_c --update` + `gpg --detach-sign`. Left
- * out on our side: receiving the upload and the database commit. Steps alternate, each pair with a package of its own, after one warm-up
- * pair. CPU is user + system, of children too.
+ * server's blob store; what is left out: receiving the upload and the database. The peer's step is `aptly repo add` + `aptly publish update`, or `createrepo_c --update` + `gpg --detach-sign`. Steps
+ * alternate, each pair with a package of its own, after one warm-up pair. CPU is user + system, of children too.
+ *
+ * "server" is publishing itself, publish-server.ts: a release of two debs and one rpm into N packages of both formats, from the draft whose
+ * files are uploaded to the switch of the head in the database. "view" is what the first request of a customer with limits costs after it:
+ * each of --views customers has a view of his own; their count does not touch the publishing. Neither has a peer.
  *
  * Above --peers-to packages there is no peer, and the N packages are entries alone, without files: at 50,000 createrepo_c took 13.8 s and
  * aptly 7.5 s for one release in an earlier run. Set it to 100000 to measure them, to 0 to measure ours alone.
@@ -29,10 +32,11 @@ import { generateOpenpgpKey } from "../src/trust/openpgp.ts";
 import { findProgram } from "../tests/support/clients.ts";
 import { printingPackage, writeTestDeb, writeTestRpm } from "../tests/support/test-packages.ts";
 import { growFromModel, type IndexKind, type PublishOptions, publishOne, type ResidentAnswer } from "./publish-one.ts";
+import type { ServerAnswer, ServerOptions } from "./publish-server.ts";
 
 type Cost = { readonly wallMs: number; readonly cpuMs: number; readonly peakBytes?: number };
 type Figure = {
-  readonly kind: IndexKind;
+  readonly kind: IndexKind | "both";
   readonly n: number;
   readonly ours: string;
   readonly us: readonly Cost[];
@@ -46,11 +50,13 @@ const { values } = parseArgs({
     pairs: { type: "string", default: "20" },
     json: { type: "boolean", default: false },
     "peers-to": { type: "string", default: "10000" },
+    views: { type: "string", default: "5" },
   },
 });
 const sizes = values.n.split(",").map(Number);
 const pairs = Number(values.pairs);
 const peersTo = Number(values["peers-to"]);
+const views = Number(values.views);
 const work = await mkdtemp(join(tmpdir(), "slipway-bench-publish-"));
 const gnupgHome = join(work, "gnupg");
 const environment = { PATH: process.env["PATH"] ?? "", HOME: work, GNUPGHOME: gnupgHome, LANG: "C.UTF-8" };
@@ -80,17 +86,17 @@ const sum = (costs: readonly Cost[]): Cost => ({
   cpuMs: costs.reduce((total, cost) => total + cost.cpuMs, 0),
 });
 
-type Resident = { readonly publish: (file: string) => Promise<Cost>; readonly stop: () => Promise<void> };
+type Resident<Answer> = { readonly publish: (what: string) => Promise<Answer>; readonly stop: () => Promise<void> };
 
 /** A process of its own that stays for all steps: its memory is that of publishing, not of this script. */
-function startResident(options: Omit<PublishOptions, "packages">): Resident {
-  const child = fork(join(import.meta.dirname, "publish-one.ts"), [JSON.stringify(options)], { cwd: work, env: environment });
+function startResident<Answer>(script: string, options: Omit<PublishOptions, "packages"> | ServerOptions): Resident<Answer> {
+  const child = fork(join(import.meta.dirname, script), [JSON.stringify(options)], { cwd: work, env: environment });
   const exited = once(child, "exit");
   return {
-    publish: async (file) => {
-      child.send(file);
+    publish: async (what) => {
+      child.send(what);
       const ended = exited.then(([code]) => Promise.reject(new Error(`the resident process ended with ${code}`)));
-      const [answer] = (await Promise.race([once(child, "message"), ended])) as [ResidentAnswer];
+      const [answer] = (await Promise.race([once(child, "message"), ended])) as [Answer];
       return answer;
     },
     stop: async () => {
@@ -136,7 +142,7 @@ async function benchOne(kind: IndexKind, n: number, fingerprint: string): Promis
     else await growFromModel({ kind, folder: place, keyFile, model: packages[0] ?? "", count: n }, nameOf, versionOf);
   }
   const peer = hasPeer ? startPeer(kind, { folder, stock, fingerprint }) : undefined;
-  const resident = startResident({ kind, folder: places.resident, keyFile });
+  const resident = startResident<ResidentAnswer>("publish-one.ts", { kind, folder: places.resident, keyFile });
   const costs = { resident: [] as Cost[], process: [] as Cost[], peer: [] as Cost[] };
   for (const [step, file] of news.entries()) {
     const here = await resident.publish(file);
@@ -158,6 +164,27 @@ async function benchOne(kind: IndexKind, n: number, fingerprint: string): Promis
     { ...common, ours: "process", us: costs.process },
     { ...common, ours: "resident", us: costs.resident },
   ];
+}
+
+/** Publishing through the server's code, and opening the views of customers with limits after each publication. */
+async function benchServer(n: number): Promise<readonly Figure[]> {
+  const folder = join(work, `server-${n}`);
+  const [deb = "", rpm = ""] = (await Promise.all((["apt", "yum"] as const).map((kind) => writePackages(kind, join(folder, kind), 0, 1)))).flat();
+  const options: ServerOptions = { dataDir: join(folder, "data"), count: n, views, deb, rpm };
+  measured([process.execPath, join(import.meta.dirname, "publish-server.ts"), JSON.stringify(options)]);
+  const server = startResident<ServerAnswer>("publish-server.ts", options);
+  const answers: ServerAnswer[] = [];
+  for (let step = 0; step <= pairs; step += 1) {
+    const answer = await server.publish(`1.${step}.0`);
+    if (step > 0) answers.push(answer);
+  }
+  await server.stop();
+  await rm(folder, { recursive: true });
+  const common = { kind: "both", n, peer: "none", peers: [] } as const;
+  const perView = answers.map((answer) => ({ wallMs: answer.views.wallMs / views, cpuMs: answer.views.cpuMs / views, peakBytes: answer.peakBytes }));
+  // The memory of publishing alone is that of a run without views.
+  const published = answers.map(({ wallMs, cpuMs, peakBytes }) => ({ wallMs, cpuMs, ...(views === 0 ? { peakBytes } : {}) }));
+  return [{ ...common, ours: "server", us: published }, ...(views === 0 ? [] : [{ ...common, ours: "view", us: perView }])];
 }
 
 type Peer = { readonly name: string; readonly tree: string; readonly step: (file: string) => Cost };
@@ -301,6 +328,7 @@ try {
   const fingerprint = await makeKey();
   const figures: Figure[] = [];
   for (const kind of ["apt", "yum"] as const) for (const n of sizes) figures.push(...(await benchOne(kind, n, fingerprint)));
+  for (const n of sizes) figures.push(...(await benchServer(n)));
   console.log(`\n+1 release: milliseconds over ${pairs} publications (CPU: median), peak memory in MiB; load ${loadavg()[0]?.toFixed(1)}`);
   console.log("kind       N ours           p50      p95      cpu     peak  peer                        p50      p95      cpu    p50 x    cpu x");
   for (const figure of figures) print(figure);

@@ -2,16 +2,15 @@
  * Indexes over a part of what the vendor listed, signed by this mirror's own key (decision 7): only packages whose bytes the vendor's release
  * keys signed, and only of the wanted versions. The vendor's entries are taken as they stand; nothing is written about a package here.
  */
-import { createHash } from "node:crypto";
 import { describeApkEntry, readApkIndex } from "../formats/apk-index-read.ts";
 import { readFileBounded } from "../io/bounded-read.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { apkVersion, type Version } from "../model/version.ts";
 import { emptyApk, renderApk, updateApk } from "../repositories/apk.ts";
 import { type AptEntry, emptyApt, renderApt, updateApt } from "../repositories/apt.ts";
-import type { NewBlock } from "../repositories/index-blocks.ts";
-import { type RepositoryFile, readFileParts } from "../repositories/repository-file.ts";
-import { emptyYum, renderYum, updateYum } from "../repositories/yum.ts";
+import { memoryIndexFiles } from "../repositories/index-files.ts";
+import type { RepositoryFile } from "../repositories/repository-file.ts";
+import { renderYum, updateYum } from "../repositories/yum.ts";
 import type { YumFragments } from "../repositories/yum-fragments.ts";
 import { type ApkSigningKey, signApkMember } from "../trust/apk-signature.ts";
 import { clearsign, exportPublicKeys, type OpenpgpSigningKey, signDetachedArmored } from "../trust/openpgp.ts";
@@ -59,12 +58,13 @@ export async function ownApt({ collecting, channel, wanted, keys }: OwnIndexing,
       files.set(planned.path, planned);
     }
   }
-  const { state, blocks } = await updateApt(await emptyApt(architectures), { add: entries }, noBlock);
+  const indexes = memoryIndexFiles();
+  const state = await updateApt(await emptyApt(indexes, architectures), { add: entries }, indexes);
   const key = requireKey(keys.openpgp, "gpg");
   const seconds = Math.floor(now.getTime() / 1000);
   const sign = { clearsign: (text: string) => clearsign(text, key, seconds), detach: (bytes: Uint8Array) => signDetachedArmored(bytes, key, seconds) };
   const rendered = await renderApt({ state, product, channel, now, validUntilDays, signedBy: [key.fingerprint], sign });
-  await addRendered(collecting, collected, { root, rendered, blocks });
+  await addRendered(collecting, collected, { root, rendered, bytesOf: indexes.bytesOf });
   for (const file of files.values()) addFile(collected, file);
   collected.marks.set(`apt/${product}/${channel}`, upstream.marks.get(`apt/${product}/${channel}`) ?? 0);
 }
@@ -98,7 +98,8 @@ export async function ownYum(
     const planned = upstream.files.get(`${root}/${describeRpm(primary, root).href}`);
     if (planned !== undefined) addFile(collected, planned);
   }
-  const { state, blocks } = await updateYum(await emptyYum(), { add: fragments }, noBlock);
+  const made = memoryIndexFiles();
+  const state = await updateYum(undefined, { add: fragments }, made);
   const key = requireKey(keys.openpgp, "gpg");
   const seconds = Math.floor(now.getTime() / 1000);
   const publicKey = await publicKeysOf(collecting, key);
@@ -108,7 +109,7 @@ export async function ownYum(
     sign: { detach: (bytes) => signDetachedArmored(bytes, key, seconds) },
     publicKey: Buffer.from(publicKey).toString("utf8"),
   });
-  await addRendered(collecting, collected, { root, rendered, blocks });
+  await addRendered(collecting, collected, { root, rendered, bytesOf: made.bytesOf });
   collected.marks.set(root, upstream.marks.get(root) ?? 0);
 }
 
@@ -134,7 +135,7 @@ export async function ownApk({ collecting, channel, wanted, keys }: OwnIndexing,
   }
   if (Object.keys(state.indexes).length === 0) return;
   const rendered = await renderApk({ state, product, channel, now, sign: async (bytes) => signApkMember(bytes, key) });
-  await addRendered(collecting, collected, { root, rendered, blocks: [] });
+  await addRendered(collecting, collected, { root, rendered, bytesOf: memoryIndexFiles().bytesOf });
   await addDocument(collecting, collected, { path: `keys/apk/${key.keyFile}`, bytes: Buffer.from(key.publicText) });
 }
 
@@ -153,18 +154,16 @@ async function publicKeysOf(collecting: Collecting, key: OpenpgpSigningKey): Pro
   return exportPublicKeys([key.privateKey.toPublic().write(), ...(vendor === undefined ? [] : [vendor])], "asc-blocks");
 }
 
-const noBlock = (): Promise<Uint8Array> => Promise.reject(new Error("bug: a fresh index asks for an old block"));
+type Rendered = {
+  readonly root: string;
+  readonly rendered: readonly RepositoryFile[];
+  /** Where the indexes among them are. */
+  readonly bytesOf: ReturnType<typeof memoryIndexFiles>["bytesOf"];
+};
 
-type Rendered = { readonly root: string; readonly rendered: readonly RepositoryFile[]; readonly blocks: readonly NewBlock[] };
-
-async function addRendered(collecting: Collecting, collected: Collected, { root, rendered, blocks }: Rendered): Promise<void> {
-  const byDigest = new Map(blocks.map(({ digest, bytes }) => [digest as string, bytes]));
+async function addRendered(collecting: Collecting, collected: Collected, { root, rendered, bytesOf }: Rendered): Promise<void> {
   for (const file of rendered) {
-    const pieces: Uint8Array[] = [];
-    for await (const piece of readFileParts(file, async (digest) => byDigest.get(digest) ?? noBlock())) pieces.push(piece);
-    const bytes = Buffer.concat(pieces);
-    if (createHash("sha256").update(bytes).digest("hex") !== file.digest.slice("sha256:".length))
-      throw new Error(`bug: ${file.path} was rendered with another digest`);
+    const bytes = file.bytes ?? bytesOf(file.digest);
     await addDocument(collecting, collected, { path: `${root}/${file.path}`, bytes, immutable: file.isImmutable });
   }
 }

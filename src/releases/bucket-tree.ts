@@ -10,9 +10,9 @@
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import { type Digest, digestFromHex } from "../model/digest.ts";
+import { digestFromHex } from "../model/digest.ts";
 import type { GrantFormat, GrantHolder } from "../model/grant.ts";
-import { newestStable, type Version } from "../model/version.ts";
+import { newestStable } from "../model/version.ts";
 import { listingKey } from "../policy/visibility.ts";
 import { cacheLifeMs } from "../store/changes.ts";
 import type { SnapshotTable } from "../store/schema.ts";
@@ -20,21 +20,12 @@ import type { Store } from "../store/store.ts";
 import { exportPublicKeys } from "../trust/openpgp.ts";
 import type { CustomerViews } from "./customer-view.ts";
 import { createListings, type Listing, type Scope, scopeOf } from "./listing.ts";
-import { mediaTypeOf } from "./media-type.ts";
 import type { RepositoryKey } from "./repository-key.ts";
+import { type ServedFile, servedArtifact, servedIndex } from "./served-file.ts";
 
-export type BucketFile = {
+/** `modifiedAt` in whole seconds; see backwards() for what may change. Under an immutable key another snapshot has the same bytes, or nothing. */
+export type BucketFile = ServedFile & {
   readonly key: string;
-  readonly digest: Digest;
-  /** Bytes. */
-  readonly size: number;
-  /** In whole seconds; see backwards() for what may change. */
-  readonly modifiedAt: Date;
-  readonly mediaType: string;
-  /** The key names the content: another snapshot has the same bytes under it, or nothing. */
-  readonly isImmutable: boolean;
-  /** Undefined for an index or a key. */
-  readonly artifact?: { readonly version: Version; readonly name: string };
   /** Key files are made here; everything else is in the blob store. */
   readonly bytes?: Buffer;
 };
@@ -253,14 +244,11 @@ async function keyFiles(store: Store, { listing, keysAt, repositoryKey }: Loadin
 
 async function indexFiles(store: Store, loading: Loading): Promise<readonly BucketFile[]> {
   const rows = await store.db.selectFrom("snapshot_files").selectAll().where("snapshot_id", "=", loading.snapshotId).execute();
-  return rows.map((row) => ({
-    key: bucketKey(row.path),
-    digest: row.digest,
-    size: row.size,
-    modifiedAt: row.is_immutable === 1 ? new Date(wholeSeconds(row.modified_at) * 1000) : changing(loading, row.modified_at),
-    mediaType: row.media_type,
-    isImmutable: row.is_immutable === 1,
-  }));
+  return rows.map((row) => {
+    const file = servedIndex(row);
+    const modifiedAt = file.isImmutable ? new Date(wholeSeconds(row.modified_at) * 1000) : changing(loading, row.modified_at);
+    return { ...file, key: bucketKey(row.path), modifiedAt };
+  });
 }
 
 /** The date of a file that changes under its key, also where this reader's view changed without a publication. */
@@ -300,15 +288,8 @@ async function artifactFiles(store: Store, loading: Loading, snapshot: SnapshotT
   const files: BucketFile[] = [];
   for (const row of known) {
     const { name, version } = row;
-    const file: BucketFile = {
-      key: `releases/${version}/${name}`,
-      digest: row.digest,
-      size: row.size,
-      modifiedAt: new Date(wholeSeconds(row.published_at ?? 0) * 1000),
-      mediaType: mediaTypeOf(name),
-      isImmutable: true,
-      artifact: { version, name },
-    };
+    const published = servedArtifact(version, row, new Date(wholeSeconds(row.published_at ?? 0) * 1000));
+    const file: BucketFile = { ...published, key: `releases/${version}/${name}` };
     files.push(file);
     if (row.path !== null && isInChannel(row.path, channelsOf.get(row.id))) files.push({ ...file, key: bucketKey(row.path) });
     if (version === latest && sumsName !== undefined && (name === sumsName || name.startsWith(`${sumsName}.`))) {

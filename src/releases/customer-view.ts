@@ -2,25 +2,26 @@
  * Customer views: a head's indexes without some of its releases, for customers who do not see all of it.
  *
  * A view is named by what is hidden (policy/visibility.ts) and shared by all customers from whom the same is hidden. It is made from the
- * head's own blocks on first use, signed, and kept as a snapshot beside its head: files, blocks, by-hash and leases work as for any other,
+ * head's own indexes on first use, signed, and kept as a snapshot beside its head: files, blocks, by-hash and leases work as for any other,
  * the sweep removes it with its head. There are at most as many as customers with limits, and a head lasts a day (refresh.ts).
  *
  * It has the head's date: apt keeps what it has when a release file is older than the one before (`pkgAcqMetaBase::VerifyVendor`), and a
  * customer may come from any view of this head to any other.
  */
+import { type Digest, digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { type HiddenReason, listingKey } from "../policy/visibility.ts";
-import type { OpenBlock, RepositoryFile } from "../repositories/repository-file.ts";
-import { readFileParts } from "../repositories/repository-file.ts";
 import { isUniqueViolation } from "../store/database.ts";
 import { newId } from "../store/id.ts";
 import type { SnapshotFileTable, SnapshotTable } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
-import { findProduct, type Product } from "./products.ts";
-import { listPackages } from "./publish.ts";
+import { parseDescribedPackage } from "./describe-package.ts";
+import { findProduct } from "./products.ts";
 import { allReleases, listedIn, type Release } from "./releases.ts";
 import type { RepositoryKey } from "./repository-key.ts";
-import { blockLimit, blocksOf, growViews, type ListedPackage, parseViews, renderIndexes, type Views } from "./snapshot.ts";
+import { bringBack, filesOfSnapshot, insertFiles, storeFiles } from "./snapshot-file.ts";
+import { renderIndexes } from "./snapshot-render.ts";
+import { growViews, type ListedPackage, type PackageChange, parseViews, type Views } from "./snapshot-views.ts";
 
 export type ViewRequest = {
   readonly product: string;
@@ -35,7 +36,7 @@ export type CustomerViews = {
   open(request: ViewRequest): Promise<string | undefined>;
 };
 
-/** Renderings at the same time, whatever the number of customers: each holds one block and the small files in memory. */
+/** Renderings at the same time, whatever the number of customers: each holds a few blocks and the small files in memory. */
 const renderLimit = 2;
 const attemptLimit = 5;
 
@@ -91,34 +92,25 @@ async function makeView(store: Store, request: ViewRequest, repositoryKey: Repos
   const product = await findProduct(store, request.product);
   const head = await store.db.selectFrom("snapshots").selectAll().where("id", "=", request.headId).executeTakeFirst();
   if (product === undefined || head === undefined) return undefined;
-  const openBlock: OpenBlock = (digest) => store.blobs.read(digest, blockLimit);
   const before = parseViews(head);
   const releases = await allReleases(store, product);
   // Releases change together with the head: as long as it stands, they are its own.
   const present = await store.db.selectFrom("heads").select("snapshot_id").where("product_id", "=", product.id).executeTakeFirst();
   if (present?.snapshot_id !== head.id) return undefined;
   const shown = releases.map((release) => showing(release, request.hidden));
-  const { views, blocks } = await growViews(before, { add: [], remove: await hiddenPackages(store, { releases, shown }), releases: shown }, openBlock);
-  for (const block of blocks) await store.blobs.put(block.bytes);
-  const kept = withoutForeign(views, request, releases);
+  const foreign = foreignChannels(request, releases);
+  const kept = await growViews(withoutForeign(before, foreign), await hiddenPackages(store, { releases, shown, foreign }), store.blobs);
   const changed = changedOnly(before, kept);
-  const now = new Date(head.created_at);
-  const rendering = {
-    product,
-    head: { revision: 0, snapshot: undefined },
-    change: { add: [], remove: [], releases: shown },
-    repositoryKey,
-    before,
-    views: changed,
-    now,
-  };
-  const files = await renderIndexes(store, rendering);
+  const files = await renderIndexes(store, { product, releases: shown, repositoryKey, before, views: changed, now: new Date(head.created_at) });
   const id = newId(store.clock.now());
-  const base = await store.db.selectFrom("snapshot_files").selectAll().where("snapshot_id", "=", head.id).execute();
-  const rows = await storeRows(store, { id, product, head, files, openBlock });
+  const base = await filesOfSnapshot(store, head.id);
+  // Later than anything of an earlier head: see changed_at in snapshot.ts.
+  const changedAt = head.changed_at === null ? head.created_at : head.changed_at * 1000;
+  const held = new Set<Digest>(); // what the head names too may go with it while this is made
+  const rows = await storeFiles(store, { snapshotId: id, productId: product.id, files, held, modifiedAt: () => changedAt });
   const made = new Set(rows.map((row) => row.path));
   for (const row of base) if (!made.has(row.path) && isSame(row.path, { before, kept, changed })) rows.push({ ...row, snapshot_id: id });
-  await insertView(store, { request, head, id, rows, blocks: blocksOf(kept) });
+  await insertView(store, { request, head, id, rows });
   return id;
 }
 
@@ -127,29 +119,69 @@ function showing(release: Release, hidden: ReadonlyMap<string, HiddenReason>): R
   return { ...release, channels: release.channels.filter(({ channel }) => !hidden.has(listingKey({ releaseId: release.id, channel }))) };
 }
 
-/** The packages that the head lists and this view does not. */
+const releasesPerQuery = 500;
+
+/**
+ * The packages that the head lists in this view's channels and the view does not: debs and rpms by their digests, and with their texts what another format or
+ * another artifact of the same bytes makes ambiguous. The texts of half a repository would be hundreds of megabytes.
+ */
 async function hiddenPackages(
   store: Store,
-  { releases, shown }: { readonly releases: readonly Release[]; readonly shown: readonly Release[] },
-): Promise<readonly ListedPackage[]> {
-  const packages: ListedPackage[] = [];
+  { releases, shown, foreign }: { readonly releases: readonly Release[]; readonly shown: readonly Release[]; readonly foreign: ReadonlySet<string> },
+): Promise<PackageChange> {
+  const leaving = new Map<string, readonly string[]>();
   for (const [index, release] of releases.entries()) {
     const staying = new Set(listedIn(shown[index] ?? release));
-    const leaving = listedIn(release).filter((channel) => !staying.has(channel));
-    if (leaving.length > 0) packages.push(...(await listPackages(store, release, leaving)));
+    const channels = listedIn(release).filter((channel) => !staying.has(channel) && !foreign.has(channel));
+    if (channels.length > 0) leaving.set(release.id, channels);
   }
-  return packages;
+  const without = new Map<string, { readonly deb: Set<string>; readonly rpm: Set<string> }>();
+  const remove: ListedPackage[] = [];
+  const ids = [...leaving.keys()];
+  for (let start = 0; start < ids.length; start += releasesPerQuery) {
+    for (const row of await packagesOf(store, ids.slice(start, start + releasesPerQuery))) {
+      for (const channel of leaving.get(row.release_id) ?? []) {
+        if (row.text !== null) remove.push({ channel, described: parseDescribedPackage(row.text) });
+        else if (row.kind === "deb" || row.kind === "rpm") {
+          const packages = without.get(channel) ?? { deb: new Set(), rpm: new Set() };
+          packages[row.kind].add(digestHex(row.digest));
+          without.set(channel, packages);
+        }
+      }
+    }
+  }
+  return { add: [], remove, without };
 }
 
-/** Without the channels that are not this view's at all: hidden by rank alone, not because there is nothing for it yet. */
-function withoutForeign(views: Views, { hidden }: ViewRequest, releases: readonly Release[]): Views {
+/** `text`: the description of what cannot be told by its digest alone; else null. */
+async function packagesOf(store: Store, releaseIds: readonly string[]) {
+  return store.db
+    .selectFrom("artifacts")
+    .select(["release_id", "kind", "digest"])
+    .select((artifact) => {
+      const other = artifact
+        .selectFrom("artifacts as other")
+        .select("other.id")
+        .whereRef("other.digest", "=", "artifacts.digest")
+        .whereRef("other.id", "!=", "artifacts.id");
+      const isAmbiguous = artifact.or([artifact("kind", "=", "apk"), artifact.exists(other)]);
+      return artifact.case().when(isAmbiguous).then(artifact.ref("package")).else(null).end().as("text");
+    })
+    .where("release_id", "in", releaseIds)
+    .where("package", "is not", null)
+    .execute();
+}
+
+/** The channels that are not this view's at all: hidden by rank alone, not because there is nothing for it yet. */
+function foreignChannels({ hidden }: ViewRequest, releases: readonly Release[]): ReadonlySet<string> {
   const listed = releases.flatMap((release) => listedIn(release).map((channel) => ({ releaseId: release.id, channel })));
-  const isForeign = (channel: string): boolean => {
-    const inChannel = listed.filter((one) => one.channel === channel);
-    return inChannel.length > 0 && inChannel.every((one) => hidden.get(listingKey(one)) === "channel");
-  };
+  const own = new Set(listed.filter((one) => hidden.get(listingKey(one)) !== "channel").map(({ channel }) => channel));
+  return new Set(listed.map(({ channel }) => channel).filter((channel) => !own.has(channel)));
+}
+
+function withoutForeign(views: Views, foreign: ReadonlySet<string>): Views {
   const own = <State>(states: Readonly<Record<string, State>>): Readonly<Record<string, State>> =>
-    Object.fromEntries(Object.entries(states).filter(([channel]) => !isForeign(channel)));
+    Object.fromEntries(Object.entries(states).filter(([channel]) => !foreign.has(channel)));
   return { apt: own(views.apt), yum: own(views.yum), apk: own(views.apk) };
 }
 
@@ -167,49 +199,10 @@ function isSame(path: string, at: { readonly before: Views; readonly kept: Views
   return channel in at.kept[tree] && !(channel in at.changed[tree]);
 }
 
-type Storing = {
-  readonly id: string;
-  readonly product: Product;
-  readonly head: SnapshotTable;
-  readonly files: readonly RepositoryFile[];
-  readonly openBlock: OpenBlock;
-};
-
-async function storeRows(store: Store, { id, product, head, files, openBlock }: Storing): Promise<SnapshotFileTable[]> {
-  // Later than anything of an earlier head: see changed_at in snapshot.ts.
-  const changedAt = head.changed_at === null ? head.created_at : head.changed_at * 1000;
-  const rows: SnapshotFileTable[] = [];
-  const held = new Set<string>();
-  for (const file of files) {
-    if (!held.has(file.digest)) {
-      const stored = await store.blobs.put(readFileParts(file, openBlock));
-      if (stored.digest !== file.digest) throw new SlipwayError("internal", `${file.path} was rendered as ${file.digest} and stored as ${stored.digest}`);
-      held.add(file.digest);
-    }
-    rows.push({
-      snapshot_id: id,
-      product_id: product.id,
-      path: file.path,
-      digest: file.digest,
-      size: file.size,
-      media_type: file.contentType,
-      is_immutable: file.isImmutable ? 1 : 0,
-      modified_at: changedAt,
-    });
-  }
-  return rows;
-}
-
-type Inserting = {
-  readonly request: ViewRequest;
-  readonly head: SnapshotTable;
-  readonly id: string;
-  readonly rows: readonly SnapshotFileTable[];
-  readonly blocks: readonly SnapshotFileTable["digest"][];
-};
+type Inserting = { readonly request: ViewRequest; readonly head: SnapshotTable; readonly id: string; readonly rows: readonly SnapshotFileTable[] };
 
 /** Throws a unique violation where another server was faster. */
-async function insertView(store: Store, { request, head, id, rows, blocks }: Inserting): Promise<void> {
+async function insertView(store: Store, { request, head, id, rows }: Inserting): Promise<void> {
   await store.db.transaction().execute(async (transaction) => {
     await transaction
       .insertInto("snapshots")
@@ -226,11 +219,7 @@ async function insertView(store: Store, { request, head, id, rows, blocks }: Ins
         hidden: JSON.stringify([...request.hidden.keys()]),
       })
       .execute();
-    for (const row of rows) await transaction.insertInto("snapshot_files").values(row).execute();
-    for (const digest of blocks) await transaction.insertInto("snapshot_blocks").values({ snapshot_id: id, digest }).execute();
+    await insertFiles(transaction, rows);
   });
-  // What the sweep quarantined between storing and this comes back: its rows are in place now (sweep.ts).
-  for (const digest of new Set([...blocks, ...rows.map((row) => row.digest)])) {
-    if ((await store.blobs.stat(digest)) === undefined) await store.blobs.restore(digest);
-  }
+  await bringBack(store, rows);
 }

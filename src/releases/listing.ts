@@ -9,6 +9,7 @@ import { decideVisibility, type HiddenReason, type ListedRelease, listingKey, st
 import { cacheLifeMs } from "../store/changes.ts";
 import type { Store } from "../store/store.ts";
 import { readListing, readRanks } from "./channels.ts";
+import { remember, type Remembered } from "./remembered.ts";
 
 export type Listing = {
   readonly productId: string;
@@ -54,6 +55,8 @@ type Known = { readonly scope: Scope; readonly grantAt: number; readonly until: 
 export type Listings = {
   /** Undefined for an unknown product. A second old at most, and of now where this process changed something. */
   present(product: string): Promise<Listing | undefined>;
+  /** The same without waiting; undefined where the database has to be asked, and for an unknown product. */
+  presentNow(product: string): Listing | undefined;
   /** Asks the database again whatever is known. */
   forget(product: string): void;
   close(): void;
@@ -65,8 +68,12 @@ const scopeLimit = 20_000;
 
 /** Close it to let go of the store's change events. */
 export function createListings(store: Store): Listings {
-  const entries = new Map<string, { readonly checkedAt: number; readonly listing: Promise<Listing | undefined> }>();
+  const entries = new Map<string, { readonly checkedAt: number; readonly listing: Remembered<Listing | undefined> }>();
   const stale = new Set<string>();
+  const fresh = (product: string, at: number): Remembered<Listing | undefined> | undefined => {
+    const known = entries.get(product);
+    return known !== undefined && at - known.checkedAt < cacheLifeMs && !stale.has(product) ? known.listing : undefined;
+  };
   const forget = (product: string): void => {
     if (entries.has(product)) stale.add(product);
   };
@@ -74,18 +81,20 @@ export function createListings(store: Store): Listings {
   return {
     present: (product) => {
       const at = performance.now();
-      const known = entries.get(product);
-      if (known !== undefined && !stale.has(product) && at - known.checkedAt < cacheLifeMs) return known.listing;
+      const known = fresh(product, at);
+      if (known !== undefined) return known.coming;
       stale.delete(product);
-      const old = (known?.listing ?? Promise.resolve(undefined)).catch(() => undefined);
-      const entry = { checkedAt: at, listing: old.then((listing) => renewListing(store, product, listing)) };
+      const old = (entries.get(product)?.listing.coming ?? Promise.resolve(undefined)).catch(() => undefined);
+      const listing = remember(old.then((before) => renewListing(store, product, before)));
+      const entry = { checkedAt: at, listing };
       if (entries.size >= productLimit) entries.clear();
       entries.set(product, entry);
-      entry.listing.catch(() => {
+      listing.coming.catch(() => {
         if (entries.get(product) === entry) entries.delete(product);
       });
-      return entry.listing;
+      return listing.coming;
     },
+    presentNow: (product) => fresh(product, performance.now())?.value,
     forget,
     close: () => {
       store.changes.off("head", forget);

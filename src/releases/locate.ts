@@ -4,20 +4,9 @@ import { newestStable, type Version } from "../model/version.ts";
 import { apkStoredPaths } from "../repositories/apk.ts";
 import type { Store } from "../store/store.ts";
 import type { Listing, Scope } from "./listing.ts";
-import { mediaTypeOf } from "./media-type.ts";
+import { type ServedFile, servedArtifact, servedIndex } from "./served-file.ts";
 
-export type ResolvedFile = {
-  readonly kind: "file";
-  readonly digest: Digest;
-  readonly size: number;
-  /** Stays the same for the same bytes at the same path: If-Modified-Since depends on it. */
-  readonly modifiedAt: Date;
-  readonly mediaType: string;
-  /** The path names the content: it may be cached for ever. */
-  readonly isImmutable: boolean;
-  /** Undefined for an index file. */
-  readonly artifact?: { readonly version: Version; readonly name: string };
-};
+export type ResolvedFile = ServedFile & { readonly kind: "file" };
 
 export type ResolvedGone = {
   readonly kind: "gone";
@@ -51,15 +40,7 @@ function goneOf(release: ReleaseRow & { readonly state: "withdrawn" | "retired" 
 }
 
 function artifactFile(release: ReleaseRow, artifact: { readonly name: string; readonly digest: Digest; readonly size: number }): ResolvedFile {
-  return {
-    kind: "file",
-    digest: artifact.digest,
-    size: artifact.size,
-    modifiedAt: new Date(release.published_at ?? 0),
-    mediaType: mediaTypeOf(artifact.name),
-    isImmutable: true,
-    artifact: { version: release.version, name: artifact.name },
-  };
+  return { kind: "file", ...servedArtifact(release.version, artifact, new Date(release.published_at ?? 0)) };
 }
 
 /** `<version>/<file>` under /releases. */
@@ -117,16 +98,7 @@ export async function locateListed(store: Store, productId: string, path: string
     .where("is_immutable", "=", 1)
     .limit(1)
     .executeTakeFirst();
-  if (older === undefined) return absent;
-  const found: ResolvedFile = {
-    kind: "file",
-    digest: older.digest,
-    size: older.size,
-    modifiedAt: new Date(older.modified_at),
-    mediaType: older.media_type,
-    isImmutable: true,
-  };
-  return { found };
+  return older === undefined ? absent : { found: { kind: "file", ...servedIndex(older) } };
 }
 
 /** A snapshot's index files, and the names under `latest/`: the newest stable version of the channel stable that the reader sees (C3). */
@@ -137,31 +109,14 @@ export async function loadFiles(
   const { listing, scope, snapshotId } = at;
   const files = new Map<string, ResolvedFile>();
   const rows = await store.db.selectFrom("snapshot_files").selectAll().where("snapshot_id", "=", snapshotId).execute();
-  for (const row of rows) {
-    files.set(row.path, {
-      kind: "file",
-      digest: row.digest,
-      size: row.size,
-      modifiedAt: new Date(row.modified_at),
-      mediaType: row.media_type,
-      isImmutable: row.is_immutable === 1,
-    });
-  }
+  for (const row of rows) files.set(row.path, { kind: "file", ...servedIndex(row) });
   const latest = newestStable(scope.versionsIn("stable"));
   const release = listing.releases.find((one) => one.version === latest && one.channel === "stable");
   if (release === undefined || latest === undefined) return files;
   const artifacts = await store.db.selectFrom("artifacts").select(["name", "digest", "size"]).where("release_id", "=", release.releaseId).execute();
   const since = new Date(Math.max(release.promotedAt.getTime(), await lastEnd(store, listing.productId)));
   for (const artifact of artifacts) {
-    const file: ResolvedFile = {
-      kind: "file",
-      digest: artifact.digest,
-      size: artifact.size,
-      modifiedAt: since,
-      mediaType: mediaTypeOf(artifact.name),
-      isImmutable: false, // the next release takes the name over
-      artifact: { version: latest, name: artifact.name },
-    };
+    const file: ResolvedFile = { kind: "file", ...servedArtifact(latest, artifact, since), isImmutable: false }; // the next release takes the name over
     files.set(`releases/latest/${artifact.name}`, file);
     const alias = `releases/latest/${artifact.name.replace(latest, "latest")}`;
     if (!files.has(alias)) files.set(alias, file);

@@ -6,7 +6,7 @@ import { type OciChild, type PushedManifest, readPushedManifest } from "../forma
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { type AuditActor, appendAuditEvent } from "../store/audit-events.ts";
-import type { Database } from "../store/schema.ts";
+import type { Database, OciManifestTable } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 import { changeRepository, type OciRepository } from "./oci-repositories.ts";
 import { isClosedTag, latestTag, tagMeaning, type TaggedRelease } from "./oci-tags.ts";
@@ -45,7 +45,12 @@ export async function findManifest(store: Store, repository: OciRepository, dige
     .where("repository_id", "=", repository.id)
     .where("digest", "=", digest)
     .executeTakeFirst();
-  return row === undefined ? undefined : { digest, blob: row.blob, size: row.size, mediaType: row.media_type, createdAt: new Date(row.created_at) };
+  return row === undefined ? undefined : storedManifest({ ...row, digest });
+}
+
+/** Digests in this table were parsed before they were written. */
+export function storedManifest(row: Pick<OciManifestTable, "digest" | "blob" | "size" | "media_type" | "created_at">): OciStoredManifest {
+  return { digest: row.digest as OciDigest, blob: row.blob, size: row.size, mediaType: row.media_type, createdAt: new Date(row.created_at) };
 }
 
 /**

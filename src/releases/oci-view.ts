@@ -10,10 +10,11 @@ import type { GrantHolder } from "../model/grant.ts";
 import { replacementFor, type RetiringRelease } from "../policy/retention.ts";
 import { cacheLifeMs } from "../store/changes.ts";
 import type { Store } from "../store/store.ts";
-import { storedTags, taggedReleases } from "./oci-manifests.ts";
+import { type OciStoredManifest, storedManifest, storedTags, taggedReleases } from "./oci-manifests.ts";
 import { findRepository, type OciRepository } from "./oci-repositories.ts";
 import { attachedTo, releaseOfTag, type TaggedRelease, type TagMeaning, tagMeaning } from "./oci-tags.ts";
-import { createListings, type Scope, scopeOf } from "./listing.ts";
+import { createListings, type Listing, type Scope, scopeOf } from "./listing.ts";
+import { remember, type Remembered } from "./remembered.ts";
 import { leavingReleases } from "./retain.ts";
 
 /** Withdrawn or retired. */
@@ -21,6 +22,8 @@ export type EndedRelease = TaggedRelease & { readonly state: "withdrawn" | "reti
 
 export type RepositoryView = {
   readonly repository: OciRepository;
+  /** Every manifest of the repository, whoever may see it. */
+  readonly stored: ReadonlyMap<OciDigest, OciStoredManifest>;
   /** What a tag names may have changed then, and did not since. */
   readonly loadedAt: Date;
   readonly tags: TagMeaning;
@@ -35,10 +38,13 @@ export type RepositoryView = {
 
 export type ImageCatalog = {
   /**
-   * What the holder of a grant sees, and without one everything. Undefined for a repository that nothing was ever pushed to. `exact` asks the database whether anything changed, for who pushes and reads
-   * in turn through several servers; `cached` may be a second old there. Throws `name_invalid`.
+   * What the holder of a grant sees, and without one everything. Undefined for a repository that nothing was ever pushed to. `exact` asks
+   * the database whether anything changed, for who pushes and reads in turn through several servers; `cached` may be a second old there.
+   * Throws `name_invalid`.
    */
   view(name: string, freshness: "exact" | "cached", holder?: GrantHolder): Promise<RepositoryView | undefined>;
+  /** The cached view without waiting; undefined where the database has to be asked. */
+  viewNow(name: string, holder: GrantHolder): RepositoryView | undefined;
   close(): void;
 };
 
@@ -52,9 +58,11 @@ type Stored = {
   readonly graph: Graph;
   readonly retiring: readonly RetiringRelease[];
   readonly views: Map<string, RepositoryView>;
+  /** The same by the scope that was asked with. */
+  readonly byScope: WeakMap<Scope, RepositoryView>;
 };
 
-type Entry = { readonly checkedAt: number; readonly state: Promise<Stored | undefined> };
+type Entry = { readonly checkedAt: number; readonly state: Remembered<Stored | undefined> };
 
 const repositoryLimit = 200;
 /** Views of one repository; made from what is in memory already. */
@@ -78,22 +86,28 @@ export function createImageCatalog(store: Store): ImageCatalog {
   async function renew(name: string, old: Entry | undefined): Promise<Stored | undefined> {
     const stamp = await readStamp(store, name);
     if (stamp === undefined) return undefined;
-    const known = await old?.state.catch(() => undefined);
+    const known = await old?.state.coming.catch(() => undefined);
     if (known?.stamp === stamp) return known;
     const repository = await findRepository(store, name);
     return repository === undefined ? undefined : loadRepository(store, { repository, stamp });
   }
 
+  function fresh(name: string, at: number): Remembered<Stored | undefined> | undefined {
+    const known = entries.get(name);
+    return known !== undefined && at - known.checkedAt < cacheLifeMs && !stale.has(name) ? known.state : undefined;
+  }
+
   function storedOf(name: string, freshness: "exact" | "cached"): Promise<Stored | undefined> {
     const at = performance.now();
+    const known = freshness === "cached" ? fresh(name, at) : undefined;
+    if (known !== undefined) return known.coming;
     const old = entries.get(name);
-    if (freshness === "cached" && old !== undefined && !stale.has(name) && at - old.checkedAt < cacheLifeMs) return old.state;
     stale.delete(name);
-    const entry: Entry = { checkedAt: at, state: renew(name, old) };
+    const state = remember(renew(name, old));
     if (entries.size >= repositoryLimit && old === undefined) entries.clear();
-    entries.set(name, entry);
-    entry.state.catch(() => entries.delete(name));
-    return entry.state;
+    entries.set(name, { checkedAt: at, state });
+    state.coming.catch(() => entries.delete(name));
+    return state.coming;
   }
 
   return {
@@ -102,9 +116,12 @@ export function createImageCatalog(store: Store): ImageCatalog {
       if (stored === undefined) return undefined;
       if (holder === undefined) return viewOf(stored, { key: "", scope: undefined });
       const listing = await listings.present(stored.repository.product);
-      if (listing === undefined) return undefined;
-      const scope = scopeOf(listing, holder, store.clock.now());
-      return viewOf(stored, { key: `${listing.revision} ${[...scope.fetchable].join(" ")} ${scope.key}`, scope });
+      return listing === undefined ? undefined : viewFor(stored, listing, scopeOf(listing, holder, store.clock.now()));
+    },
+    viewNow: (name, holder) => {
+      const stored = fresh(name, performance.now())?.value;
+      const listing = stored === undefined ? undefined : listings.presentNow(stored.repository.product);
+      return stored === undefined || listing === undefined ? undefined : viewFor(stored, listing, scopeOf(listing, holder, store.clock.now()));
     },
     close: () => {
       store.changes.off("images", onImages);
@@ -136,7 +153,16 @@ async function loadRepository(store: Store, { repository, stamp }: Pick<Stored, 
     graph: await loadGraph(store, repository),
     retiring: await leavingReleases(store, repository.product),
     views: new Map(),
+    byScope: new WeakMap(),
   };
+}
+
+function viewFor(stored: Stored, listing: Listing, scope: Scope): RepositoryView {
+  const known = stored.byScope.get(scope);
+  if (known !== undefined) return known;
+  const view = viewOf(stored, { key: `${listing.revision} ${[...scope.fetchable].join(" ")} ${scope.key}`, scope });
+  stored.byScope.set(scope, view);
+  return view;
 }
 
 function viewOf(stored: Stored, { key, scope }: { readonly key: string; readonly scope: Scope | undefined }): RepositoryView {
@@ -169,6 +195,7 @@ function makeView({ repository, loadedAt, releases, graph, retiring, tags: all }
   }
   return {
     repository,
+    stored: graph.manifests,
     loadedAt,
     tags: { ...tags, published },
     manifests,
@@ -189,7 +216,7 @@ function shownReplacement(leaving: { readonly version: Version; readonly replace
 }
 
 type Graph = {
-  readonly manifests: ReadonlySet<OciDigest>;
+  readonly manifests: ReadonlyMap<OciDigest, OciStoredManifest>;
   readonly children: ReadonlyMap<OciDigest, readonly OciDigest[]>;
   readonly blobs: ReadonlyMap<OciDigest, readonly OciDigest[]>;
   /** By subject. */
@@ -198,7 +225,11 @@ type Graph = {
 
 /** Every digest in these tables was parsed before it was written. */
 async function loadGraph(store: Store, repository: OciRepository): Promise<Graph> {
-  const rows = await store.db.selectFrom("oci_manifests").select(["digest", "subject"]).where("repository_id", "=", repository.id).execute();
+  const rows = await store.db
+    .selectFrom("oci_manifests")
+    .select(["digest", "subject", "blob", "size", "media_type", "created_at"])
+    .where("repository_id", "=", repository.id)
+    .execute();
   const edges = await store.db.selectFrom("oci_edges").select(["parent", "child", "kind"]).where("repository_id", "=", repository.id).execute();
   const grouped = (pairs: Iterable<readonly [string, string]>): Map<OciDigest, OciDigest[]> => {
     const map = new Map<OciDigest, OciDigest[]>();
@@ -210,7 +241,7 @@ async function loadGraph(store: Store, repository: OciRepository): Promise<Graph
     return map;
   };
   return {
-    manifests: new Set(rows.map((row) => row.digest as OciDigest)),
+    manifests: new Map(rows.map((row) => [row.digest as OciDigest, storedManifest(row)])),
     children: grouped(edges.flatMap((edge) => (edge.kind === "manifest" ? [[edge.parent, edge.child] as const] : []))),
     blobs: grouped(edges.flatMap((edge) => (edge.kind === "blob" ? [[edge.parent, edge.child] as const] : []))),
     referrers: grouped(rows.flatMap((row) => (row.subject === null ? [] : [[row.subject, row.digest] as const]))),

@@ -30,7 +30,8 @@ import { allReleases, findRelease, listedIn, type Release, readRelease, type Rel
 import { noticeRelease } from "./release-notices.ts";
 import { readKnownReleases } from "./retention-facts.ts";
 import type { RepositoryKey } from "./repository-key.ts";
-import { type ListedPackage, type SnapshotChange, switchSnapshot } from "./snapshot.ts";
+import { type SnapshotChange, switchSnapshot } from "./snapshot.ts";
+import type { ListedPackage } from "./snapshot-views.ts";
 import { publishTuf, requireTufPublication, type TufPublication } from "./tuf-publish.ts";
 
 export type Publication = { readonly release: Release /** False where it was published before. */; readonly isNew: boolean };

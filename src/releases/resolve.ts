@@ -16,6 +16,7 @@ import type { CustomerViews } from "./customer-view.ts";
 import { createLeases, isOpener, type Leases } from "./lease.ts";
 import { createListings, type Listing, type Scope, scopeOf } from "./listing.ts";
 import { loadFiles, type Located, locateListed, locateRelease, type ResolvedFile, type ResolvedGone } from "./locate.ts";
+import { remember, type Remembered } from "./remembered.ts";
 
 export type { ResolvedFile, ResolvedGone } from "./locate.ts";
 
@@ -49,6 +50,8 @@ export type DownloadRequest = {
 export type DownloadResolver = {
   /** Cheap: no database round trip while the head is a second old at most and the path was asked for before. */
   resolve(request: DownloadRequest): Promise<Resolution>;
+  /** What `resolve` would say at this moment, where everything it needs is in memory and no older than it allows; else undefined. */
+  resolveNow(request: DownloadRequest): Resolution | undefined;
   close(): void;
 };
 
@@ -65,87 +68,115 @@ const finishMs = 600_000;
 type Files = ReadonlyMap<string, ResolvedFile>;
 /** A lease ends with the grant that it was taken under: a changed grant is in force at once. */
 type Held<T> = { readonly held: T; readonly grantAt: number };
-type Answers = { readonly headId: string | undefined; readonly revision: number; readonly paths: Map<string, Promise<Located>> };
+type Answers = { readonly headId: string | undefined; readonly revision: number; readonly paths: Map<string, Remembered<Located>> };
+/** What a reader sees of the present head. */
+type View = { readonly listing: Listing; readonly scope: Scope; readonly files: Files };
 
 /** `views` makes what readers with limits see; without it only readers who see everything are served. Close it to let go of the store's change events. */
 export function createDownloadResolver(store: Store, views?: CustomerViews): DownloadResolver {
   const listings = createListings(store);
-  const fileMaps = new Map<string, Promise<Files | undefined>>();
+  const fileMaps = new Map<string, Remembered<Files | undefined>>();
   const answers = new Map<string, Answers>();
   const leases = createLeases<Held<Files>>();
   const finishing = createLeases<Held<Scope>>(undefined, finishMs);
 
   function filesOf(listing: Listing, scope: Scope): Promise<Files | undefined> {
-    const name = `${listing.productId} ${listing.headId ?? ""} ${listing.revision} ${scope.key}`;
+    const name = viewName(listing, scope);
     const known = fileMaps.get(name);
     if (known !== undefined) {
       fileMaps.delete(name);
       fileMaps.set(name, known);
-      return known;
+      return known.coming;
     }
-    const files = openFiles(store, { listing, scope, views });
+    const files = remember(openFiles(store, { listing, scope, views }));
     fileMaps.set(name, files);
     const oldest = fileMaps.keys().next();
     if (fileMaps.size > viewLimit && oldest.done !== true) fileMaps.delete(oldest.value);
     const forget = (): void => {
       if (fileMaps.get(name) === files) fileMaps.delete(name);
     };
-    files.then((map) => {
+    files.coming.then((map) => {
       if (map === undefined) forget();
     }, forget);
-    return files;
+    return files.coming;
+  }
+
+  function answersOf(listing: Listing): Answers {
+    const known = answers.get(listing.product);
+    if (known !== undefined && known.headId === listing.headId && known.revision === listing.revision) return known;
+    const fresh = newAnswers(listing);
+    if (answers.size >= productLimit) answers.clear();
+    answers.set(listing.product, fresh);
+    return fresh;
   }
 
   function locate(listing: Listing, tree: DownloadTree, path: string): Promise<Located> {
-    const known = answers.get(listing.product);
-    const present = known !== undefined && known.headId === listing.headId && known.revision === listing.revision ? known : newAnswers(listing);
-    if (present !== known) {
-      if (answers.size >= productLimit) answers.clear();
-      answers.set(listing.product, present);
-    }
+    const { paths } = answersOf(listing);
     const key = `${tree}/${path}`;
-    const answered = present.paths.get(key);
-    if (answered !== undefined) return answered;
-    const answer = tree === "releases" ? locateRelease(store, listing.productId, path) : locateListed(store, listing.productId, key);
-    if (present.paths.size >= answerLimit) present.paths.clear();
-    present.paths.set(key, answer);
-    answer.catch(() => present.paths.delete(key));
-    return answer;
+    const answered = paths.get(key);
+    if (answered !== undefined) return answered.coming;
+    const answer = remember(tree === "releases" ? locateRelease(store, listing.productId, path) : locateListed(store, listing.productId, key));
+    if (paths.size >= answerLimit) paths.clear();
+    paths.set(key, answer);
+    answer.coming.catch(() => paths.delete(key));
+    return answer.coming;
   }
 
   /** The reader's view of the present head; asked again where the head moved while a view was made. Undefined for an unknown product. */
-  async function readView(request: DownloadRequest): Promise<{ readonly listing: Listing; readonly scope: Scope; readonly files: Files } | undefined> {
+  async function readView(request: DownloadRequest): Promise<View | undefined> {
     for (let attempt = 0; attempt < attemptLimit; attempt += 1) {
       const listing = await listings.present(request.product);
       if (listing === undefined) return undefined;
       const scope = scopeOf(listing, request.holder, store.clock.now());
-      if (scope.isCut) return { listing, scope, files: new Map() };
-      const files = await filesOf(listing, scope);
+      const files = scope.isCut ? noFiles : await filesOf(listing, scope);
       if (files !== undefined) return { listing, scope, files };
       listings.forget(request.product);
     }
     throw new Error(`the head of ${request.product} moved ${attemptLimit} times while a view of it was made`);
   }
 
+  function viewNow(request: DownloadRequest): View | undefined {
+    const listing = listings.presentNow(request.product);
+    if (listing === undefined) return undefined;
+    const scope = scopeOf(listing, request.holder, store.clock.now());
+    const files = scope.isCut ? noFiles : fileMaps.get(viewName(listing, scope))?.value;
+    return files === undefined ? undefined : { listing, scope, files };
+  }
+
+  /** What the view alone decides; undefined where the path must be looked up. */
+  function inView(request: DownloadRequest, { listing, scope, files }: View): Resolution | undefined {
+    const { tree, path, holder } = request;
+    if (holder !== undefined && scope.isCut) return { kind: "denied", reason: "entitlement", grant: holder.grant };
+    const isIndex = tree === "releases" && path === "index.json"; // says which versions there are, in whatever format
+    if (holder !== undefined && !isIndex && !mayUse(holder.grant, formatOfTree[tree])) return { kind: "denied", reason: "format", grant: holder.grant };
+    const file = leasedFile({ leases, finishing }, request, { files, scope }) ?? files.get(`${tree}/${path}`);
+    return file === undefined ? undefined : timed(file, listing, scope);
+  }
+
+  function judge(request: DownloadRequest, { scope }: View, located: Located): Resolution {
+    const { found } = located;
+    const { holder } = request;
+    if (holder === undefined || found.kind === "absent") return found;
+    if (found.kind === "gone") return goneFor(found, scope);
+    const { releaseId, channel } = located as { readonly releaseId?: string; readonly channel?: string };
+    const refusal = releaseId === undefined ? undefined : scope.refusal(releaseId, channel);
+    if (releaseId === undefined || refusal === undefined || mayFinish(finishing, request, { releaseId, channel })) return found;
+    return refused(refusal, { version: found.artifact?.version, grant: holder.grant });
+  }
+
   return {
     resolve: async (request) => {
-      const { tree, path, holder } = request;
       const view = await readView(request);
       if (view === undefined) return absent;
-      const { listing, scope, files } = view;
-      if (holder !== undefined && scope.isCut) return { kind: "denied", reason: "entitlement", grant: holder.grant };
-      const isIndex = tree === "releases" && path === "index.json"; // says which versions there are, in whatever format
-      if (holder !== undefined && !isIndex && !mayUse(holder.grant, formatOfTree[tree])) return { kind: "denied", reason: "format", grant: holder.grant };
-      const file = leasedFile({ leases, finishing }, request, { files, scope }) ?? files.get(`${tree}/${path}`);
-      if (file !== undefined) return timed(file, listing, scope);
-      const located = await locate(listing, tree, path);
-      const { found } = located;
-      if (holder === undefined || found.kind === "absent") return found;
-      if (found.kind === "gone") return goneFor(found, scope);
-      const { releaseId, channel } = located as { readonly releaseId?: string; readonly channel?: string };
-      const refusal = releaseId === undefined ? undefined : scope.refusal(releaseId, channel);
-      if (releaseId === undefined || refusal === undefined || mayFinish(finishing, request, { releaseId, channel })) return found;
-      return refused(refusal, { version: found.artifact?.version, grant: holder.grant });
+      return inView(request, view) ?? judge(request, view, await locate(view.listing, request.tree, request.path));
+    },
+    resolveNow: (request) => {
+      const view = viewNow(request);
+      if (view === undefined) return undefined;
+      const decided = inView(request, view);
+      if (decided !== undefined) return decided;
+      const located = answersOf(view.listing).paths.get(`${request.tree}/${request.path}`)?.value;
+      return located === undefined ? undefined : judge(request, view, located);
     },
     close: () => {
       listings.close();
@@ -155,6 +186,13 @@ export function createDownloadResolver(store: Store, views?: CustomerViews): Dow
       finishing.clear();
     },
   };
+}
+
+const noFiles: Files = new Map();
+
+/** One file map belongs to it. */
+function viewName(listing: Listing, scope: Scope): string {
+  return `${listing.productId} ${listing.headId ?? ""} ${listing.revision} ${scope.key}`;
 }
 
 function newAnswers(listing: Listing): Answers {
@@ -215,11 +253,19 @@ function timed(file: ResolvedFile, listing: Listing, scope: Scope): ResolvedFile
   const changedAt = scope.changedAt?.getTime() ?? 0;
   const isChanged = changedAt > listing.headAt;
   if (file.isImmutable || (scope.key === "" && !isChanged)) return file;
+  const known = timedFiles.get(scope)?.get(file);
+  if (known !== undefined) return known;
   const name = createHash("sha256")
     .update(`${scope.key} ${isChanged ? changedAt : ""}`)
     .digest();
-  return { ...file, modifiedAt: new Date(file.modifiedAt.getTime() - 1_000 * (1 + (name.readUInt32BE(0) % dateSpread))) };
+  const made = { ...file, modifiedAt: new Date(file.modifiedAt.getTime() - 1_000 * (1 + (name.readUInt32BE(0) % dateSpread))) };
+  const ofScope = timedFiles.get(scope) ?? new WeakMap<ResolvedFile, ResolvedFile>();
+  timedFiles.set(scope, ofScope.set(file, made));
+  return made;
 }
+
+/** A scope belongs to one listing. */
+const timedFiles = new WeakMap<Scope, WeakMap<ResolvedFile, ResolvedFile>>();
 
 /** Nobody is led to a version that he may not fetch. */
 function goneFor(gone: ResolvedGone, scope: Scope): ResolvedGone {

@@ -1,7 +1,7 @@
 /**
  * What nobody needs any more leaves in two steps: quarantine, where it can come back from, and purge a day later.
  *
- * The database alone says what is needed: the artifacts of every release that is not retired (or whose grace lasts), the files and blocks of every kept snapshot,
+ * The database alone says what is needed: the artifacts of every release that is not retired (or whose grace lasts), the files of every kept snapshot,
  * the manifests and blobs of every image repository.
  * Walking the blobs only finds candidates: uploads that were never attached, leftovers of killed publishes.
  */
@@ -35,7 +35,6 @@ async function referencedOf(store: Store, digests: readonly Digest[]): Promise<R
     .where("artifacts.digest", "in", digests);
   const rows = await artifacts
     .union(store.db.selectFrom("snapshot_files").select("digest").where("digest", "in", digests))
-    .union(store.db.selectFrom("snapshot_blocks").select("digest").where("digest", "in", digests))
     .union(store.db.selectFrom("oci_manifests").select("blob as digest").where("blob", "in", digests))
     .union(store.db.selectFrom("oci_blobs").select("blob as digest").where("blob", "in", digests))
     .execute();
@@ -82,7 +81,6 @@ async function forgetSnapshots(store: Store): Promise<void> {
     for (let start = 0; start < ids.length; start += batchSize) {
       const batch = ids.slice(start, start + batchSize);
       await transaction.deleteFrom("snapshot_files").where("snapshot_id", "in", batch).execute();
-      await transaction.deleteFrom("snapshot_blocks").where("snapshot_id", "in", batch).execute();
       await transaction.deleteFrom("snapshots").where("id", "in", batch).execute();
     }
   });

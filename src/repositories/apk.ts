@@ -13,7 +13,7 @@ import { writeApkIndex } from "../formats/apk-index.ts";
 import type { ApkPackage } from "../formats/apk-read.ts";
 import type { ApkSignature } from "../formats/apk-segment.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { fileOfBytes, type RepositoryFile } from "./repository-file.ts";
+import { type FileOfBytes, fileOfBytes } from "./repository-file.ts";
 
 /** What one apk adds to the channel: `arch` in apk's words (`x86_64`, `noarch`), `stanza` from apkStanza. */
 export type ApkEntry = { readonly arch: string; readonly stanza: string };
@@ -124,10 +124,10 @@ export type ApkView = {
 };
 
 /** The index of every architecture, paths relative to `/apk/<product>/<channel>/`. */
-export async function renderApk(view: ApkView): Promise<readonly RepositoryFile[]> {
+export async function renderApk(view: ApkView): Promise<readonly FileOfBytes[]> {
   const description = `${view.product} ${view.channel}`;
   const epochSeconds = Math.floor(view.now.getTime() / 1000);
-  const files: RepositoryFile[] = [];
+  const files: FileOfBytes[] = [];
   for (const [arch, stanzas] of Object.entries(view.state.indexes).sort(([left], [right]) => (left < right ? -1 : 1))) {
     if (arch === anyArchitecture) continue;
     const bytes = await writeApkIndex({ stanzas, description, epochSeconds }, view.sign);

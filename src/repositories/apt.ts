@@ -10,20 +10,13 @@
  */
 import { z } from "zod";
 import type { DebPackage } from "../formats/deb-read.ts";
-import { type Digest, digestHex } from "../model/digest.ts";
+import { digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
-import {
-  blockSizes,
-  emptyIndex,
-  type IndexForm,
-  type IndexState,
-  indexParts,
-  indexStateSchema,
-  namedBlocks,
-  type NewBlock,
-  updateIndex,
-} from "./index-blocks.ts";
-import { fileOfBytes, type OpenBlock, type RepositoryFile } from "./repository-file.ts";
+import { blockSizes, type IndexChange, type IndexForm, type IndexState, indexStateSchema, updateIndex } from "./index-blocks.ts";
+import type { IndexFiles } from "./index-files.ts";
+import { fileOfBytes, type RepositoryFile } from "./repository-file.ts";
+
+const sha256HexLength = 64;
 
 /** Makes the repository key's signatures; both texts are armored. */
 export type RepositorySigner = {
@@ -33,59 +26,53 @@ export type RepositorySigner = {
   readonly detach: (bytes: Uint8Array) => Promise<string>;
 };
 
-const packagesForm: IndexForm = { name: "packages", terminator: "\n\n", ...blockSizes };
+const packagesForm: IndexForm = {
+  name: "packages",
+  terminator: "\n\n",
+  // The last field that aptStanza writes.
+  packageOf: (stanza) => stanza.toString("latin1", stanza.length - sha256HexLength - 2, stanza.length - 2),
+  ...blockSizes,
+};
 
 /** What one deb adds to the channel: `arch` in dpkg's words (`amd64`, `all`), `stanza` from aptStanza. */
 export type AptEntry = { readonly arch: string; readonly stanza: string };
 
 export const aptStateSchema = z.strictObject({
   schema: z.literal(1),
-  /** By dpkg's architecture word. `all` is the seed of an architecture that joins later and is not served by itself. */
+  /** By dpkg's architecture word. `all` is the seed of an architecture that joins later. */
   indexes: z.record(z.string().regex(/^[a-z0-9][a-z0-9-]*$/), indexStateSchema),
 });
 /** One channel's indexes between two publications; the contract is that of index-blocks.ts. */
 export type AptState = { readonly schema: 1; readonly indexes: Readonly<Record<string, IndexState>> };
 
-/** A channel before its first deb. The architectures named are served at once, empty: `apt-get update` then works before the first release. */
-export async function emptyApt(architectures: readonly string[] = []): Promise<AptState> {
-  const empty = await emptyIndex(packagesForm);
+/** A channel before its first deb, with architectures that are served at once: `apt-get update` then works before the first release. */
+export async function emptyApt(files: IndexFiles, architectures: readonly string[]): Promise<AptState> {
+  const empty = await updateIndex(packagesForm, undefined, { add: [] }, files);
   return { schema: 1, indexes: Object.fromEntries(architectures.map((arch) => [arch, empty])) };
 }
 
 /**
- * The channel after a release came or went; see the contract at the top of index-blocks.ts.
+ * The channel after a release came or went, `before` undefined without any; see the contract at the top of index-blocks.ts.
  *
  * A deb of architecture `all` is listed in every architecture, also in one that joins later.
  */
 export async function updateApt(
-  before: AptState,
-  change: { readonly add: readonly AptEntry[]; readonly remove?: readonly AptEntry[] },
-  openBlock: OpenBlock,
-): Promise<{ state: AptState; blocks: readonly NewBlock[] }> {
+  before: AptState | undefined,
+  change: { readonly add: readonly AptEntry[]; readonly remove?: readonly AptEntry[]; readonly without?: IndexChange["without"] },
+  files: IndexFiles,
+): Promise<AptState> {
   const remove = change.remove ?? [];
-  const known = new Set([...Object.keys(before.indexes), ...[...change.add, ...remove].map((entry) => entry.arch)]);
-  const seed = before.indexes["all"] ?? (await emptyIndex(packagesForm));
-  const indexes: Record<string, IndexState> = {};
-  const blocks = new Map<string, NewBlock>();
-  for (const arch of [...known].sort()) {
+  const old = before?.indexes ?? {};
+  const known = new Set([...Object.keys(old), ...[...change.add, ...remove].map((entry) => entry.arch)]);
+  const update = async (arch: string): Promise<readonly [string, IndexState]> => {
     const mine = (entries: readonly AptEntry[]): readonly string[] =>
       entries.filter((entry) => entry.arch === arch || entry.arch === "all").map((entry) => entry.stanza);
-    const changes = { add: mine(change.add), remove: mine(remove) };
-    const old = before.indexes[arch] ?? seed;
-    if (changes.add.length + changes.remove.length === 0) {
-      indexes[arch] = old;
-      continue;
-    }
-    const update = await updateIndex(packagesForm, old, changes, openBlock);
-    indexes[arch] = update.state;
-    for (const block of update.blocks) blocks.set(block.digest, block);
-  }
-  return { state: { schema: 1, indexes }, blocks: [...blocks.values()] };
-}
-
-/** The blobs that a snapshot with this state keeps alive. */
-export function aptBlocks(state: AptState): readonly Digest[] {
-  return namedBlocks(Object.values(state.indexes));
+    const changes = { add: mine(change.add), remove: mine(remove), without: change.without };
+    const standing = old[arch];
+    if (standing !== undefined && changes.add.length + changes.remove.length + (change.without?.size ?? 0) === 0) return [arch, standing];
+    return [arch, await updateIndex(packagesForm, standing ?? old["all"], changes, files)];
+  };
+  return { schema: 1, indexes: Object.fromEntries(await Promise.all([...known].sort().map(update))) };
 }
 
 /** Written by us after the control fields; a deb that brings them itself could point apt elsewhere. */
@@ -150,28 +137,28 @@ export type AptView = {
 
 /**
  * Every file of the channel, paths relative to `/apt/<product>/`. Rendering the same state again with a later `now` (to renew Valid-Until)
- * changes the three release files only. Packages itself is listed, as the format demands, and not served.
+ * changes the three release files only. Packages itself is listed, as the format demands, and not served. The index of the packages for all
+ * architectures is listed while there is no other, since the others hold them too; after that it is only kept.
  */
 export async function renderApt(view: AptView): Promise<readonly RepositoryFile[]> {
   const root = `dists/${view.channel}`;
-  const served = Object.entries(view.state.indexes).filter(([arch]) => arch !== "all");
+  const indexes = Object.entries(view.state.indexes).sort(([left], [right]) => (left < right ? -1 : 1));
+  const isListed = (arch: string): boolean => arch !== "all" || indexes.length === 1;
+  const served = indexes.map(([arch]) => arch).filter(isListed);
   const files: RepositoryFile[] = [];
   const listed: { readonly hex: string; readonly size: number; readonly path: string }[] = [];
-  for (const [arch, index] of served.sort(([left], [right]) => (left < right ? -1 : 1))) {
+  for (const [arch, index] of indexes) {
     const folder = `main/binary-${arch}`;
     const { size, digest, plainSize, plainDigest } = index.file;
     if (plainDigest === undefined) throw new SlipwayError("internal", `the APT index of ${arch} has no plain digest`);
+    const file = { size, digest, contentType: "application/gzip" };
+    files.push({ ...file, path: `${root}/${folder}/by-hash/SHA256/${digestHex(digest)}`, isImmutable: true });
+    if (!isListed(arch)) continue;
     listed.push({ hex: digestHex(plainDigest), size: plainSize, path: `${folder}/Packages` });
     listed.push({ hex: digestHex(digest), size, path: `${folder}/Packages.gz` });
-    const file = { parts: await indexParts(packagesForm, index), size, digest, contentType: "application/gzip" };
-    files.push({ ...file, path: `${root}/${folder}/by-hash/SHA256/${digestHex(digest)}`, isImmutable: true });
     files.push({ ...file, path: `${root}/${folder}/Packages.gz`, isImmutable: false });
   }
-  const release = releaseText(
-    view,
-    served.map(([arch]) => arch),
-    listed,
-  );
+  const release = releaseText(view, served, listed);
   const bytes = Buffer.from(release);
   const [inRelease, detached] = await Promise.all([view.sign.clearsign(release), view.sign.detach(bytes)]);
   files.push(fileOfBytes(`${root}/Release`, bytes, "text/plain; charset=utf-8"));

@@ -1,4 +1,5 @@
 /** What a customer pastes into a shell for each of its tools: one block per client, filled with the pair's id. */
+import type { GrantFormat } from "../model/grant.ts";
 import {
   type ApkSetupKey,
   apkSetup,
@@ -25,7 +26,8 @@ export type SetupInput = {
 
 export type SetupBlock = { readonly client: SetupClient; readonly title: string; readonly text: string };
 
-type ClientRow = { readonly title: string; readonly text: (input: SetupInput) => string };
+/** `format`: what it fetches. */
+type ClientRow = { readonly title: string; readonly format: GrantFormat; readonly text: (input: SetupInput) => string };
 
 /** Named in blocks that are printed without the secret: the shell asks for it once, and it stands in no history and no argument list. */
 export const secretVariable = "SLIPWAY_SECRET";
@@ -34,20 +36,33 @@ export const secretVariable = "SLIPWAY_SECRET";
 export const askForSecret = `stty -echo; printf 'secret: '; read -r ${secretVariable}; stty echo; echo`;
 
 const clientTable = {
-  apt: { title: "apt (Debian, Ubuntu)", text: aptBlock },
-  dnf: { title: "dnf (Fedora, RHEL and kin)", text: dnfBlock },
-  zypper: { title: "zypper (SUSE)", text: zypperBlock },
-  apk: { title: "apk (Alpine), in root's shell", text: (input) => `${apkSetup(input.place, input.pair, input.apkKey)}apk add -U ${input.place.product}\n` },
-  docker: { title: "docker", text: (input) => imageBlock("docker", input) },
-  podman: { title: "podman", text: (input) => imageBlock("podman", input) },
-  skopeo: { title: "skopeo", text: skopeoBlock },
-  aws: { title: "aws (S3 and ECR commands; AWS CLI 2.13 and later also take AWS_ENDPOINT_URL)", text: (input) => awsSetup(input.place, input.pair) },
-  curl: { title: "curl, wget and scripts, through ~/.netrc", text: curlBlock },
-  slipway: { title: "slipway upgrade: the source in the installation file, and the secret in a file of its own", text: slipwayBlock },
+  apt: { title: "apt (Debian, Ubuntu)", format: "deb", text: aptBlock },
+  dnf: { title: "dnf (Fedora, RHEL and kin)", format: "rpm", text: dnfBlock },
+  zypper: { title: "zypper (SUSE)", format: "rpm", text: zypperBlock },
+  apk: {
+    title: "apk (Alpine), in root's shell",
+    format: "apk",
+    text: (input) => `${apkSetup(input.place, input.pair, input.apkKey)}apk add -U ${input.place.product}\n`,
+  },
+  docker: { title: "docker", format: "oci", text: (input) => imageBlock("docker", input) },
+  podman: { title: "podman", format: "oci", text: (input) => imageBlock("podman", input) },
+  skopeo: { title: "skopeo", format: "oci", text: skopeoBlock },
+  aws: {
+    title: "aws (S3 and ECR commands; AWS CLI 2.13 and later also take AWS_ENDPOINT_URL)",
+    format: "s3",
+    text: (input) => awsSetup(input.place, input.pair),
+  },
+  curl: { title: "curl, wget and scripts, through ~/.netrc", format: "files", text: curlBlock },
+  slipway: { title: "slipway upgrade: the source in the installation file, and the secret in a file of its own", format: "files", text: slipwayBlock },
 } as const satisfies Readonly<Record<string, ClientRow>>;
 
 export type SetupClient = keyof typeof clientTable;
 export const setupClients = Object.keys(clientTable) as readonly SetupClient[];
+
+/** Those that find something in these formats. */
+export function clientsFor(formats: ReadonlySet<GrantFormat>): readonly SetupClient[] {
+  return setupClients.filter((client) => formats.has(clientTable[client].format));
+}
 
 export function isSetupClient(word: string): word is SetupClient {
   return Object.hasOwn(clientTable, word);

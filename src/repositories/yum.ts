@@ -12,18 +12,9 @@ import { z } from "zod";
 import { gzipBytes } from "../formats/compress.ts";
 import { type Digest, digestHex } from "../model/digest.ts";
 import type { RepositorySigner } from "./apt.ts";
-import {
-  blockSizes,
-  emptyIndex,
-  type IndexForm,
-  type IndexState,
-  indexParts,
-  indexStateSchema,
-  namedBlocks,
-  type NewBlock,
-  updateIndex,
-} from "./index-blocks.ts";
-import { fileOfBytes, type OpenBlock, type RepositoryFile } from "./repository-file.ts";
+import { blockSizes, type IndexChange, type IndexForm, type IndexState, indexStateSchema, updateIndex } from "./index-blocks.ts";
+import type { IndexFiles } from "./index-files.ts";
+import { fileOfBytes, type RepositoryFile } from "./repository-file.ts";
 import { updateInfo, type YumUpdate } from "./updateinfo.ts";
 import { xmlElement } from "./xml.ts";
 import type { YumFragments } from "./yum-fragments.ts";
@@ -35,6 +26,8 @@ const rpmNamespace = "http://linux.duke.edu/metadata/rpm";
 const indexNames = ["primary", "filelists", "other"] as const;
 type IndexName = (typeof indexNames)[number];
 
+const sha256HexLength = 64;
+
 function indexForm(name: IndexName): IndexForm {
   const [root, attributes] = {
     primary: ["metadata", `xmlns="${common}" xmlns:rpm="${rpmNamespace}"`],
@@ -42,7 +35,13 @@ function indexForm(name: IndexName): IndexForm {
     other: ["otherdata", 'xmlns="http://linux.duke.edu/metadata/other"'],
   }[name] as [string, string];
   const head = (count: number): string => `${xmlLine}<${root} ${attributes} packages="${count}">\n`;
-  return { name, terminator: "</package>\n", frame: { head, foot: `</${root}>\n` }, ...blockSizes };
+  // As yumFragments writes it. What the package says of itself cannot hold the mark: `>` and, in attributes, quotes are escaped.
+  const mark = name === "primary" ? ' pkgid="YES">' : '<package pkgid="';
+  const packageOf = (fragment: Buffer): string => {
+    const start = fragment.indexOf(mark) + mark.length;
+    return fragment.toString("latin1", start, start + sha256HexLength);
+  };
+  return { name, terminator: "</package>\n", packageOf, frame: { head, foot: `</${root}>\n` }, ...blockSizes };
 }
 
 const forms: Readonly<Record<IndexName, IndexForm>> = { primary: indexForm("primary"), filelists: indexForm("filelists"), other: indexForm("other") };
@@ -51,32 +50,19 @@ export const yumStateSchema = z.strictObject({ schema: z.literal(1), primary: in
 /** One channel's indexes between two publications; the contract is that of index-blocks.ts. */
 export type YumState = { readonly schema: 1 } & Readonly<Record<IndexName, IndexState>>;
 
-/** A channel before its first rpm. */
-export async function emptyYum(): Promise<YumState> {
-  const [primary, filelists, other] = await Promise.all([emptyIndex(forms.primary), emptyIndex(forms.filelists), emptyIndex(forms.other)]);
-  return { schema: 1, primary, filelists, other };
-}
-
-/** The channel after a release came or went; see the contract at the top of index-blocks.ts. */
+/** The channel after a release came or went, `before` undefined without any; see the contract at the top of index-blocks.ts. */
 export async function updateYum(
-  before: YumState,
-  change: { readonly add: readonly YumFragments[]; readonly remove?: readonly YumFragments[] },
-  openBlock: OpenBlock,
-): Promise<{ state: YumState; blocks: readonly NewBlock[] }> {
-  const update = (name: IndexName) => {
-    const changes = { add: change.add.map((fragments) => fragments[name]), remove: (change.remove ?? []).map((fragments) => fragments[name]) };
-    return updateIndex(forms[name], before[name], changes, openBlock);
+  before: YumState | undefined,
+  change: { readonly add: readonly YumFragments[]; readonly remove?: readonly YumFragments[]; readonly without?: IndexChange["without"] },
+  files: IndexFiles,
+): Promise<YumState> {
+  const update = (name: IndexName): Promise<IndexState> => {
+    const texts = (list: readonly YumFragments[] = []): readonly string[] => list.map((fragments) => fragments[name]);
+    const changes = { add: texts(change.add), remove: texts(change.remove), without: change.without };
+    return updateIndex(forms[name], before?.[name], changes, files);
   };
   const [primary, filelists, other] = await Promise.all([update("primary"), update("filelists"), update("other")]);
-  return {
-    state: { schema: 1, primary: primary.state, filelists: filelists.state, other: other.state },
-    blocks: [...primary.blocks, ...filelists.blocks, ...other.blocks],
-  };
-}
-
-/** The blobs that a snapshot with this state keeps alive. */
-export function yumBlocks(state: YumState): readonly Digest[] {
-  return namedBlocks([state.primary, state.filelists, state.other]);
+  return { schema: 1, primary, filelists, other };
 }
 
 export type YumView = {
@@ -97,10 +83,9 @@ export async function renderYum(view: YumView): Promise<readonly RepositoryFile[
   const files: RepositoryFile[] = [];
   const entries: string[] = [];
   for (const name of indexNames) {
-    const index = view.state[name];
-    const { size, digest, plainSize } = index.file;
+    const { size, digest, plainSize } = view.state[name].file;
     const path = `repodata/${digestHex(digest)}-${name}.xml.gz`;
-    files.push({ path, parts: await indexParts(forms[name], index), size, digest, isImmutable: true, contentType: "application/gzip" });
+    files.push({ path, size, digest, isImmutable: true, contentType: "application/gzip" });
     entries.push(repomdEntry(name, { path, size, digest, plainSize, seconds }));
   }
   if (view.updates !== undefined && view.updates.list.length > 0) {

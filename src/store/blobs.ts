@@ -37,7 +37,10 @@ export type BlobStore = {
    * When `body` itself fails, what came before stays for a resume and the body's error is thrown.
    */
   append(part: BlobAppend): Promise<BlobStatus>;
-  /** Stores bytes of our own making durably under the digest that they turn out to have. Throws `disk_full`. */
+  /**
+   * Stores bytes of our own making durably under the digest that they turn out to have. Where `content` throws, nothing is stored; a piece
+   * of it is its maker's again as soon as the next one is asked for. Throws `disk_full`.
+   */
   put(content: Uint8Array | AsyncIterable<Uint8Array>): Promise<BlobStat>;
   /** A live blob's size, or undefined. */
   stat(digest: Digest): Promise<BlobStat | undefined>;
@@ -45,6 +48,8 @@ export type BlobStore = {
   open(digest: Digest, range?: BlobRange): Promise<Readable>;
   /** All bytes of a live blob; throws `not_found`, and `format_limit` above `limit` bytes. */
   read(digest: Digest, limit: number): Promise<Buffer>;
+  /** Fills `into` with a live blob's bytes from `start` on; throws `not_found`, and `internal` where the blob ends before. */
+  readInto(digest: Digest, start: number, into: Uint8Array): Promise<void>;
   /** The file that holds a live blob, where the store has files (X-Accel-Redirect, sendfile). */
   path(digest: Digest): string | undefined;
   /** Live -> quarantined; a no-op where it is not live. */

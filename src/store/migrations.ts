@@ -188,6 +188,15 @@ export const migrations: readonly Migration[] = [
         scored_at bigint not null, is_exempt integer not null, suspended_at bigint, suspended_for text)`,
     ],
   },
+  // Indexes grow from the snapshot's own files.
+  { id: "0017-no-index-blocks", statements: [`drop table snapshot_blocks`] },
+  {
+    id: "0018-tuf-targets",
+    statements: [
+      `create table tuf_targets (product_id text not null references products (id), path text not null, sha256 text not null, content text not null,
+        created_at bigint not null, primary key (product_id, path, sha256))`,
+    ],
+  },
 ];
 
 /** Any constant will do as long as every server uses the same; this one spells "slipway". */

@@ -19,7 +19,7 @@ import type {
   WebhookTable,
 } from "./notice-tables.ts";
 import type { KeySuspicionTable } from "./suspicion-table.ts";
-import type { TufFileTable, TufKeyTable } from "./tuf-tables.ts";
+import type { TufFileTable, TufKeyTable, TufTargetTable } from "./tuf-tables.ts";
 
 export const releaseStates = ["draft", "published", "withdrawn", "retired"] as const;
 export type ReleaseState = (typeof releaseStates)[number];
@@ -98,12 +98,6 @@ export type SnapshotTable = {
   view: string;
   /** JSON. */
   hidden: string | null;
-};
-
-/** Index blocks that a snapshot's `views` name: referenced blobs. */
-export type SnapshotBlockTable = {
-  snapshot_id: string;
-  digest: Digest;
 };
 
 export type SnapshotFileTable = {
@@ -240,6 +234,7 @@ export type OciUploadTable = {
 export type Database = {
   tuf_files: TufFileTable;
   tuf_keys: TufKeyTable;
+  tuf_targets: TufTargetTable;
   products: ProductTable;
   release_keys: ReleaseKeyTable;
   releases: ReleaseTable;
@@ -247,7 +242,6 @@ export type Database = {
   artifact_paths: ArtifactPathTable;
   snapshots: SnapshotTable;
   snapshot_files: SnapshotFileTable;
-  snapshot_blocks: SnapshotBlockTable;
   heads: HeadTable;
   customers: CustomerTable;
   access_keys: AccessKeyTable;

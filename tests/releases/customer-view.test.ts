@@ -9,6 +9,7 @@ import { sweep } from "../../src/releases/sweep.ts";
 import type { Store } from "../../src/store/store.ts";
 import { withdrawRelease } from "../../src/releases/withdraw.ts";
 import { storeTest } from "../support/stores.ts";
+import { printingPackage, writeTestDeb, writeTestRpm } from "../support/test-packages.ts";
 import { actor, product, publish, sampleRelease, stage, testRepositoryKey } from "./sample-release.ts";
 
 const repositoryKey = testRepositoryKey();
@@ -100,6 +101,42 @@ storeTest(
     resolver.close();
   },
 );
+
+storeTest("C9 of two releases that bring the same package under two names, a view that hides one lists the other's, in APT and YUM", async (_, { store }) => {
+  const pieces = {
+    deb: await writeTestDeb(printingPackage("coequal-data", parseVersion("5.0.0"), "all")),
+    rpm: await writeTestRpm(printingPackage("coequal-data", parseVersion("5.0.0"))),
+  };
+  for (const version of ["1.0.0", "1.1.0"]) {
+    const extra = [
+      { name: `coequal-data_of-${version}_all.deb`, bytes: pieces.deb },
+      { name: `coequal-data-of-${version}.x86_64.rpm`, bytes: pieces.rpm },
+    ];
+    const release = await sampleRelease(version, { extra });
+    await stage(store, release);
+    await publish(store, release, await repositoryKey);
+  }
+  const resolver = await resolverOf(store);
+  const holder = pinned("c", "1.0.0");
+  const apt = gunzipSync(await read({ store, resolver }, packages, holder)).toString();
+  assert.deepEqual(apt.match(/^Filename: .*data.*$/gm), ["Filename: pool/main/c/coequal-data/coequal-data_of-1.0.0_all.deb"]);
+  assert.deepEqual(apt.match(/^Version: .*$/gm)?.toSorted(), ["Version: 1.0.0", "Version: 5.0.0"]);
+  const yumFile = async (path: string): Promise<Buffer> => {
+    const found = await resolver.resolve({ product, tree: "yum", path, holder });
+    assert.ok(found.kind === "file", path);
+    return store.blobs.read(found.digest, 1_000_000);
+  };
+  const repomd = (await yumFile("stable/repodata/repomd.xml")).toString();
+  for (const name of ["primary", "filelists", "other"]) {
+    const [path = ""] = new RegExp(`repodata/[0-9a-f]{64}-${name}\\.xml\\.gz`).exec(repomd) ?? [];
+    const xml = gunzipSync(await yumFile(`stable/${path}`)).toString();
+    assert.match(xml, / packages="2">/);
+    assert.equal(xml.split("</package>").length - 1, 2);
+    if (name === "primary")
+      assert.deepEqual(xml.match(/href="[^"]*"/g), ['href="x86_64/coequal-1.0.0-1.x86_64.rpm"', 'href="x86_64/coequal-data-of-1.0.0.x86_64.rpm"']);
+  }
+  resolver.close();
+});
 
 storeTest("C9 a view is whole whichever publication comes between its parts", async (_, { store }) => {
   await released(store, "1.0.0", "1.1.0");

@@ -36,6 +36,7 @@ for (const database of ["SQLite", "PostgreSQL"] as const) {
       const lines = round < 2 ? 3 : 1;
       while (text.split("\n").filter((line) => /^\d/.test(line)).length < lines && child.exitCode === null) await sleep(5);
       await sleep(15 + ((round * 53) % 300));
+      assert.equal(child.exitCode, null, "it works until it is killed");
       child.kill("SIGKILL");
       await once(child, "close");
       assert.equal(child.signalCode, "SIGKILL", "it was killed, not ended by an error");

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { OciDigest } from "../../src/formats/oci-digest.ts";
 import { parseVersion } from "../../src/model/version.ts";
-import { repositoryOfArchive } from "../../src/releases/oci-import.ts";
+import { repositoryOfArchive } from "../../src/formats/oci-reference.ts";
 import { attachedTo, isClosedTag, type TaggedRelease, tagMeaning } from "../../src/releases/oci-tags.ts";
 import type { ReleaseState } from "../../src/store/schema.ts";
 

@@ -1,7 +1,9 @@
 /** Publishes, promotes, rolls out, makes customer views and retires in stages until it is killed from outside; a day passes with each version. */
 import { writeSync } from "node:fs";
 import { systemClock } from "../../src/io/clock.ts";
+import { rankChannel } from "../../src/releases/channels.ts";
 import { createCustomerViews } from "../../src/releases/customer-view.ts";
+import { createProduct } from "../../src/releases/products.ts";
 import { changeRollout, promoteRelease } from "../../src/releases/promote.ts";
 import { publishRelease } from "../../src/releases/publish.ts";
 import { openRepositoryKey } from "../../src/releases/repository-key.ts";
@@ -20,6 +22,8 @@ const clock = { now: () => new Date(systemClock.now().getTime() + time.days * 86
 const store = await openStore({ dataDir, clock, ...(databaseUrl === "" ? {} : { databaseUrl }) });
 const repositoryKey = await openRepositoryKey(store, await openKeyEncryptionKey({ dataDir }));
 const resolver = createDownloadResolver(store, createCustomerViews(store, repositoryKey));
+await createProduct(store, { name: product, actor });
+await rankChannel(store, { product, channel: "beta", rank: 50, actor });
 writeSync(1, "ready\n");
 for (let patch = Number(from); ; patch += 1) {
   time.days = patch;

@@ -7,7 +7,6 @@ import { bytesSource } from "../../src/formats/byte-source.ts";
 import type { PackageSpec } from "../../src/formats/package.ts";
 import { parseVersion } from "../../src/model/version.ts";
 import { type ApkEntry, type ApkState, apkPath, apkStanza, apkStateSchema, emptyApk, renderApk, updateApk } from "../../src/repositories/apk.ts";
-import { readFileParts } from "../../src/repositories/repository-file.ts";
 import { apkBytes, apkKey, apkSamples, nextApkKey, signWith } from "../formats/apk-sample.ts";
 import { gzipMembers, tarEntries, verifySignatures } from "../formats/apk-verifier.ts";
 import { sampleSpec } from "../formats/sample.ts";
@@ -23,9 +22,7 @@ const sample = (name: string): Promise<ApkEntry> => entryOf(apkSamples[name] ?? 
 async function filesOf(state: ApkState, sign = signWith(apkKey)): Promise<ReadonlyMap<string, Buffer>> {
   const files = new Map<string, Buffer>();
   for (const file of await renderApk({ state, product: "toy", channel: "stable", now, sign })) {
-    const pieces: Uint8Array[] = [];
-    for await (const piece of readFileParts(file, () => Promise.reject(new Error("no blocks")))) pieces.push(piece);
-    const bytes = Buffer.concat(pieces);
+    const bytes = Buffer.from(file.bytes);
     assert.equal(file.digest, `sha256:${createHash("sha256").update(bytes).digest("hex")}`);
     assert.equal(file.size, bytes.length);
     files.set(file.path, bytes);

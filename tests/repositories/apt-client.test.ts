@@ -135,6 +135,25 @@ test("apt-get sees a package for all architectures, and no longer sees what was 
   });
 });
 
+test("apt-get installs from a channel that has packages for all architectures alone, and goes on when others join", async (t) => {
+  const key = await repositoryKey;
+  const server = await serveFiles(t, pair);
+  const repository = new TestRepository(server.files);
+  await repository.publishApt(key, { add: [await release(server, "1.0.0", "all", "coequal-docs")] }, { architectures: [] });
+  await withAptRoot(t, async (root) => {
+    await setUp(root, server, key);
+    await succeeds(root, update);
+    await succeeds(root, ["install", "coequal-docs"]);
+    assert.equal(await printed(root, "coequal-docs"), "coequal-docs 1.0.0");
+    await repository.publishApt(key, { add: [await release(server, "1.1.0"), await release(server, "1.1.0", "all", "coequal-docs")] });
+    server.modifiedAt = new Date(server.modifiedAt.getTime() + 10_000);
+    await succeeds(root, update);
+    await succeeds(root, ["install", "coequal", "coequal-docs"]);
+    assert.equal(await printed(root, "coequal-docs"), "coequal-docs 1.1.0");
+    assert.equal(await printed(root, "coequal"), "coequal 1.1.0");
+  });
+});
+
 test("apt-get falls back to Release and Release.gpg where InRelease is not to be had", async (t) => {
   const key = await repositoryKey;
   const server = await serveFiles(t, pair);

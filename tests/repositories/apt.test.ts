@@ -4,7 +4,8 @@ import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { SlipwayError } from "../../src/model/errors.ts";
-import { type AptState, aptStanza, emptyApt, renderApt, updateApt } from "../../src/repositories/apt.ts";
+import { type AptEntry, type AptState, aptStanza, emptyApt, renderApt, updateApt } from "../../src/repositories/apt.ts";
+import { memoryIndexFiles } from "../../src/repositories/index-files.ts";
 import type { RepositoryFile } from "../../src/repositories/repository-file.ts";
 
 const location = { filename: "pool/main/c/coequal/coequal_1.4.2_amd64.deb", sha256: "a".repeat(64) };
@@ -53,7 +54,6 @@ for (const { title, field } of crooked) {
   });
 }
 
-const noBlocks = (digest: string): Promise<Uint8Array> => Promise.reject(new Error(`nothing opens ${digest}`));
 const sign = { clearsign: (release: string) => Promise.resolve(`signed\n${release}`), detach: () => Promise.resolve("signature\n") };
 
 async function render(state: AptState, now: string, previousDate?: string): Promise<Map<string, RepositoryFile>> {
@@ -63,16 +63,16 @@ async function render(state: AptState, now: string, previousDate?: string): Prom
 }
 
 function text(file: RepositoryFile | undefined): string {
-  const [part] = file?.parts ?? [];
-  assert.ok(part?.kind === "bytes");
-  return Buffer.from(part.bytes).toString();
+  assert.ok(file?.bytes !== undefined);
+  return Buffer.from(file.bytes).toString();
 }
 
 test("the release file has every field that apt looks at, and lists Packages plain and packed", async () => {
   const stanza = aptStanza(deb(control), location);
-  const { state, blocks } = await updateApt(await emptyApt(["arm64"]), { add: [{ arch: "amd64", stanza }] }, noBlocks);
+  const indexes = memoryIndexFiles();
+  const state = await updateApt(await emptyApt(indexes, ["arm64"]), { add: [{ arch: "amd64", stanza }] }, indexes);
   const files = await render(state, "2026-11-20T08:00:00Z");
-  const packed = blocks[0]?.bytes ?? new Uint8Array();
+  const packed = indexes.bytesOf(state.indexes["amd64"]?.file.digest ?? assert.fail());
   const hex = (bytes: Uint8Array | string): string => createHash("sha256").update(bytes).digest("hex");
   assert.equal(gunzipSync(packed).toString(), stanza);
   const empty = files.get("dists/stable/main/binary-arm64/Packages.gz");
@@ -101,7 +101,8 @@ SHA256:
 });
 
 test("renewing Valid-Until changes the release files only, and Date never goes back", async () => {
-  const { state } = await updateApt(await emptyApt(), { add: [{ arch: "amd64", stanza: aptStanza(deb(control), location) }] }, noBlocks);
+  const indexes = memoryIndexFiles();
+  const state = await updateApt(undefined, { add: [{ arch: "amd64", stanza: aptStanza(deb(control), location) }] }, indexes);
   const [first, later, wrongClock] = [
     await render(state, "2026-11-20T08:00:00Z"),
     await render(state, "2026-11-25T08:00:00Z"),
@@ -112,21 +113,45 @@ test("renewing Valid-Until changes the release files only, and Date never goes b
   assert.match(text(wrongClock.get("dists/stable/Release")), /^Date: Fri, 20 Nov 2026 08:00:00 UTC$/m);
 });
 
-test("a package for all architectures is listed in each, also in one that joins later", async () => {
+test("a package for all architectures is listed in each, also in one that joins later, and by itself while there is no other", async () => {
   const docs = { arch: "all", stanza: "Package: coequal-docs\n\n" };
-  const blobs = new Map<string, Uint8Array>();
-  let state = await emptyApt(["amd64"]);
-  const open = (digest: string): Promise<Uint8Array> => Promise.resolve(blobs.get(digest) ?? new Uint8Array());
-  for (const add of [[docs], [{ arch: "arm64", stanza: "Package: coequal\n\n" }]]) {
-    const update = await updateApt(state, { add }, open);
-    for (const block of update.blocks) blobs.set(block.digest, block.bytes);
-    state = update.state;
+  const indexes = memoryIndexFiles();
+  const grow = (state: AptState | undefined, entry: AptEntry): Promise<AptState> => updateApt(state, { add: [entry] }, indexes);
+  const packages = async (state: AptState): Promise<Record<string, string>> => {
+    const files = await render(state, "2026-11-20T08:00:00Z");
+    const found = [...files].flatMap(([path, file]) => {
+      const [, arch] = /binary-([a-z0-9]+)\/Packages\.gz$/.exec(path) ?? [];
+      return arch === undefined ? [] : [[arch, gunzipSync(indexes.bytesOf(file.digest)).toString()] as const];
+    });
+    const listed = /^Architectures: (.*)$/m.exec(text(files.get("dists/stable/Release")))?.[1];
+    assert.equal(listed, found.map(([arch]) => arch).join(" "));
+    for (const { file } of Object.values(state.indexes))
+      assert.ok(
+        [...files.values()].some(({ digest }) => digest === file.digest),
+        "the next state grows from a file that the snapshot keeps",
+      );
+    return Object.fromEntries(found);
+  };
+  const first = await grow(undefined, docs);
+  assert.deepEqual(await packages(first), { all: docs.stanza });
+  const joined = await grow(first, { arch: "arm64", stanza: "Package: coequal\n\n" });
+  assert.deepEqual(await packages(joined), { arm64: `${docs.stanza}Package: coequal\n\n` });
+  const both = await grow(joined, { arch: "amd64", stanza: "Package: coequal\n\n" });
+  assert.deepEqual(Object.keys(await packages(both)), ["amd64", "arm64"]);
+  assert.equal((await packages(both))["amd64"], `${docs.stanza}Package: coequal\n\n`);
+});
+
+test("the channel without one package is the channel of the others, in each architecture that holds it", async () => {
+  const indexes = memoryIndexFiles();
+  const sha256 = (n: number): string => createHash("sha256").update(String(n)).digest("hex");
+  const entries = Array.from({ length: 30 }, (_, n): AptEntry => {
+    const arch = ["amd64", "arm64", "all"][n % 3] ?? "";
+    return { arch, stanza: aptStanza(deb([{ name: "Package", value: `coequal-${n}` }]), { ...location, sha256: sha256(n) }) };
+  });
+  const all = await updateApt(undefined, { add: entries }, indexes);
+  for (const n of [6, 7, 8]) {
+    const others = await updateApt(undefined, { add: entries.toSpliced(n, 1) }, indexes);
+    const fileDigests = (state: AptState): unknown => Object.entries(state.indexes).map(([arch, { file, count }]) => [arch, count, file]);
+    assert.deepEqual(fileDigests(await updateApt(all, { add: [], without: new Set([sha256(n)]) }, indexes)), fileDigests(others));
   }
-  const plain = (arch: string): string => (state.indexes[arch]?.blocks ?? []).map((block) => gunzipSync(blobs.get(block.digest) ?? "").toString()).join("");
-  assert.equal(plain("amd64"), docs.stanza);
-  assert.equal(plain("arm64"), `${docs.stanza}Package: coequal\n\n`);
-  assert.deepEqual(
-    [...(await render(state, "2026-11-20T08:00:00Z")).keys()].filter((path) => path.includes("binary-all")),
-    [],
-  );
 });

@@ -1,5 +1,6 @@
 /** rpm-md fragments and repomd.xml as text; createrepo_c is the judge of the fragments where it is installed. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +9,8 @@ import { gunzipSync } from "node:zlib";
 import { requireCommand } from "../../src/io/command.ts";
 import { SlipwayError } from "../../src/model/errors.ts";
 import { parseVersion } from "../../src/model/version.ts";
-import { emptyYum, renderYum, updateYum } from "../../src/repositories/yum.ts";
+import { memoryIndexFiles } from "../../src/repositories/index-files.ts";
+import { renderYum, updateYum } from "../../src/repositories/yum.ts";
 import { type RpmDescription, yumFragments } from "../../src/repositories/yum-fragments.ts";
 import { needClient } from "../support/clients.ts";
 import { printingPackage, testModifiedAt, writeTestRpm, yumFragmentsOf } from "../support/test-packages.ts";
@@ -157,8 +159,8 @@ test("an href that leaves the repository is refused", () => {
 });
 
 test("repomd.xml names each index by its own digest, and its revision never goes down", async () => {
-  const noBlocks = (digest: string): Promise<Uint8Array> => Promise.reject(new Error(`nothing opens ${digest}`));
-  const { state } = await updateYum(await emptyYum(), { add: [yumFragments(rpm, location)] }, noBlocks);
+  const indexes = memoryIndexFiles();
+  const state = await updateYum(undefined, { add: [yumFragments(rpm, location)] }, indexes);
   const signed: Uint8Array[] = [];
   const detach = (bytes: Uint8Array): Promise<string> => {
     signed.push(bytes);
@@ -188,4 +190,15 @@ test("repomd.xml names each index by its own digest, and its revision never goes
   assert.equal(Buffer.from(signed[0] ?? "").toString(), expected);
   await render(1_780_000_000_000, 1_780_000_600_000);
   assert.equal(Buffer.from(signed[1] ?? "").toString(), expected);
+});
+
+test("the channel without one package is the channel of the others, in each of its indexes", async () => {
+  const indexes = memoryIndexFiles();
+  const fragments = Array.from({ length: 30 }, (_, n) => {
+    const sha256 = createHash("sha256").update(String(n)).digest("hex");
+    return { sha256, texts: yumFragments({ ...rpm, summary: ' pkgid="YES">', version: `1.${n}.0` }, { ...location, sha256 }) };
+  });
+  const all = await updateYum(undefined, { add: fragments.map(({ texts }) => texts) }, indexes);
+  const others = await updateYum(undefined, { add: fragments.toSpliced(7, 1).map(({ texts }) => texts) }, indexes);
+  assert.deepEqual(await updateYum(all, { add: [], without: new Set([fragments[7]?.sha256 ?? ""]) }, indexes), others);
 });

@@ -4,7 +4,6 @@ import { dirname, join } from "node:path";
 import { readApk } from "../../../src/formats/apk-read.ts";
 import { bytesSource } from "../../../src/formats/byte-source.ts";
 import { apkPath, apkStanza, emptyApk, renderApk, updateApk } from "../../../src/repositories/apk.ts";
-import { readFileParts } from "../../../src/repositories/repository-file.ts";
 import { apkBytes, apkKey, apkSamples, nextApkKey, signWith } from "../../formats/apk-sample.ts";
 
 const [folder] = process.argv.slice(2);
@@ -22,8 +21,4 @@ for (const spec of Object.values(apkSamples)) {
   await write(`repository/${apkPath(apk, "x86_64")}`, bytes);
 }
 const view = { state, product: "toy", channel: "stable", now: new Date(1_780_000_000_000), sign: signWith(nextApkKey, apkKey) };
-for (const file of await renderApk(view)) {
-  const pieces: Uint8Array[] = [];
-  for await (const piece of readFileParts(file, () => Promise.reject(new Error("an apk index has no blocks")))) pieces.push(piece);
-  await write(`repository/${file.path}`, Buffer.concat(pieces));
-}
+for (const file of await renderApk(view)) await write(`repository/${file.path}`, file.bytes);
