@@ -40,6 +40,9 @@ async function buildExecutable(options: { readonly target: ExecutableTarget; rea
       `--compile-executable-path=${runtime}`,
       "--no-compile-autoload-bunfig",
       "--no-compile-autoload-dotenv",
+      // In pieces: a command loads what it imports, and none of the rest.
+      "--splitting",
+      "--format=esm",
       "--bytecode",
       "--minify",
       "--sourcemap=none",

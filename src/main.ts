@@ -4,7 +4,7 @@ import packageFile from "../package.json" with { type: "json" };
 import { createOutput } from "./cli/output.ts";
 import { createProgram, type Outcome, usageError } from "./cli/program.ts";
 import { builtInVersion } from "./io/built-in.ts";
-import { asSlipwayError } from "./model/errors.ts";
+import { asSlipwayError, type SlipwayError } from "./model/errors.ts";
 
 const controller = new AbortController();
 for (const name of ["SIGINT", "SIGTERM"] as const) {
@@ -19,6 +19,9 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.
 const outcome: Outcome = { exitCode: 0 };
 const isJson = process.argv.includes("--json");
 
+/** Where it happened, unless the message says so itself. */
+const placeOf = ({ place, message }: SlipwayError): string => (place === undefined || message.includes(place) ? "" : `${place} `);
+
 function report(thrown: unknown): void {
   const failure = thrown instanceof CommanderError ? usageError(thrown) : asSlipwayError(thrown);
   if (failure === undefined) return;
@@ -26,9 +29,7 @@ function report(thrown: unknown): void {
   const output = createOutput(isJson);
   output.result({ error: failure.toJSON() });
   if (thrown instanceof CommanderError) return; // commander has printed it
-  output.note(
-    `${output.colors.red("error:")} ${failure.place === undefined ? "" : `${failure.place} `}${failure.message} ${output.colors.dim(`[${failure.code}]`)}`,
-  );
+  output.note(`${output.colors.red("error:")} ${placeOf(failure)}${failure.message} ${output.colors.dim(`[${failure.code}]`)}`);
   output.note(`  ${output.colors.dim(failure.hint)}`);
   if (failure.code === "internal" && process.env["SLIPWAY_DEBUG"] !== undefined) output.note(String((thrown as Error).stack));
 }
@@ -41,12 +42,12 @@ process.on("uncaughtException", (thrown) => {
 
 async function main(): Promise<void> {
   try {
-    await createProgram(builtInVersion ?? packageFile.version, controller.signal, outcome).parseAsync(process.argv);
+    const words = process.argv.slice(2);
+    await createProgram({ version: builtInVersion ?? packageFile.version, words, signal: controller.signal, outcome }).parseAsync(process.argv);
   } catch (thrown) {
     report(thrown);
   }
   process.exitCode = outcome.exitCode;
 }
 
-// No top-level await: the executables keep their compiled code as CommonJS.
 void main();

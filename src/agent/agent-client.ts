@@ -100,7 +100,7 @@ export async function exchangeJson(
   address: Omit<AgentAddress, "token">,
   options: RequestOptions,
   bytes: string | undefined,
-): Promise<{ readonly status: number; readonly text: string }> {
+): Promise<{ readonly status: number; readonly text: string; readonly retryAfter: string | undefined }> {
   const socketPath = /^unix:(.+)$/.exec(address.url)?.[1];
   const url = socketPath === undefined ? new URL(options.path ?? "/", address.url) : undefined;
   try {
@@ -115,7 +115,8 @@ export async function exchangeJson(
       sent.on("error", reject);
       sent.end(bytes);
     });
-    return { status: message.statusCode ?? 0, text: (await readStreamBounded(message, answerLimitBytes, address.url)).toString("utf8") };
+    const text = (await readStreamBounded(message, answerLimitBytes, address.url)).toString("utf8");
+    return { status: message.statusCode ?? 0, text, retryAfter: message.headers["retry-after"] };
   } catch (error) {
     if (options.signal?.aborted === true && options.signal.reason instanceof SlipwayError) throw options.signal.reason;
     if (error instanceof SlipwayError) throw error;

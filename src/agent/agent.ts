@@ -120,8 +120,14 @@ export function createAgent(options: {
       if (isSameWish(current, wish)) return current;
       throw new SlipwayError("lock_held", `the agent is at work: ${current.kind} ${current.version ?? ""}`.trimEnd());
     }
-    // The journal is read before the operation counts as ended: who sees its end may begin the next one at once.
-    const started = startOperation({ wish, by, now, signal: closing.signal, run: (signal) => run(signal).finally(() => refresh(started)) });
+    const runAndLook = async (signal: AbortSignal): ReturnType<typeof run> => {
+      try {
+        return await run(signal);
+      } finally {
+        await refresh(started); // before the operation counts as ended: who sees its end may begin the next one at once
+      }
+    };
+    const started = startOperation({ wish, by, now, signal: closing.signal, run: runAndLook });
     current = started;
     last = started;
     publish({ event: "update.operation", subject: { ...started } });

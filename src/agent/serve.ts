@@ -2,12 +2,12 @@
 import { readFile, lstat, rm } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { dirname, join, resolve } from "node:path";
-import { asSlipwayError, SlipwayError } from "../model/errors.ts";
+import { SlipwayError } from "../model/errors.ts";
 import type { Installation } from "../updater/installation.ts";
 import type { Machine } from "../updater/machine.ts";
 import { prepareStateDirectory } from "../updater/state-directory.ts";
 import { type AgentEvent, createAgent } from "./agent.ts";
-import { outcomeOf, sendCheckIn } from "./check-in.ts";
+import { createCheckIns, outcomeOf } from "./check-in.ts";
 import type { Door } from "./door.ts";
 import { buildApi, type Tls } from "./http-api.ts";
 import { runSchedule } from "./schedule.ts";
@@ -42,20 +42,14 @@ export async function serveAgent(options: {
   const tls: Tls | undefined =
     section.tls === undefined ? undefined : { cert: await readFile(at(section.tls.certificate)), key: await readFile(at(section.tls.key)) };
   const ending = new AbortController();
-  let telling = Promise.resolve();
-  const tellVendor = (event: AgentEvent): void => {
-    const outcome = section.check_in ? outcomeOf(event) : undefined;
-    if (outcome === undefined) return;
-    const send = (): Promise<void> => sendCheckIn(installation, { outcome, env: machine.env, signal: ending.signal });
-    // One after the other; a vendor who cannot be told is no reason to stop.
-    telling = telling.then(send).catch((error: unknown) => onFailure(asSlipwayError(error)));
-  };
+  const checkIns = createCheckIns({ installation, machine, signal: ending.signal, onFailure });
   const agent = createAgent({
     installation,
     machine,
     onEvent: (event) => {
       options.onEvent?.(event);
-      tellVendor(event);
+      const outcome = section.check_in ? outcomeOf(event) : undefined;
+      if (outcome !== undefined) checkIns.tell(outcome);
     },
   });
   const tokens = section.tokens === undefined ? undefined : at(section.tokens);
@@ -88,7 +82,7 @@ export async function serveAgent(options: {
       await agent.close(); // first the work, so that its last events still go out
       await Promise.all(stops.map((stop) => stop()));
       await schedule;
-      await telling;
+      await checkIns.ended();
     },
   };
 }

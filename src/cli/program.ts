@@ -24,8 +24,25 @@ const groupSummaries: Readonly<Record<string, string>> = {
   upgrade: "Upgrade an installation, and go back",
 };
 
-/** Builds the program; `outcome.exitCode` is set by the command that ran. */
-export function createProgram(version: string, signal: AbortSignal, outcome: Outcome): Command {
+/**
+ * The rows that a command line can mean: to set up every command with its options takes longer than most of them do.
+ * `--version` means none; what is no command means all of them, for help and for the nearest name.
+ */
+function meantRows([first = ""]: readonly string[]): typeof commands {
+  if (first === "-V" || first === "--version") return [];
+  const meant = commands.filter(({ name }) => name.split(" ")[0] === first);
+  return meant.length > 0 ? meant : commands;
+}
+
+/** Builds the program for the words of one command line; `outcome.exitCode` is set by the command that ran. */
+export function createProgram(options: {
+  readonly version: string;
+  readonly words: readonly string[];
+  readonly signal: AbortSignal;
+  readonly outcome: Outcome;
+}): Command {
+  const { version, words, signal, outcome } = options;
+  const rows = meantRows(words);
   const program = new Command("slipway")
     .description("From a git tag to a verified upgrade on a customer's machine, and back again if the upgrade is bad.")
     .version(version, "-V, --version", "print the version")
@@ -35,24 +52,22 @@ export function createProgram(version: string, signal: AbortSignal, outcome: Out
     .exitOverride();
   const parents = new Map<string, Command>();
   for (const group of commandGroups) {
-    for (const row of commands.filter((candidate) => candidate.group === group)) {
-      const words = row.name.split(" ");
-      const leaf = words.at(-1) ?? row.name;
-      const parent = words.length === 1 ? program : parentFor(program, parents, { word: words[0] ?? "", group });
+    for (const row of rows.filter((candidate) => candidate.group === group)) {
+      const [first = "", leaf = first] = row.name.split(" ");
+      const isAlone = first === row.name;
+      const parent = isAlone ? program : parentFor(program, parents, { word: first, group });
       // `slipway verify` has commands of its own and can be called itself.
-      const isParent = words.length === 1 && commands.some(({ name }) => name.startsWith(`${row.name} `));
-      const command = isParent
-        ? parentFor(program, parents, { word: leaf, group })
-        : parent.command(leaf).helpGroup(`${words.length === 1 ? group : "Commands"}:`);
+      const isParent = isAlone && rows.some(({ name }) => name.startsWith(`${row.name} `));
+      const command = isParent ? parentFor(program, parents, { word: leaf, group }) : parent.command(leaf).helpGroup(`${isAlone ? group : "Commands"}:`);
       // Its name may also begin others: `audit` and `audit export`.
-      if (words.length === 1) parents.set(leaf, command.enablePositionalOptions());
+      if (isAlone) parents.set(leaf, command.enablePositionalOptions());
       describe(command, row);
       command.action(async (...values: unknown[]) => {
-        const options = command.optsWithGlobals() as OptionValues;
+        const chosen = command.optsWithGlobals() as OptionValues;
         const args = command.args;
         const { run } = await row.load();
-        const output = createOutput(options["json"] === true);
-        outcome.exitCode = (await run({ args, options, output, signal, cwd: process.cwd(), env: process.env, version })) ?? 0;
+        const output = createOutput(chosen["json"] === true);
+        outcome.exitCode = (await run({ args, options: chosen, output, signal, cwd: process.cwd(), env: process.env, version })) ?? 0;
         void values;
       });
     }

@@ -1,47 +1,13 @@
 /** Files of a version on disk: hashing what is there, comparing it with what was signed, making a whole tree durable. */
-import { createHash } from "node:crypto";
 import { constants, type Stats } from "node:fs";
 import { type FileHandle, lstat, open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { syncDirectory } from "../io/atomic-file.ts";
-import { readSizeBytes } from "../io/hash-file.ts";
+import { hashHandle } from "../io/hash-file.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { FileTable } from "./transaction.ts";
 
 export type SeenFile = { readonly sha256: string; readonly mode: number; readonly size: number };
-
-/** The content of an open file from its start, in pieces; the handle stays open. */
-export const readHandle = (handle: FileHandle): AsyncGenerator<Uint8Array> => readPieces(handle, () => Buffer.allocUnsafe(readSizeBytes));
-
-/**
- * The same with every piece in the same memory: a piece must be done with before the next is asked for. Pieces of their own pile up until the
- * collector comes by: hashing 1 GB took 143 MB of memory with them, 53 MB without.
- */
-export function readHandleInPlace(handle: FileHandle): AsyncGenerator<Uint8Array> {
-  const buffer = Buffer.allocUnsafe(readSizeBytes);
-  return readPieces(handle, () => buffer);
-}
-
-async function* readPieces(handle: FileHandle, nextBuffer: () => Buffer): AsyncGenerator<Uint8Array> {
-  for (let position = 0; ; ) {
-    const buffer = nextBuffer();
-    const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
-    if (bytesRead === 0) return;
-    position += bytesRead;
-    yield buffer.subarray(0, bytesRead);
-  }
-}
-
-/** SHA-256 (hex) and size of an open file. */
-export async function hashHandle(handle: FileHandle): Promise<{ readonly sha256: string; readonly size: number }> {
-  const hash = createHash("sha256");
-  let size = 0;
-  for await (const piece of readHandleInPlace(handle)) {
-    hash.update(piece);
-    size += piece.length;
-  }
-  return { sha256: hash.digest("hex"), size };
-}
 
 /** Opens a regular file without following a link or waiting for a FIFO; undefined where nothing is there, `state_dir_insecure` for anything else. */
 export async function openRegular(path: string): Promise<FileHandle | undefined> {

@@ -28,7 +28,7 @@ for (const [behaviour, what] of [
 
 for (const guard of ["--systemd", "--systemd --shell"]) {
   test(`58 ${guard}: the host is reset during the trial of a good version: the start at boot is counted once, and it is committed`, async (t) => {
-    await withGuardedMachine(t, { guard, bakeSeconds: 5 }, async ({ root, release, installUntil, running, journal, until }) => {
+    await withGuardedMachine(t, { guard, bakeSeconds: 5, deadlineSeconds: 15 }, async ({ root, release, installUntil, running, journal, until }) => {
       await release("1.5.0", "good");
       await installUntil("trial");
       await until("the first start", async () => (await running()) === "1.5.0");

@@ -63,7 +63,12 @@ const updates = "/var/lib/toy/updates";
 /** Boots a machine with 1.4.2 installed and running and the guard in place. */
 export async function withGuardedMachine(
   t: TestContext,
-  options: { readonly guard: string; readonly bakeSeconds: number },
+  options: {
+    readonly guard: string;
+    readonly bakeSeconds: number;
+    /** Until a version must be healthy: as long as a loaded machine needs for a good one, short where a bad one is waited for. */
+    readonly deadlineSeconds?: number;
+  },
   fn: (machine: GuardedMachine) => Promise<void>,
 ): Promise<void> {
   const vendor = await startVendor(t);
@@ -76,7 +81,7 @@ source: { url: "${vendor.url}", key_id: ${pair.keyId}, secret: "file:/etc/toy-se
 trust: { minisign: ["${vendor.publicKey}"] }
 service: { systemd: toy.service, timeout_seconds: 20 }
 health:
-  deadline_seconds: 2
+  deadline_seconds: ${options.deadlineSeconds ?? 5}
   interval_seconds: 0.2
   consecutive: 2
   bake_seconds: ${options.bakeSeconds}
