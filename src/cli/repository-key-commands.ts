@@ -22,7 +22,9 @@ export const repositoryKeyCommands: readonly CommandRow[] = [
   {
     name: "repository-key finish",
     summary: "End the overlap: the new key signs alone, the old one's private half is deleted",
-    options: serverOptions,
+    description:
+      "Customers of apt and apk who have the old key alone are refused from then on, and keep what is installed. An overlap of less than 7 days is ended with --force alone.",
+    options: [{ flags: "--force", text: "end it although it was short" }, ...serverOptions],
     examples: ["slipway repository-key finish"],
     load: async () => ({ run: (await import("./repository-key.ts")).runFinish }),
   },

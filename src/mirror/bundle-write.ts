@@ -81,10 +81,10 @@ export async function writeBundle(request: BundleRequest): Promise<WrittenBundle
         continue;
       }
       // Hashed once more on its way: a disk that rots must not be carried to the other side.
-      const hash = createHash("sha256");
       const pax = file.size > octalSizeLimit ? { pax: {} } : {};
-      await tar.add({ name, kind: "file", mode: 0o644, epochSeconds, ...pax }, fileBytes(pool.pathOf(file.sha256), file.size), [hash]);
-      if (hash.digest("hex") !== file.sha256) {
+      const content = fileBytes(pool.pathOf(file.sha256), file.size);
+      const sha256 = await tar.addHashed({ name, kind: "file", mode: 0o644, epochSeconds, ...pax }, content, "sha256");
+      if (sha256 !== file.sha256) {
         throw new SlipwayError("format_invalid", `${pool.pathOf(file.sha256)} is damaged`, {
           place: pool.pathOf(file.sha256),
           hint: "remove that file and sync again: it is fetched anew",

@@ -15,6 +15,7 @@ import { bundleSizeLimit } from "../trust/sigstore-bundle.ts";
 import type { Verified } from "../trust/verified.ts";
 import { type ReleaseDescription, verifyRelease } from "../trust/verify-release.ts";
 import { addDocument, addFile, type Collected, type Collecting, movedError, readDocument, readKeptDocument, sha256Hex } from "./collect.ts";
+import { goneReleaseSchema } from "./gone.ts";
 import type { ProductSelection } from "./settings.ts";
 
 const listLimit = 8 * 1024 * 1024;
@@ -38,10 +39,7 @@ const listSchema = z.looseObject({
     )
     .max(10_000),
   supported: z.array(z.string().max(128)).max(10_000).optional(),
-  retired: z
-    .array(z.looseObject({ version: z.string().max(128) }))
-    .max(10_000)
-    .default([]),
+  retired: z.array(z.looseObject(goneReleaseSchema.shape)).max(10_000).default([]),
 });
 
 export type ReleaseList = z.output<typeof listSchema>;

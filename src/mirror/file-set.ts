@@ -3,7 +3,7 @@
  *
  *   blobs/…                 every byte once (blob-pool.ts)
  *   sets/<id>/              the tree: apt/ yum/ apk/ releases/ images/ keys/, never changed once it has its name
- *   sets/<id>.json          its manifest
+ *   sets/<id>.json          its manifest, and `<id>.gone.json`: what is gone from it, and why (gone.ts)
  *   current -> sets/<id>    what nginx, `file:` and `slipway mirror serve` read
  *
  * Order: blobs, then `sets/.<id>.new` full of links and durable, then the manifest, then its name, then `current` by rename. A crash before the
@@ -12,6 +12,7 @@
  */
 import { chmod, lstat, mkdir, readdir, readlink, rename, rm, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { syncDirectory, writeFileAtomic } from "../io/atomic-file.ts";
 import { readFileBounded } from "../io/bounded-read.ts";
@@ -131,16 +132,16 @@ async function currentId(directory: string): Promise<string | undefined> {
   return id;
 }
 
-/** The files of the next set: the new ones, and for some hours those of the last set whose place nobody took. Sorted by path. */
+/** The files of the next set: the new ones, and for some hours those of the last set whose place nobody took, unless they `mustGo`. Sorted by path. */
 export function withLeavingFiles(
   next: readonly SetFile[],
   last: readonly SetFile[],
-  options: { readonly now: Date; readonly keepMs: number },
+  options: { readonly now: Date; readonly keepMs: number; readonly mustGo: (path: string) => boolean },
 ): readonly SetFile[] {
   const files = new Map(next.map((file) => [file.path, file]));
   const folders = new Set(next.flatMap(({ path }) => parentFolders(path)));
   for (const file of last) {
-    if (!file.immutable || files.has(file.path) || folders.has(file.path)) continue;
+    if (!file.immutable || files.has(file.path) || folders.has(file.path) || options.mustGo(file.path)) continue;
     const until = file.until ?? new Date(options.now.getTime() + options.keepMs).toISOString();
     if (Date.parse(until) > options.now.getTime()) files.set(file.path, { ...file, until });
   }
@@ -169,6 +170,7 @@ export async function switchToSet(directory: string, pool: BlobPool, manifest: S
   const aside = join(sets, `.${manifest.id}.new`);
   await rm(aside, { recursive: true, force: true });
   await mkdir(aside);
+  await outliveSecond(join(directory, currentName));
   const folders = new Set([aside]);
   for (const file of manifest.files) {
     const path = safeJoin(aside, file.path);
@@ -189,6 +191,17 @@ export async function switchToSet(directory: string, pool: BlobPool, manifest: S
   await syncDirectory(directory);
 }
 
+/**
+ * HTTP dates a file by whole seconds, and apt asks by nothing else: who fetched an index in the second of the last switch would be told that
+ * the next one is not modified. So the links of a set are made in a later second.
+ */
+async function outliveSecond(current: string): Promise<void> {
+  const last = await lstat(current).catch(() => undefined);
+  if (last === undefined) return;
+  const restMs = (Math.floor(last.ctimeMs / 1000) + 1) * 1000 - Date.now();
+  if (restMs > 0) await sleep(Math.min(restMs, 1000));
+}
+
 async function makeFolders(path: string, known: Set<string>): Promise<void> {
   const missing: string[] = [];
   for (let folder = path; !known.has(folder); folder = dirname(folder)) missing.push(folder);
@@ -206,7 +219,7 @@ export async function removeOldSets(directory: string): Promise<void> {
   const ids = names.filter((name) => /^\d{8}T\d{9}Z-[0-9a-f]{8}$/.test(name)).sort();
   const earlier = ids.filter((id) => current !== undefined && id < current).at(-1);
   for (const name of names) {
-    const id = name.replace(/\.json$/, "");
+    const id = name.replace(/(?:\.gone)?\.json$/, "");
     if (id === current || id === earlier) continue;
     await rm(join(sets, name), { recursive: true, force: true });
   }

@@ -7,7 +7,7 @@ import { createTrustPolicy, kindOfPublicKey, type TrustPolicy } from "../trust/k
 import { formatMinisignPublicKey, parseMinisignPublicKey } from "../trust/minisign-key.ts";
 import { exportPublicKeys, fingerprintOf, openpgpKeySizeLimit } from "../trust/openpgp.ts";
 import { type OpenpgpKeyring, pinKeys } from "../trust/openpgp-verify.ts";
-import { hasOwnIndexes, type KeySettings, type ProductSelection } from "./settings.ts";
+import { hasOwnIndexes, type KeySettings, type MirrorFormat, type ProductSelection } from "./settings.ts";
 import { tufLimits } from "../trust/tuf-metadata.ts";
 import type { MirrorSource } from "./source.ts";
 
@@ -88,16 +88,18 @@ async function releasePolicy(keyring: Uint8Array | undefined, keys: KeySettings,
 
 function requireKeys(product: string, selection: ProductSelection, trust: ProductTrust): void {
   const { formats } = selection;
-  const refuse = (what: string, key: string): never => {
+  const refuse = (what: string, key: string, proven: readonly MirrorFormat[]): never => {
+    const others = formats.filter((format) => !proven.includes(format));
+    const without = others.length === 0 ? "" : `; or leave it out with formats: [${others.join(", ")}]`;
     throw new SlipwayError("policy_invalid", `${product}: nothing is pinned that could prove ${what}`, {
-      hint: `name ${key} under products.${product}.keys, from a place that you trust`,
+      hint: `name ${key} under products.${product}.keys, from a place that you trust${without}`,
     });
   };
   if ((formats.includes("apt") || formats.includes("yum")) && trust.repository === undefined)
-    refuse("its package indexes", "openpgp, or repository with the fingerprint");
+    refuse("its package indexes", "openpgp, or repository with the fingerprint", ["apt", "yum"]);
   if ((formats.includes("files") || formats.includes("images") || hasOwnIndexes(selection)) && trust.release === undefined)
-    refuse("its releases", "minisign or openpgp");
-  if (formats.includes("apk") && trust.apk.length === 0) refuse("its apk indexes", "apk");
+    refuse("its releases", "minisign or openpgp", ["files", "images"]);
+  if (formats.includes("apk") && trust.apk.length === 0) refuse("its apk indexes", "apk", ["apk"]);
 }
 
 type LoadedKeys = {

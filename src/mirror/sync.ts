@@ -21,6 +21,7 @@ import { addLatest, collectRelease, readReleaseList, treeList } from "./collect-
 import { collectTuf } from "./collect-tuf.ts";
 import { collectYum } from "./collect-yum.ts";
 import { isSameSet, readCurrentSet, removeOldSets, type SetFile, type SetManifest, type SetProduct, setId, switchToSet, withLeavingFiles } from "./file-set.ts";
+import { findGone, type GoneRelease, isWithdrawnIn, nothingGone, readGone, writeGone } from "./gone.ts";
 import type { ProductTrust } from "./keys.ts";
 import { type MirrorKeys, ownApk, ownApt, ownKeyFiles, ownYum } from "./own-indexes.ts";
 import { hasOwnIndexes, type ProductSelection } from "./settings.ts";
@@ -90,9 +91,11 @@ async function syncLocked(request: SyncRequest): Promise<SyncSummary> {
   const { directory, clock, signal, observe } = request;
   const pool = await openBlobPool(directory);
   const last = await readCurrentSet(directory);
+  const lastGone = last === undefined ? nothingGone : await readGone(directory, last.id);
+  const known = keptDocuments(pool, last);
   const fetching: FetchOptions = { source: request.source, signal, ...(request.sleep === undefined ? {} : { sleep: request.sleep }) };
   for (let attempt = 1; ; attempt += 1) {
-    const read = await readAll(request, { pool, fetching, known: keptDocuments(pool, last) });
+    const read = await readAll(request, { pool, fetching, known });
     const products = Object.fromEntries(read.map(({ name, product }) => [name, product]));
     if (!request.isOlderAllowed) for (const one of read) requireNewer(one, last?.products[one.name]);
     const planned = mergedFiles(read.map(({ collected }) => collected));
@@ -121,19 +124,24 @@ async function syncLocked(request: SyncRequest): Promise<SyncSummary> {
     const files = await provenFiles(pool, planned);
     const now = clock.now();
     const kept = request.others === "keep" ? filesOfOthers(last, products) : { files: [], products: {} };
-    const all = withLeavingFiles([...files, ...kept.files], last?.files ?? [], { now, keepMs: request.keepMs });
+    const allProducts = { ...kept.products, ...products };
+    const present = [...files, ...kept.files];
+    const retired = new Map(read.flatMap((one) => (one.retired === undefined ? [] : [[one.name, one.retired] as const])));
+    const gone = await findGone({ last, lastGone, retired, products: new Set(Object.keys(allProducts)), next: present, read: known });
+    const all = withLeavingFiles(present, last?.files ?? [], { now, keepMs: request.keepMs, mustGo: isWithdrawnIn(gone) });
     const next: SetManifest = {
       schema: 1,
       id: setId(now, sha256Hex(Buffer.from(JSON.stringify(all)))),
       createdAt: now.toISOString(),
       source: request.source.name,
-      products: { ...kept.products, ...products },
+      products: allProducts,
       files: [...all],
     };
     if (last !== undefined && isSameSet(last.files, all) && JSON.stringify(last.products) === JSON.stringify(next.products)) {
       await removeOldSets(directory);
       return { ...summary, result: "unchanged", set: last.id, freedBytes: await pool.sweep() };
     }
+    await writeGone(directory, next.id, gone);
     await switchToSet(directory, pool, next);
     observe({ kind: "switched", id: next.id });
     await removeOldSets(directory);
@@ -145,8 +153,8 @@ type ReadProduct = {
   readonly name: string;
   readonly product: SetProduct;
   readonly collected: Collected;
-  /** Versions that the list says were withdrawn or retired. */
-  readonly retired: ReadonlySet<string>;
+  /** Versions that the list says were withdrawn or retired; undefined where it was not read. */
+  readonly retired: readonly GoneRelease[] | undefined;
   /** What was taken although it had expired. */
   readonly expired: readonly string[];
   /** See the top of this file. */
@@ -260,7 +268,7 @@ async function readProduct(request: SyncRequest, collecting: Collecting): Promis
   return {
     name: product,
     collected,
-    retired: new Set(releases?.list.retired.map(({ version }) => version)),
+    retired: releases?.list.retired,
     expired,
     product: {
       selection,
@@ -289,7 +297,7 @@ function requireNewer({ product, retired }: ReadProduct, before: SetProduct | un
     const present = product.marks[place];
     if (present === undefined || present >= mark) continue;
     // The list itself says that the newest one was taken back; the signed package indexes are judged by their own dates.
-    if (place.startsWith("releases/") && before?.versions.some((version) => retired.has(version)) === true) continue;
+    if (place.startsWith("releases/") && retired?.some(({ version }) => before?.versions.includes(version)) === true) continue;
     throw new SlipwayError("metadata_rollback", `${place} is older at the source (${showMark(present)}) than in the mirror (${showMark(mark)})`, {
       place,
       hint: "the mirror stays as it is; where the older state is meant, run again with --allow-older",

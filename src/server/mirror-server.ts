@@ -10,8 +10,11 @@ import { currentTree, isThere } from "../mirror/file-set.ts";
 import { isPairKnown, type MirrorPairs } from "../mirror/pairs.ts";
 import { asSlipwayError, SlipwayError } from "../model/errors.ts";
 import { mediaTypeOf } from "../releases/media-type.ts";
+import { reasonPhrase } from "./error-rim.ts";
+import { createGoneFinder, type GoneFinder } from "./mirror-gone.ts";
 import { answerMirrorImages } from "./mirror-images.ts";
 import { MirrorRefusal, type MirrorRequest, sendTreeFile, status } from "./mirror-tree.ts";
+import { goneText } from "./refusal-text.ts";
 
 export type MirrorServerOptions = {
   /** The mirror's folder: holds `current`. */
@@ -42,13 +45,13 @@ export async function serveMirror(options: MirrorServerOptions): Promise<MirrorS
       hint: "run `slipway mirror sync` or `slipway mirror import` first",
     });
   }
-  const leases = createTreeLeases();
+  const serving: Serving = { ...options, leases: createTreeLeases(), gone: createGoneFinder(options.directory) };
   const server = createServer({ headersTimeout: 30_000, requestTimeout: 60_000 }, (request, response) => {
     response.on("close", () => {
       const path = (request.url ?? "").split("?")[0] ?? "";
       options.log?.({ method: request.method ?? "", path: path.slice(0, 500), status: response.statusCode, address: request.socket.remoteAddress ?? "" });
     });
-    answer(options, leases, request, response).catch((error: unknown) => answerFailure(response, error));
+    answer(serving, request, response).catch((error: unknown) => answerFailure(response, error));
   });
   server.maxHeadersCount = 100;
   await new Promise<void>((resolve, reject) => {
@@ -70,7 +73,9 @@ function stop(server: HttpServer): Promise<void> {
   });
 }
 
-async function answer(options: MirrorServerOptions, leases: TreeLeases, request: IncomingMessage, response: ServerResponse): Promise<void> {
+type Serving = MirrorServerOptions & { readonly leases: TreeLeases; readonly gone: GoneFinder };
+
+async function answer({ directory, pairs, leases, gone }: Serving, request: IncomingMessage, response: ServerResponse): Promise<void> {
   response.setHeader("X-Content-Type-Options", "nosniff");
   if (request.method !== "GET" && request.method !== "HEAD") throw status(405, "a mirror is read-only");
   const url = URL.parse(request.url ?? "/", "http://mirror");
@@ -82,20 +87,29 @@ async function answer(options: MirrorServerOptions, leases: TreeLeases, request:
     return;
   }
   const isImages = path === "v2" || path.startsWith("v2/");
-  if (options.pairs !== undefined && !path.startsWith("keys/") && !isPairKnown(options.pairs, request.headers.authorization)) {
+  if (pairs !== undefined && !path.startsWith("keys/") && !isPairKnown(pairs, request.headers.authorization)) {
     response.setHeader("WWW-Authenticate", 'Basic realm="slipway mirror", charset="UTF-8"');
     throw status(401, "this mirror needs a pair", isImages ? "UNAUTHORIZED" : undefined);
   }
-  const current = await currentTree(options.directory);
+  const current = await currentTree(directory);
   if (current === undefined) throw status(503, "the mirror holds nothing");
   const tree = await leases.treeFor(`${request.socket.remoteAddress ?? ""} ${request.headers.authorization ?? ""}`, path, current);
   const wanted: MirrorRequest = { request, response, path, tree, query: url.searchParams };
-  if (isImages) {
-    await answerMirrorImages(wanted);
-    return;
+  try {
+    if (isImages) {
+      await answerMirrorImages(wanted);
+      return;
+    }
+    if (path === "" || path.endsWith("/")) throw status(404, "there is no such file");
+    await sendTreeFile(wanted, { path, mediaType: mediaTypeOf(path), isImmutable: isImmutablePath(path) });
+  } catch (error) {
+    if (!(error instanceof MirrorRefusal) || error.status !== 404) throw error;
+    const why = await gone.find(tree, path);
+    if (why === undefined) throw error;
+    const text = goneText(why.product, why);
+    // The registry's answers know no 410.
+    throw isImages ? status(404, text, "MANIFEST_UNKNOWN") : status(410, `Gone - ${text}`);
   }
-  if (path === "" || path.endsWith("/")) throw status(404, "there is no such file");
-  await sendTreeFile(wanted, { path, mediaType: mediaTypeOf(path), isImmutable: isImmutablePath(path) });
 }
 
 function decode(path: string): string {
@@ -125,8 +139,8 @@ function answerFailure(response: ServerResponse, thrown: unknown): void {
   const body = refusal?.ociCode === undefined ? { error: { message } } : { errors: [{ code: refusal.ociCode, message }] };
   for (const name of ["ETag", "Last-Modified", "Content-Length", "Cache-Control"]) response.removeHeader(name);
   const bytes = Buffer.from(JSON.stringify(body));
-  // The reason phrase is what apt prints.
-  response.writeHead(code, message, { "Content-Type": "application/json", "Content-Length": bytes.length });
+  // What apt prints; a client's own words in it may be any characters.
+  response.writeHead(code, reasonPhrase(message), { "Content-Type": "application/json", "Content-Length": bytes.length });
   response.end(bytes);
 }
 

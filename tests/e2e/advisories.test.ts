@@ -115,6 +115,18 @@ async function pasteApt(t: TestContext, vendor: Vendor, pair: Pair): Promise<voi
     assert.equal(end.exitCode, 0, end.stdout + end.stderr);
     assert.match((await apt.command(["acme"])).stdout, /acme 1\.4\.1/);
     assert.equal((await apt.command(["stat", "-c", "%a", "/etc/apt/auth.conf.d/acme.conf"])).stdout.trim(), "600");
+
+    // What `slipway key issue` prints: the same with the secret in it, and the key fetched by curl, which is on this side of the root.
+    await apt.command(["sh", "-c", "rm -r /etc/apt/auth.conf.d/acme.conf /etc/apt/sources.list.d/acme.sources /var/lib/apt/lists; apt-get purge -y acme"]);
+    const issued = (await vendor.result(["key", "issue", "acme-corp", "--product", "acme"])) as { setup: Record<string, string> };
+    const bin = join(vendor.folder, "apt-bin");
+    await mkdir(bin);
+    const into = `#!/bin/sh\ncase $1 in install) exec install -D -m "$4" /dev/stdin "${apt.path}$6" ;; tee) exec tee "${apt.path}$2" ;; esac\nexec chroot "${apt.path}" "$@"\n`;
+    await writeFile(join(bin, "sudo"), into, { mode: 0o755 });
+    const env = { PATH: `${bin}:/usr/sbin:/usr/bin:/sbin:/bin`, HOME: vendor.folder };
+    const pasted = await runCommand(["sh", "-euc", issued.setup["apt (Debian, Ubuntu)"] ?? ""], { timeoutMs: 60_000, env });
+    assert.equal(pasted.exitCode, 0, pasted.stdout + pasted.stderr);
+    assert.match((await apt.command(["acme"])).stdout, /acme 1\.4\.1/);
   });
 }
 

@@ -74,6 +74,15 @@ test("C7 a mistake in mirror.yaml is named with its line, and a secret in it is 
   const end = await wrong.run("sync");
   assert.equal(end.exitCode, 2);
   assert.match(end.stderr, /mirror\.yaml:2:1 unknown key "paralel" - did you mean "parallel"\?/);
+  await writeFile(
+    join(wrong.folder, "mirror.yaml"),
+    "directory: mirror\nproducts:\n  acme:\n    chanels: [stable]\n    formats: [aptt]\n    keys: { minisig: x }\n",
+  );
+  const below = await wrong.run("sync");
+  assert.equal(below.exitCode, 2);
+  assert.match(below.stderr, /mirror\.yaml:4:5 unknown key "chanels" under products\.acme - did you mean "channels"\?/);
+  assert.match(below.stderr, /mirror\.yaml:6:13 unknown key "minisig" under products\.acme\.keys - did you mean "minisign"\?/);
+  assert.match(below.stderr, /mirror\.yaml:5:15 products\.acme\.formats\.0: .*did you mean "apt"\?/);
   const secret = await createOperator(t, vendor, ["source: https://releases.example.com", "pair: { key_id: AK, secret: hunter2hunter2 }"]);
   const refused = await secret.run("sync");
   assert.equal(refused.exitCode, 2);

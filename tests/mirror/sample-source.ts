@@ -19,7 +19,7 @@ import { SlipwayError } from "../../src/model/errors.ts";
 import { ociTag, parseVersion, type Version } from "../../src/model/version.ts";
 import { type ApkState, apkStanza, emptyApk, renderApk, updateApk } from "../../src/repositories/apk.ts";
 import type { AptEntry } from "../../src/repositories/apt.ts";
-import { releaseIndex } from "../../src/repositories/release-index.ts";
+import { type GoneRelease, releaseIndex } from "../../src/repositories/release-index.ts";
 import type { YumFragments } from "../../src/repositories/yum-fragments.ts";
 import { signApkMember } from "../../src/trust/apk-signature.ts";
 import { formatChecksums } from "../../src/trust/checksums.ts";
@@ -43,7 +43,7 @@ export class SampleVendor {
   readonly releaseKey = generateMinisignKey();
   private apk: ApkState = emptyApk(["x86_64"]);
   private readonly published = new Map<string, Published>();
-  private readonly retired: string[] = [];
+  private readonly retired: GoneRelease[] = [];
   private readonly tags = new Map<string, string>();
 
   constructor(repositoryKey: TestKey) {
@@ -96,6 +96,7 @@ export class SampleVendor {
     const described = await readApk(bytesSource(apk));
     const entry = { ...apkStanza(described), arch: "x86_64" };
     this.put(`apk/${product}/stable/x86_64/${product}-${described.info.version}.apk`, apk);
+    artifacts.push({ name: `${product}_${version}_x86_64.apk`, kind: "apk", os: "linux", arch: "amd64", bytes: apk });
     const image = this.pushImage(version);
     await this.repository.publishApt(this.repositoryKey, { add: debs });
     await this.repository.publishYum(this.repositoryKey, { add: rpms });
@@ -113,11 +114,12 @@ export class SampleVendor {
     this.writeList();
   }
 
-  /** Takes a version out of every list, and its files away. */
-  async withdraw(version: string): Promise<void> {
+  /** Takes a version out of every list, and its files away; `why` as the list says it. */
+  async withdraw(version: string, why: Omit<GoneRelease, "version"> = { state: "retired" }): Promise<void> {
     await this.published.get(version)?.remove();
     this.published.delete(version);
-    this.retired.push(version);
+    this.retired.push({ version: parseVersion(version), ...why });
+    if (this.tags.delete(ociTag(parseVersion(version)))) this.writeTags();
     for (const path of this.files.keys()) {
       const isIndex = path.includes("/dists/") || path.includes("/repodata/") || path.startsWith("/v2/");
       if (!isIndex && path.includes(version)) this.files.delete(path);
@@ -128,7 +130,7 @@ export class SampleVendor {
   private async renderApk(state: ApkState): Promise<void> {
     this.apk = state;
     const rendered = await renderApk({ state, product, channel: "stable", now: new Date(), sign: async (bytes) => signApkMember(bytes, apkKey) });
-    for (const file of rendered) for (const part of file.parts) if (part.kind === "bytes") this.put(`apk/${product}/stable/${file.path}`, part.bytes);
+    for (const file of rendered) this.put(`apk/${product}/stable/${file.path}`, file.bytes);
   }
 
   /** An index of two platforms with one layer each; returns its digest. */
@@ -160,9 +162,13 @@ export class SampleVendor {
     const { digest } = manifest({ schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json", manifests });
     this.tags.set(ociTag(version), digest);
     this.tags.set("latest", digest);
+    this.writeTags();
+    return digest;
+  }
+
+  private writeTags(): void {
     for (const [tag, target] of this.tags) this.put(`v2/${product}/manifests/${tag}`, this.get(`v2/${product}/manifests/${target}`));
     this.put(`v2/${product}/tags/list?n=1000`, JSON.stringify({ name: product, tags: [...this.tags.keys()].sort() }));
-    return digest;
   }
 
   /** `place`: the version under which it lies; its own by default. */
@@ -219,11 +225,7 @@ export class SampleVendor {
       sequence,
       publishedAt: new Date(sequence * 1000),
     }));
-    const list = releaseIndex(
-      product,
-      releases,
-      this.retired.map((version) => ({ version: parseVersion(version), state: "retired" as const })),
-    );
+    const list = releaseIndex(product, releases, this.retired);
     this.put(`releases/${product}/index.json`, JSON.stringify(list));
   }
 }
