@@ -5,13 +5,14 @@
  */
 import { loadavg } from "node:os";
 import { issueAccessKey } from "../src/access/access-keys.ts";
-import { type Authenticator, createAuthenticator } from "../src/access/authenticator.ts";
+import { type Authenticator, createAuthenticator, type SealedSecret } from "../src/access/authenticator.ts";
 import { addCustomer } from "../src/access/customers.ts";
 import { checkSigningTime, emptyPayload, readSignature, type SignedRequest, signingSecret } from "../src/access/signature-v4.ts";
+import { sealedSigningKey } from "../src/access/signing-keys.ts";
 import { systemClock } from "../src/io/clock.ts";
 import { createProduct } from "../src/releases/products.ts";
 import { readCredentials } from "../src/server/caller.ts";
-import { openKeyEncryptionKey, type KeyEncryptionKey, unseal } from "../src/store/key-encryption-key.ts";
+import { openKeyEncryptionKey, type KeyEncryptionKey } from "../src/store/key-encryption-key.ts";
 import { openStore } from "../src/store/store.ts";
 import { signedHeaders } from "../tests/support/aws-signer.ts";
 import { round } from "./serve-side.ts";
@@ -83,8 +84,8 @@ async function checkSignature(authenticator: Authenticator, kek: KeyEncryptionKe
   const now = systemClock.now();
   checkSigningTime(signature, now);
   const found = await authenticator.findSealed({ keyId: signature.keyId, now });
-  const secrets = (found?.secrets ?? []).map(({ envelope, context }) => unseal(kek, envelope, context));
-  return signingSecret({ request, signature, payloadHash: emptyPayload, secrets }) !== undefined;
+  const keyOf = (sealed: SealedSecret, scope: string): string => sealedSigningKey(kek, sealed, scope);
+  return signingSecret({ request, signature, payloadHash: emptyPayload, secrets: found?.secrets ?? [], keyOf }) !== undefined;
 }
 
 async function timed(count: number, decide: Decide): Promise<{ readonly meanUs: number; readonly p99Us: number; readonly cpuUs: number }> {

@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { pipeline } from "node:stream/promises";
 import { type TestImage, pushImage, registryCaller } from "../tests/server/registry-client.ts";
-import { type FileSide, freePort, hexOf, untilReady } from "./serve-side.ts";
+import { type FileSide, freePort, hexOf, stop, untilReady } from "./serve-side.ts";
 
 const root = resolve(import.meta.dirname, "..");
 
@@ -35,9 +35,10 @@ export async function startOurs(folder: string, files: Files): Promise<Ours> {
     "warn",
   ];
   const child = spawn(process.execPath, argv, { stdio: ["ignore", "ignore", "inherit"] });
-  await untilReady(`${url}/readyz`, {});
-  const token = (await readFile(join(dataDir, "admin-token"), "utf8")).trim();
-  const { pair, image } = await publishFiles({ url, token, folder }, files);
+  const { pair, image } = await publishOn({ url, dataDir, folder }, files).catch(async (error: unknown) => {
+    await stop(child);
+    throw error;
+  });
   const version = (JSON.parse(await readFile(join(root, "package.json"), "utf8")) as { version: string }).version;
   return {
     name: "slipway",
@@ -51,6 +52,12 @@ export async function startOurs(folder: string, files: Files): Promise<Ours> {
     indexUrl: `${url}/releases/bench/1.0.0/index.bin`,
     artifactUrl: `${url}/releases/bench/1.0.0/artifact.bin`,
   };
+}
+
+async function publishOn(at: { readonly url: string; readonly dataDir: string; readonly folder: string }, files: Files) {
+  await untilReady(`${at.url}/readyz`, {});
+  const token = (await readFile(join(at.dataDir, "admin-token"), "utf8")).trim();
+  return publishFiles({ url: at.url, token, folder: at.folder }, files);
 }
 
 async function api(

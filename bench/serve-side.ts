@@ -34,9 +34,9 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** Asks until it answers 2xx; throws after ten seconds. */
+/** Asks until it answers 2xx; throws after thirty seconds, which a busy machine may need. */
 export async function untilReady(url: string, headers: Readonly<Record<string, string>>): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt += 1) {
+  for (let attempt = 0; attempt < 600; attempt += 1) {
     const response = await fetch(url, { headers }).catch(() => undefined);
     await response?.arrayBuffer();
     if (response?.ok === true) return;

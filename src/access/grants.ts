@@ -10,6 +10,7 @@ import { requireChannel } from "../store/known-channel.ts";
 import type { Database } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 import { type Customer, requireCustomer } from "./customers.ts";
+import { requirePinnable } from "./pinnable-version.ts";
 
 export type CustomerGrant = Grant & { readonly customer: string; readonly product: string; readonly createdAt: Date };
 
@@ -20,7 +21,8 @@ export type GrantChange = {
   readonly versions?: string | null | undefined;
   readonly entitledUntil?: Date | null | undefined;
   readonly lapse?: LapseMode | undefined;
-  readonly pin?: { readonly version: string; readonly until?: Date | undefined } | null | undefined;
+  /** `isFutureAllowed`: the version need not be published yet. */
+  readonly pin?: { readonly version: string; readonly until?: Date | undefined; readonly isFutureAllowed?: boolean | undefined } | null | undefined;
 };
 
 const dateOf = (time: number | null): Date | undefined => (time === null ? undefined : new Date(time));
@@ -94,7 +96,7 @@ async function requirePlace(store: Store, input: { readonly customer: string; re
   return { customer, product };
 }
 
-/** Makes or changes a grant. Throws `not_found`, `name_invalid`, `version_invalid`. */
+/** Makes or changes a grant. Throws `not_found` and `gone` (also for the version of a pin), `name_invalid`, `version_invalid`. */
 export async function setGrant(
   store: Store,
   input: { readonly customer: string; readonly product: string; readonly change: GrantChange; readonly actor: AuditActor },
@@ -104,6 +106,8 @@ export async function setGrant(
   if (row.channel !== undefined && row.channel !== null) await requireChannel(store, product, row.channel);
   await store.db.transaction().execute(async (transaction) => {
     const now = store.clock.now();
+    if (row.pin !== undefined && row.pin !== null)
+      await requirePinnable(transaction, product, { version: row.pin, isFutureAllowed: input.change.pin?.isFutureAllowed === true });
     const before = await transaction
       .selectFrom("customer_grants")
       .select("changed_at")

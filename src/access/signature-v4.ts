@@ -62,6 +62,11 @@ function refusal(fault: SignatureFault, message: string): SlipwayError {
   return new SlipwayError("unauthorized", message, { detail: fault });
 }
 
+/** AWS's answer to signature version 2 in regions that never had it. */
+function olderSignature(): SlipwayError {
+  return refusal("InvalidRequest", `The authorization mechanism you have provided is not supported. Please use ${algorithm}.`);
+}
+
 /** Decodes `a=b&c` once, a plus staying a plus, as AWS reads it. Throws InvalidURI for broken percent-encoding. */
 export function readQuery(text: string): readonly QueryParameter[] {
   if (text === "") return [];
@@ -94,9 +99,7 @@ export function readSignature(request: SignedRequest): PresentedSignature {
 
 function fromHeader(request: SignedRequest, authorization: string): PresentedSignature {
   const fault = "AuthorizationHeaderMalformed";
-  if (!authorization.startsWith(`${algorithm} `)) {
-    throw refusal("InvalidRequest", `The authorization mechanism you have provided is not supported. Please use ${algorithm}.`);
-  }
+  if (!authorization.startsWith(`${algorithm} `)) throw olderSignature();
   const parts = new Map<string, string>();
   for (const part of authorization.slice(algorithm.length + 1).split(",")) {
     const [name, value] = splitOnce(part.trim(), "=");
@@ -110,6 +113,7 @@ function fromHeader(request: SignedRequest, authorization: string): PresentedSig
 
 function fromQuery(request: SignedRequest): PresentedSignature {
   const fault = "AuthorizationQueryParametersError";
+  if (request.query.some(([name]) => name === "AWSAccessKeyId")) throw olderSignature();
   const one = (name: string): string => {
     const values = request.query.filter(([candidate]) => candidate === name);
     if (values.length !== 1) throw refusal(fault, `Query-string authentication version 4 requires one ${name} parameter.`);
@@ -186,27 +190,33 @@ export function checkSigningTime(signature: PresentedSignature, now: Date): void
 }
 
 /**
- * The one of `secrets` that made this signature, or undefined. Every secret is tried and compared in constant time.
+ * The one of `secrets` that made this signature, or undefined. Every secret is tried and compared in constant time; `keyOf` gives the
+ * signing key of each, as signingKey does.
  *
  * `payloadHash` is what the sender signed for the body: its SHA-256 in hex (of the body as it came, where it is read) or unsignedPayload.
  */
-export function signingSecret(input: {
+export function signingSecret<Secret>(input: {
   readonly request: SignedRequest;
   readonly signature: PresentedSignature;
   readonly payloadHash: string;
-  readonly secrets: readonly string[];
-}): string | undefined {
+  readonly secrets: readonly Secret[];
+  readonly keyOf: (secret: Secret, scope: string) => string;
+}): Secret | undefined {
   const { signature } = input;
   const canonical = canonicalRequest(input.request, signature, input.payloadHash);
   const text = [algorithm, signature.timestamp, signature.scope, createHash("sha256").update(canonical).digest("hex")].join("\n");
   const given = Buffer.from(signature.signature, "hex");
-  let found: string | undefined;
+  let found: Secret | undefined;
   for (const secret of input.secrets) {
-    const key = signature.scope.split("/").reduce(hmac, Buffer.from(`AWS4${secret}`).toString("latin1"));
-    const isSame = timingSafeEqual(Buffer.from(hmac(key, text), "latin1"), given);
+    const isSame = timingSafeEqual(Buffer.from(hmac(input.keyOf(secret, signature.scope), text), "latin1"), given);
     if (isSame) found = secret;
   }
   return found;
+}
+
+/** What signs for a scope (`<day>/<region>/<service>/aws4_request`), as bytes in latin1 text. */
+export function signingKey(secret: string, scope: string): string {
+  return scope.split("/").reduce(hmac, Buffer.from(`AWS4${secret}`).toString("latin1"));
 }
 
 /** Key and result are bytes as latin1 ("binary") text: Node needs 2 us for a key that is text and 12 for one in a buffer (bench/serve-auth.ts). */

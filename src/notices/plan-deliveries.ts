@@ -26,6 +26,8 @@ export type PlannedDelivery = {
   /** A mail's address, or the id of a webhook. */
   readonly target: string;
   readonly customerId: string | undefined;
+  /** His name; undefined for what concerns the vendor. */
+  readonly customer: string | undefined;
   readonly subject: string;
   /** JSON. */
   readonly payload: string;
@@ -118,6 +120,7 @@ function mailDelivery(mail: {
     transport: "mail",
     target: mail.to,
     customerId: mail.customerId,
+    customer: mail.customerId === undefined ? undefined : (first?.customer ?? undefined),
     subject,
     payload: JSON.stringify(payload),
     noticeIds: mail.notices.map((notice) => notice.id),
@@ -143,6 +146,7 @@ function webhookCallsOf(notice: DueNotice, webhooks: readonly Webhook[]): readon
     transport: "webhook",
     target: webhook.id,
     customerId: notice.customer_id ?? undefined,
+    customer: notice.customer ?? undefined,
     subject: notice.subject,
     payload: JSON.stringify(body),
     noticeIds: [notice.id],

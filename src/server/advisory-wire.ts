@@ -78,7 +78,13 @@ export const noticeSchema = z.object({
   plannedAt: instant.nullable().describe("when it was handed to its deliveries"),
 });
 
-export const plannedDeliverySchema = z.object({ transport: z.enum(["mail", "webhook"]), target: z.string(), subject: z.string(), notices: z.int() });
+export const plannedDeliverySchema = z.object({
+  transport: z.enum(["mail", "webhook"]),
+  target: z.string(),
+  customer: z.string().nullable().describe("whom it is about; null for what concerns the vendor"),
+  subject: z.string(),
+  notices: z.int(),
+});
 
 export const setupTextSchema = z.object({
   customer: z.string(),

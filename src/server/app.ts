@@ -4,13 +4,17 @@
  * Order of a request: limits of the connection -> who is calling (caller.ts) -> schemas -> the route -> the rim for failures (error-rim.ts).
  */
 import { randomBytes } from "node:crypto";
+import { createServer, type RequestListener, type Server } from "node:http";
 import type { Socket } from "node:net";
 import fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest, LogController, type RouteHandlerMethod } from "fastify";
 import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import type { Principal } from "../access/principal.ts";
+import type { Settings } from "../config/settings.ts";
+import { proxyTrust } from "./caller-address.ts";
 import { recallCaller, requireCaller } from "./caller.ts";
 import type { ServerContext } from "./context.ts";
 import { absent, answerFailure } from "./error-rim.ts";
+import { createFastPath } from "./fast-path.ts";
 import { registerImageRoutes } from "./oci-routes.ts";
 import { registerOpenApi, routeSchema } from "./openapi.ts";
 import type { Access, RouteRow } from "./route.ts";
@@ -39,27 +43,29 @@ const keepAliveTimeoutMs = 65_000;
 /** Longest path segment that is routed: artifact names end at 200 characters. */
 const segmentLimit = 256;
 
-/** Ready to listen, with no socket yet. */
-export async function buildApp(context: ServerContext): Promise<FastifyInstance> {
+/** Ready to listen, with no socket yet. Without the fast path (fast-path.ts) every request goes through fastify. */
+export async function buildApp(context: ServerContext, options: { readonly isFastPathOn: boolean } = { isFastPathOn: true }): Promise<FastifyInstance> {
   const { settings, log } = context;
   // fastify's own remarks ("Server listening") are not events of ours; what it reports as an error is one.
   const loggerInstance: FastifyBaseLogger = log.child({ event: "framework_error" }, { level: log.level === "silent" ? "silent" : "error" });
   const bootId = randomBytes(4).toString("hex");
   let requestCount = 0;
+  const nextRequestId = (): string => `${bootId}-${((requestCount += 1)).toString(36)}`;
+  const fastPath = options.isFastPathOn ? createFastPath(context, nextRequestId) : undefined;
   const app = fastify({
+    serverFactory: (ordinary) =>
+      openHttpServer(settings, (request, response) => {
+        if (fastPath?.(request, response) !== true) ordinary(request, response);
+      }),
     loggerInstance,
     childLoggerFactory: (logger) => logger, // a child for every request would cost more than it tells: our own lines carry the request id
     logController: new LogController({ disableRequestLogging: true }), // one line per answer is written by observe()
-    genReqId: () => `${bootId}-${((requestCount += 1)).toString(36)}`,
+    genReqId: nextRequestId,
     requestIdHeader: false, // a caller's own id could forge our log
     bodyLimit: jsonBodyLimit,
-    trustProxy: settings.trustedProxies.length === 0 ? false : [...settings.trustedProxies],
-    requestTimeout: settings.uploadTimeout,
-    connectionTimeout: settings.idleTimeout,
-    keepAliveTimeout: keepAliveTimeoutMs,
+    trustProxy: proxyTrust(settings),
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: segmentLimit, ignoreTrailingSlash: false },
-    http: { maxHeaderSize: headerLimit, headersTimeout: headersTimeoutMs, requireHostHeader: true },
     clientErrorHandler: refuseBadRequest,
     frameworkErrors: (error, request, reply) => {
       void answerFailure(error, { request, reply, log, access: "open" });
@@ -95,6 +101,15 @@ export async function buildApp(context: ServerContext): Promise<FastifyInstance>
   await registerBucketRoutes(app, context);
   await app.ready();
   return app;
+}
+
+/** The listening side: fastify leaves the limits of connections to whoever makes it. */
+function openHttpServer(settings: Settings, answer: RequestListener): Server {
+  const server = createServer({ maxHeaderSize: headerLimit, headersTimeout: headersTimeoutMs, requireHostHeader: true }, answer);
+  server.keepAliveTimeout = keepAliveTimeoutMs;
+  server.requestTimeout = settings.uploadTimeout;
+  server.setTimeout(settings.idleTimeout);
+  return server;
 }
 
 /** A page's form as an object; of a name that stands twice the last value counts. */

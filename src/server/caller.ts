@@ -5,7 +5,7 @@
  * login: audited, counted and slowed down.
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { Principal } from "../access/principal.ts";
+import type { CustomerPrincipal, Principal } from "../access/principal.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { ServerContext } from "./context.ts";
 import type { Access } from "./route.ts";
@@ -37,11 +37,19 @@ export function readCredentials(header: string | undefined): Credentials {
 }
 
 /** A customer whose header was accepted within the last second, at once; undefined sends the request the long way through requireCaller. */
+export function recallCustomer(
+  context: Pick<ServerContext, "authenticator" | "pace" | "store">,
+  authorization: string,
+  address: string,
+): CustomerPrincipal | undefined {
+  const principal = context.authenticator.recall(authorization, context.store.clock.now(), address);
+  return principal === undefined || context.pace.isSlowed(principal.keyId) ? undefined : principal;
+}
+
+/** The same for a route's own kind of caller. */
 export function recallCaller(context: ServerContext, access: Access, request: FastifyRequest): Principal | undefined {
   const { authorization } = request.headers;
-  if (access !== "customer" || authorization === undefined) return undefined;
-  const principal = context.authenticator.recall(authorization, context.store.clock.now(), request.ip);
-  return principal !== undefined && context.pace.isSlowed(principal.keyId) ? undefined : principal;
+  return access === "customer" && authorization !== undefined ? recallCustomer(context, authorization, request.ip) : undefined;
 }
 
 /**

@@ -1,6 +1,7 @@
 /** What agents of customers' installations tell, where their operator allows it: which version runs, and how the last upgrade ended. */
 import { z } from "zod";
 import { actorOf, mayRead, type Principal } from "../access/principal.ts";
+import { SlipwayError } from "../model/errors.ts";
 import { tryParseVersion } from "../model/version.ts";
 import { protocolOf } from "./caller.ts";
 import { absent } from "./error-rim.ts";
@@ -26,9 +27,15 @@ export const checkInRoutes: readonly RouteRow[] = [
     params: z.object({ product: z.string().max(64) }),
     body: checkInSchema,
     success: { status: 200, json: z.object({ recorded: z.literal(true) }), text: "It stands in the audit trail" },
-    run: async ({ context, principal, params, body, request }) => {
+    run: async ({ context, principal, params, body, request, reply }) => {
       if (principal === undefined || !mayRead(principal, params.product)) throw absent();
       const from: Principal = principal;
+      const caller = from.kind === "customer" ? from.keyId : "an administrator";
+      const waitSeconds = context.checkInPace.take({ caller, machine: body.machine, now: context.store.clock.now() });
+      if (waitSeconds > 0) {
+        reply.header("retry-after", waitSeconds);
+        throw new SlipwayError("rate_limited", "this installation, or all that share its access pair, check in too often");
+      }
       await context.audit.record({
         actor: actorOf(from),
         action: "installation.check-in",

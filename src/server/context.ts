@@ -13,10 +13,13 @@ import type { KeyEncryptionKey } from "../store/key-encryption-key.ts";
 import type { Store } from "../store/store.ts";
 import type { BufferBudget } from "./buffer-budget.ts";
 import type { ByteCache } from "./byte-cache.ts";
+import type { CheckInPace } from "./check-in-pace.ts";
 import type { Log } from "./log.ts";
 import type { LoginThrottle } from "./login-throttle.ts";
 import type { Metrics } from "./metrics.ts";
 import type { NoticeContext } from "./notice-context.ts";
+import type { OpenedTokens } from "./oci-token.ts";
+import type { RoutedPaths } from "./routed-paths.ts";
 
 export type ServerContext = {
   readonly settings: Settings;
@@ -37,6 +40,9 @@ export type ServerContext = {
   readonly throttle: LoginThrottle;
   /** Of pairs that the abuse round slowed down. */
   readonly pace: PairPace;
+  readonly checkInPace: CheckInPace;
+  readonly openedTokens: OpenedTokens;
+  readonly routedPaths: RoutedPaths;
   readonly metrics: Metrics;
   readonly notices: NoticeContext;
   readonly log: Log;

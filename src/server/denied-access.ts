@@ -1,7 +1,8 @@
 /** What a grant does not cover of a whole protocol, its format or all of it after a cut: refused in the protocol's words, and in the audit trail. */
 import type { FastifyRequest } from "fastify";
-import { actorOf, grantHolderOf, type Principal } from "../access/principal.ts";
+import { grantHolderOf, type Principal } from "../access/principal.ts";
 import type { ServerContext } from "./context.ts";
+import { downloadEvent } from "./download-event.ts";
 import { deniedText, protocolDenial } from "./refusal-text.ts";
 
 /**
@@ -17,21 +18,7 @@ export async function deniedAccess(
   const holder = grantHolderOf(principal, product);
   const denied = holder === undefined ? undefined : protocolDenial(holder.grant, format, context.store.clock.now());
   if (denied === undefined) return undefined;
-  const isCustomer = principal.kind === "customer";
-  await context.audit.record({
-    actor: actorOf(principal),
-    action: "download",
-    customer: isCustomer ? principal.customerName : undefined,
-    keyId: isCustomer ? principal.keyId : undefined,
-    product,
-    path: request.url.split("?")[0], // a presigned query would be good for others
-    protocol: format,
-    address: request.ip,
-    client: request.headers["user-agent"],
-    result: "denied",
-    status: 403,
-    bytes: 0,
-    detail: denied.reason,
-  });
+  const asker = { principal, url: request.url, address: request.ip, client: request.headers["user-agent"] };
+  await context.audit.record(downloadEvent(asker, { product }, { result: "denied", status: 403, bytes: 0, detail: denied.reason, protocol: format }));
   return deniedText(product, denied, context.settings);
 }

@@ -1,12 +1,11 @@
 /** What customers read: plain downloads, the APT, YUM and APK trees, and the release index, all behind the access pair. */
 import { z } from "zod";
-import { actorOf, grantHolderOf, mayRead, type Principal } from "../access/principal.ts";
+import { type CustomerPrincipal, grantHolderOf, mayRead, type Principal } from "../access/principal.ts";
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { DownloadTree, ResolvedDenied, ResolvedFile, ResolvedGone } from "../releases/resolve.ts";
-import type { AuditEvent } from "../store/audit-events.ts";
-import { protocolOf } from "./caller.ts";
-import type { ConditionalHeaders } from "./conditional.ts";
+import { conditionsFor } from "./download-conditions.ts";
+import { type Asker, downloadEvent } from "./download-event.ts";
 import { absent } from "./error-rim.ts";
 import { deniedError, goneText } from "./refusal-text.ts";
 import { type Call, type RouteRow, route } from "./route.ts";
@@ -16,30 +15,9 @@ import { releaseIndexSchema } from "./wire.ts";
 const productParams = z.object({ product: z.string().max(64) });
 const treeParams = productParams.extend({ "*": z.string().max(1024) });
 
-type Wanted = { readonly product: string; readonly version?: string | undefined; readonly artifact?: string | undefined };
-
-function pathOf(url: string): string {
-  const query = url.indexOf("?");
-  return query < 0 ? url : url.slice(0, query);
-}
-
-function downloadEvent(call: Call, file: Wanted): Omit<AuditEvent, "result"> {
-  const principal = call.principal as Principal; // customer routes have one: caller.ts
-  const isCustomer = principal.kind === "customer";
+function askerOf(call: Call): Asker {
   const { url, ip, headers } = call.request;
-  return {
-    actor: actorOf(principal),
-    action: "download",
-    customer: isCustomer ? principal.customerName : undefined,
-    keyId: isCustomer ? principal.keyId : undefined,
-    product: file.product,
-    version: file.version,
-    artifact: file.artifact,
-    path: pathOf(url),
-    protocol: protocolOf(url),
-    address: ip,
-    client: headers["user-agent"],
-  };
+  return { principal: call.principal as Principal, url, address: ip, client: headers["user-agent"] }; // customer routes have one: caller.ts
 }
 
 /** Looks up, checks the right to read, answers: one way for every tree. */
@@ -55,7 +33,7 @@ export async function answerDownload(
   const { context } = call;
   if (call.principal === undefined || !mayRead(call.principal, wanted.product)) throw absent();
   // One machine of one pair reads one snapshot from its first index to its last (releases/lease.ts).
-  const reader = call.principal.kind === "customer" ? `${call.principal.keyId} ${call.request.ip}` : undefined;
+  const reader = call.principal.kind === "customer" ? readerOf(call.principal, call.request.ip) : undefined;
   const holder = grantHolderOf(call.principal, wanted.product);
   const found = await context.resolver.resolve({ product: wanted.product, tree: wanted.tree, path: wanted.path, reader, holder });
   switch (found.kind) {
@@ -67,27 +45,21 @@ export async function answerDownload(
       throw await deniedAnswer(call, { product: wanted.product, found });
     case "file":
       if (wanted.digest !== undefined && found.digest !== wanted.digest) throw absent();
+      if (wanted.digest === undefined) learnPath(call, wanted);
       await answerFile(call, { product: wanted.product, tree: wanted.tree, file: found });
   }
 }
 
-/**
- * Once its copy of an index is four hours old, apk asks with the second in which it fetched it, by its own clock (seen with 2.14.10 and
- * 3.0.6): a publication in that very second, or one that a fast clock was ahead of, would hide behind a 304. So that date does not count.
- */
-function apkIndexConditions(headers: ConditionalHeaders): ConditionalHeaders {
-  const { "if-modified-since": _itsOwnClock, ...others } = headers;
-  return others;
+/** One machine of one pair. */
+export function readerOf(principal: CustomerPrincipal, address: string): string {
+  return `${principal.keyId} ${address}`;
 }
 
-/**
- * Which files a reader sees may change back to ones that are older: only the very date that he was given says that he has them
- * (RFC 9110 13.1.3 lets a server compare exactly; nginx does so too).
- */
-function exactDate(headers: ConditionalHeaders, modifiedAt: Date): ConditionalHeaders {
-  const since = headers["if-modified-since"];
-  if (since === undefined || Math.floor(Date.parse(since) / 1000) === Math.floor(modifiedAt.getTime() / 1000)) return headers;
-  return apkIndexConditions(headers);
+function learnPath(
+  { context, request }: Call,
+  { product, tree, path }: { readonly product: string; readonly tree: DownloadTree; readonly path: string },
+): void {
+  context.routedPaths.learn(request.url, { kind: "file", route: request.routeOptions.url ?? "", product, tree, path });
 }
 
 export async function answerFile(
@@ -96,16 +68,14 @@ export async function answerFile(
 ): Promise<void> {
   const { context } = call;
   const { file, product, tree } = wanted;
-  const { headers } = call.request;
-  const isApkIndex = tree === "apk" && file.artifact === undefined;
-  const event = downloadEvent(call, { product, version: file.artifact?.version, artifact: file.artifact?.name });
+  const asked = { product, version: file.artifact?.version, artifact: file.artifact?.name };
   const record = (delivery: Delivery, result: "complete" | "aborted"): Promise<void> =>
-    context.audit.record({ ...event, result, status: delivery.status, bytes: delivery.bytes, detail: delivery.range });
+    context.audit.record(downloadEvent(askerOf(call), asked, { result, status: delivery.status, bytes: delivery.bytes, detail: delivery.range }));
   await sendBody({
     context,
     reply: call.reply,
     body: file,
-    ...(file.isImmutable ? {} : { conditions: isApkIndex ? apkIndexConditions(headers) : exactDate(headers, file.modifiedAt) }),
+    conditions: conditionsFor(tree, file, call.request.headers),
     beforeLast: (delivery) => record(delivery, "complete"),
     onAborted: (delivery) => record(delivery, "aborted"),
   });
@@ -115,7 +85,8 @@ export async function answerFile(
 async function goneError(call: Call, gone: { readonly product: string; readonly found: ResolvedGone }): Promise<SlipwayError> {
   const { version, state, replacement } = gone.found;
   if (call.request.method === "GET") {
-    await call.context.audit.record({ ...downloadEvent(call, { product: gone.product, version }), result: "gone", status: 410, bytes: 0, detail: state });
+    const outcome = { result: "gone", status: 410, bytes: 0, detail: state } as const;
+    await call.context.audit.record(downloadEvent(askerOf(call), { product: gone.product, version }, outcome));
   }
   return new SlipwayError(
     "gone",
@@ -128,8 +99,8 @@ async function goneError(call: Call, gone: { readonly product: string; readonly 
 async function deniedAnswer(call: Call, denied: { readonly product: string; readonly found: ResolvedDenied }): Promise<SlipwayError> {
   const { product, found } = denied;
   if (call.request.method === "GET") {
-    const event = downloadEvent(call, { product, version: found.version });
-    await call.context.audit.record({ ...event, result: "denied", status: 403, bytes: 0, detail: found.reason });
+    const outcome = { result: "denied", status: 403, bytes: 0, detail: found.reason } as const;
+    await call.context.audit.record(downloadEvent(askerOf(call), { product, version: found.version }, outcome));
   }
   return deniedError(product, found, call.context.settings);
 }

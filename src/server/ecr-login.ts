@@ -8,10 +8,12 @@ import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { readStreamBounded } from "../io/bounded-read.ts";
 import { asSlipwayError } from "../model/errors.ts";
+import { unseal } from "../store/key-encryption-key.ts";
+import { logFailure } from "./failure.ts";
 import { sealRegistryToken } from "./oci-token.ts";
 import { publicAddress } from "./public-address.ts";
 import { requireSigner, type SignedCall } from "./s3-caller.ts";
-import { logFailure, type S3Code, s3Failure, s3Refusal } from "./s3-errors.ts";
+import { type S3Code, s3Failure, s3Refusal } from "./s3-errors.ts";
 
 const loginTarget = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
 /** ECR's own. */
@@ -45,7 +47,8 @@ export async function answerLogin(call: SignedCall): Promise<void> {
     request.principal = principal;
     if (request.headers["x-amz-target"] !== loginTarget) throw s3Refusal("NotImplemented", "only GetAuthorizationToken is answered here");
     const expiresAt = new Date(context.store.clock.now().getTime() + loginLifeMs);
-    const password = sealRegistryToken(context.kek, { credential: { kind: "pair", keyId: principal.keyId, secret }, scopes: undefined, expiresAt });
+    const credential = { kind: "pair", keyId: principal.keyId, secret: unseal(context.kek, secret.envelope, secret.context) } as const;
+    const password = sealRegistryToken(context.kek, { credential, scopes: undefined, expiresAt });
     const data = {
       authorizationToken: Buffer.from(`AWS:${password}`).toString("base64"),
       expiresAt: expiresAt.getTime() / 1000,

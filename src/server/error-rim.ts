@@ -2,6 +2,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { hasZodFastifySchemaValidationErrors, isResponseSerializationError } from "fastify-type-provider-zod";
 import { asSlipwayError, SlipwayError } from "../model/errors.ts";
+import { isOurs, logFailure, prepareFailure, publicMessage } from "./failure.ts";
 import type { Log } from "./log.ts";
 import type { Access } from "./route.ts";
 
@@ -53,27 +54,11 @@ export function answerFailure(
   const { request, reply } = at;
   const error = translate(thrown, at.access);
   const status = error.httpStatus;
-  if (status >= 500 && error.code !== "unavailable") {
-    at.log.error({
-      event: "request_failed",
-      requestId: request.id,
-      method: request.method,
-      route: request.routeOptions.url,
-      code: error.code,
-      err: error.cause ?? error,
-    });
-  }
-  // What went wrong inside is for the log: paths and queries of this machine are nobody else's business.
-  const isInternal = error.code === "internal" || error.code === "permission_denied";
-  const message = isInternal ? "the server failed; its log has the reason under this request id" : error.message;
+  if (isOurs(error, status)) logFailure(at.log, error, request);
+  const message = publicMessage(error);
   if (status === 403 || status === 410) reply.raw.statusMessage = reasonPhrase(message);
-  if (status === 503 || status === 507) reply.header("retry-after", 5);
-  // Part of a refused body may still be on its way; nobody will read it, so the connection cannot be used again.
-  if (request.method !== "GET" && request.method !== "HEAD" && !request.raw.complete) reply.header("connection", "close");
-  return reply
-    .code(status)
+  return prepareFailure(request, reply, status)
     .type("application/json; charset=utf-8")
-    .header("cache-control", "no-store")
     .serializer((body: unknown) => JSON.stringify(body))
-    .send({ error: { ...error.toJSON(), ...(isInternal ? { message } : {}), requestId: request.id } });
+    .send({ error: { ...error.toJSON(), message, requestId: request.id } });
 }

@@ -57,7 +57,11 @@ export const grantRoutes: readonly RouteRow[] = [
     run: async (call) => {
       const { entitledUntil, pin, ...rest } = call.body;
       const until = pin?.until === undefined ? undefined : new Date(pin.until);
-      const change = { ...rest, entitledUntil: dateOf(entitledUntil), pin: pin === undefined || pin === null ? pin : { version: pin.version, until } };
+      const change = {
+        ...rest,
+        entitledUntil: dateOf(entitledUntil),
+        pin: pin === undefined || pin === null ? pin : { version: pin.version, until, isFutureAllowed: pin.allowFuture },
+      };
       return grantJson(await setGrant(call.context.store, { ...call.params, change, actor: actorOf(adminOf(call)) }));
     },
   }),

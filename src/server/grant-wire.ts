@@ -25,7 +25,11 @@ export const grantChangeSchema = z.strictObject({
   entitledUntil: z.iso.datetime().nullable().optional(),
   lapse: z.enum(lapseModes).optional(),
   pin: z
-    .strictObject({ version: z.string().max(130), until: z.iso.datetime().optional() })
+    .strictObject({
+      version: z.string().max(130).describe("of a published release"),
+      until: z.iso.datetime().optional(),
+      allowFuture: z.boolean().optional().describe("it need not be published yet"),
+    })
     .nullable()
     .optional(),
 });

@@ -4,6 +4,7 @@
  * Guessing a 256-bit secret is hopeless anyway; the throttle protects the audit trail and the processor from floods. It is asked only after
  * a credential proved wrong, so that nobody can lock a customer out by failing in his name from behind the same address.
  */
+import { createTokenBuckets, type Rule } from "./token-buckets.ts";
 
 export type LoginThrottle = {
   /** Counts one failure; `isLimited` failures are answered 429 and leave no audit event. `retryAfterSeconds` is for Retry-After. */
@@ -13,33 +14,16 @@ export type LoginThrottle = {
   };
 };
 
-type Bucket = { tokens: number; at: number };
-type Rule = { readonly burst: number; readonly perSecond: number };
-
 const perKey: Rule = { burst: 10, perSecond: 1 / 6 };
 const perAddress: Rule = { burst: 60, perSecond: 1 };
-/** Buckets kept; an attacker with more addresses than that gets fresh ones, which costs him the addresses. */
-const bucketLimit = 10_000;
 
 export function createLoginThrottle(): LoginThrottle {
-  const buckets = new Map<string, Bucket>();
-  const take = (key: string, rule: Rule, now: number): boolean => {
-    const bucket = buckets.get(key) ?? { tokens: rule.burst, at: now };
-    const tokens = Math.min(rule.burst, bucket.tokens + ((now - bucket.at) / 1000) * rule.perSecond);
-    const isTaken = tokens >= 1;
-    buckets.delete(key);
-    buckets.set(key, { tokens: isTaken ? tokens - 1 : tokens, at: now });
-    if (buckets.size > bucketLimit) {
-      const oldest = buckets.keys().next().value;
-      if (oldest !== undefined) buckets.delete(oldest);
-    }
-    return isTaken;
-  };
+  const buckets = createTokenBuckets();
   return {
     fail: ({ address, keyId, now }) => {
-      const isAddressFine = take(address, perAddress, now.getTime());
-      const isKeyFine = take(`${address} ${keyId.slice(0, 64)}`, perKey, now.getTime());
-      return { isLimited: !(isAddressFine && isKeyFine), retryAfterSeconds: Math.ceil(1 / perKey.perSecond) };
+      const waits = [buckets.take(address, perAddress, now), buckets.take(`${address} ${keyId.slice(0, 64)}`, perKey, now)];
+      const retryAfterSeconds = Math.max(...waits);
+      return { isLimited: retryAfterSeconds > 0, retryAfterSeconds };
     },
   };
 }

@@ -143,7 +143,13 @@ const listRoutes: readonly RouteRow[] = [
     run: async (call) => {
       const { store, notices } = call.context;
       const { deliveries } = await planDeliveries(store, notices.sender);
-      const planned = deliveries.map(({ transport, target, subject, noticeIds }) => ({ transport, target, subject, notices: noticeIds.length }));
+      const planned = deliveries.map(({ transport, target, customer, subject, noticeIds }) => ({
+        transport,
+        target,
+        customer: customer ?? null,
+        subject,
+        notices: noticeIds.length,
+      }));
       if (call.body?.dryRun === true) return { planned, sent: 0, failed: 0 };
       const { sent, failed } = await deliverDue(store, notices);
       return { planned, sent, failed };

@@ -6,15 +6,16 @@
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { adminTokenPrefix } from "../access/admin-tokens.ts";
-import { mayAdminister, mayRead, type Principal } from "../access/principal.ts";
+import { type CustomerPrincipal, grantHolderOf, mayAdminister, mayRead, type Principal } from "../access/principal.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { productOfRepository } from "../releases/oci-repositories.ts";
-import { type Credentials, readCredentials, recordFailure, refusingForeign, requirePace } from "./caller.ts";
+import { type Credentials, readCredentials, recallCustomer, recordFailure, refusingForeign, requirePace } from "./caller.ts";
 import type { ServerContext } from "./context.ts";
 import { deniedAccess } from "./denied-access.ts";
 import { ociRefusal } from "./oci-errors.ts";
 import { type OciAction, type OciScope, openRegistryToken, registryTokenPrefix, type SealedCredential, scopeText } from "./oci-token.ts";
 import { publicAddress } from "./public-address.ts";
+import { protocolDenial } from "./refusal-text.ts";
 
 export type OciCaller = {
   readonly principal: Principal;
@@ -43,6 +44,10 @@ function credentialOfPassword(context: ServerContext, password: string): SealedC
   return token === undefined || token.scopes !== undefined || token.expiresAt <= context.store.clock.now() ? undefined : token.credential;
 }
 
+function pairHeaderOf({ keyId, secret }: { readonly keyId: string; readonly secret: string }): string {
+  return `Basic ${Buffer.from(`${keyId}:${secret}`).toString("base64")}`;
+}
+
 /** The principal behind a credential that is good now, else undefined. Throws DENIED for a pair that may not be used from this address. */
 export async function principalOfCredential(call: OciCall, credential: SealedCredential): Promise<Principal | undefined> {
   const { context, request } = call;
@@ -50,23 +55,44 @@ export async function principalOfCredential(call: OciCall, credential: SealedCre
   if (credential.kind === "token") return context.authenticator.authenticateToken({ token: credential.token, now });
   const { keyId, secret } = credential;
   const principal = await refusingForeign(context, { keyId, at: { ...call, protocol: "oci" } }, () =>
-    context.authenticator.authenticate({ keyId, secret, now, address: request.ip }),
+    context.authenticator.authenticate({ keyId, secret, now, address: request.ip, header: pairHeaderOf(credential) }),
   );
   if (principal !== undefined) requirePace(context, principal, call.reply);
   return principal;
 }
 
+/**
+ * A customer whose pair was accepted less than a second ago, alone or inside this very token; undefined sends the request the long way
+ * through requireOciCaller.
+ */
+export function recallOciCaller(
+  context: Pick<ServerContext, "authenticator" | "openedTokens" | "pace" | "store">,
+  request: { readonly authorization: string; readonly address: string },
+): (OciCaller & { readonly principal: CustomerPrincipal }) | undefined {
+  const opened = context.openedTokens.get(request.authorization);
+  if (opened !== undefined && opened.expiresAt <= context.store.clock.now()) return undefined;
+  const principal = recallCustomer(context, opened?.pairHeader ?? request.authorization, request.address);
+  return principal === undefined ? undefined : { principal, scopes: opened?.scopes };
+}
+
 /** Throws `unauthorized` with the challenge on the reply, and `rate_limited` for a flood of wrong credentials. */
 export async function requireOciCaller(call: OciCall, wish: OciWish | undefined): Promise<OciCaller> {
   const { context, request } = call;
-  const credentials = readCredentials(request.headers.authorization);
+  const { authorization } = request.headers;
+  const known = authorization === undefined ? undefined : recallOciCaller(context, { authorization, address: request.ip });
+  if (known !== undefined) return known;
+  const credentials = readCredentials(authorization);
   if (credentials.kind === "none") throw challenged(call, wish, "this needs credentials");
   if (credentials.kind === "token" && credentials.token.startsWith(registryTokenPrefix)) {
     const token = openRegistryToken(context.kek, credentials.token);
     // An old token is no wrong credential: the client gets a new one without asking anybody.
     if (token !== undefined && token.expiresAt <= context.store.clock.now()) throw challenged(call, wish, "the token has expired");
     const principal = token === undefined ? undefined : await principalOfCredential(call, token.credential);
-    if (token !== undefined && principal !== undefined) return { principal, scopes: token.scopes };
+    if (token !== undefined && principal !== undefined) {
+      const { scopes, expiresAt, credential } = token;
+      if (credential.kind === "pair") context.openedTokens.put(authorization ?? "", { scopes, expiresAt, pairHeader: pairHeaderOf(credential) });
+      return { principal, scopes };
+    }
   } else {
     const credential = presentedCredential(context, credentials);
     const principal = credential === undefined ? undefined : await principalOfCredential(call, credential);
@@ -106,6 +132,14 @@ export async function requireRight(call: OciCall, caller: OciCaller, wish: OciWi
 
 function hasScope(caller: OciCaller, wish: OciWish): boolean {
   return caller.scopes === undefined || caller.scopes.some((scope) => scope.name === wish.name && scope.actions.includes(wish.action));
+}
+
+/** True where requireRight would let this pull through: nothing to say, to record or to challenge. */
+export function mayPull(context: Pick<ServerContext, "store">, caller: OciCaller, wanted: { readonly name: string; readonly product: string }): boolean {
+  const { principal } = caller;
+  if (!mayRead(principal, wanted.product) || !hasScope(caller, { name: wanted.name, action: "pull" })) return false;
+  const holder = grantHolderOf(principal, wanted.product);
+  return holder === undefined || protocolDenial(holder.grant, "oci", context.store.clock.now()) === undefined;
 }
 
 /** What may not be read and what is not there: the very same answer. */

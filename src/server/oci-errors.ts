@@ -1,6 +1,7 @@
 /** Failures of the registry in its own words: the codes of OCI distribution-spec 1.1 ("Error Codes"), their statuses, and their JSON. */
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { asSlipwayError, type ErrorCode, SlipwayError } from "../model/errors.ts";
+import { isOurs, logFailure, prepareFailure, publicMessage } from "./failure.ts";
 import type { Log } from "./log.ts";
 
 /** The specification's codes with the statuses that its endpoints ask for. Thrown as the `detail` of a SlipwayError. */
@@ -66,24 +67,8 @@ export function answerOciFailure(thrown: unknown, at: { readonly request: Fastif
   const { request, reply } = at;
   const error = asSlipwayError(thrown);
   const { code, status } = rowOf(error);
-  if (status >= 500 && error.code !== "unavailable") {
-    at.log.error({
-      event: "request_failed",
-      requestId: request.id,
-      method: request.method,
-      path: request.url.split("?")[0],
-      code: error.code,
-      err: error.cause ?? error,
-    });
-  }
-  const isInternal = error.code === "internal" || error.code === "permission_denied";
-  const message = isInternal ? "the server failed; its log has the reason under this request id" : error.message;
-  if (status === 503 || status === 507) reply.header("retry-after", 5);
-  // Part of a refused body may still be on its way; nobody will read it, so the connection cannot be used again.
-  if (request.method !== "GET" && request.method !== "HEAD" && !request.raw.complete) reply.header("connection", "close");
-  return reply
-    .code(status)
+  if (isOurs(error, status)) logFailure(at.log, error, request);
+  return prepareFailure(request, reply, status)
     .type("application/json")
-    .header("cache-control", "no-store")
-    .send(JSON.stringify({ errors: [{ code, message, detail: { hint: error.hint, requestId: request.id } }] }));
+    .send(JSON.stringify({ errors: [{ code, message: publicMessage(error), detail: { hint: error.hint, requestId: request.id } }] }));
 }

@@ -1,16 +1,17 @@
 /** What is read from the registry: manifests, blobs, tags and referrers (OCI distribution-spec 1.1, end-2, end-3, end-8, end-12). */
-import { actorOf, grantHolderOf } from "../access/principal.ts";
+import { grantHolderOf } from "../access/principal.ts";
 import { ociMediaTypes } from "../formats/oci-descriptor.ts";
 import { isOciDigest, type OciDigest, parseOciDigest } from "../formats/oci-digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { Version } from "../model/version.ts";
 import { blobUnknown, findBlob } from "../releases/oci-blobs.ts";
-import { findManifest, manifestUnknown } from "../releases/oci-manifests.ts";
+import { manifestUnknown } from "../releases/oci-manifests.ts";
 import { listReferrers, type ReferrersPage } from "../releases/oci-referrers.ts";
 import { productOfRepository } from "../releases/oci-repositories.ts";
 import { versionTags } from "../releases/oci-tags.ts";
 import type { RepositoryView } from "../releases/oci-view.ts";
-import type { AuditEvent, AuditResult } from "../store/audit-events.ts";
+import type { AuditResult } from "../store/audit-events.ts";
+import { downloadEvent, type Outcome } from "./download-event.ts";
 import { type OciReference, readReference } from "./oci-address.ts";
 import { absentRepository, type OciCall, type OciCaller } from "./oci-caller.ts";
 import { ociRefusal } from "./oci-errors.ts";
@@ -45,14 +46,36 @@ const isVendor = (pull: Pull): boolean => pull.caller.principal.kind === "admin"
 
 /** end-3. */
 export async function pullManifest(pull: Pull, text: string): Promise<void> {
-  const { call, view } = pull;
   const reference = readReference(text);
-  const digest = await requireDigest(pull, reference);
-  const manifest = await findManifest(call.context.store, view.repository, digest);
-  if (manifest === undefined) throw manifestUnknown(text);
-  const version = versionOf(pull, reference, digest);
+  const pulled = findPulled(pull.view, isVendor(pull) ? "vendor" : "customer", reference);
+  if (pulled === undefined) throw await absentManifest(pull, reference, text);
+  const { context, request } = pull.call;
+  const { name, product } = pull.view.repository;
+  context.routedPaths.learn(request.url, { kind: "manifest", route: request.routeOptions.url ?? "", product, name, reference });
+  await sendPulled(pull, pulled);
+}
+
+/** What customers pulled of a view: a view never changes. Holds no more than the view has tags and manifests. */
+const pulledOf = new WeakMap<RepositoryView, Map<string, Pulled>>();
+
+/** What this reader gets for a reference; undefined where it names nothing that he sees. */
+export function findPulled(view: RepositoryView, reader: "vendor" | "customer", reference: OciReference): Pulled | undefined {
+  if (reader === "vendor") return makePulled(view, reader, reference);
+  const name = reference.kind === "tag" ? reference.tag : reference.digest;
+  const pulls = pulledOf.get(view) ?? new Map<string, Pulled>();
+  pulledOf.set(view, pulls);
+  const pulled = pulls.get(name) ?? makePulled(view, reader, reference);
+  if (pulled !== undefined) pulls.set(name, pulled);
+  return pulled;
+}
+
+function makePulled(view: RepositoryView, reader: "vendor" | "customer", reference: OciReference): Pulled | undefined {
+  const digest = digestFor(view, reader, reference);
+  const manifest = digest === undefined ? undefined : view.stored.get(digest);
+  if (digest === undefined || manifest === undefined) return undefined;
+  const version = versionOf(view, reference, digest);
   const warning = version === undefined ? undefined : retirementWarning(view, version);
-  await sendPulled(pull, {
+  return {
     artifact: reference.kind === "tag" ? `${view.repository.name}:${reference.tag}` : `${view.repository.name}@${digest}`,
     version,
     body: {
@@ -63,26 +86,26 @@ export async function pullManifest(pull: Pull, text: string): Promise<void> {
       isImmutable: reference.kind === "digest",
       headers: { "Docker-Content-Digest": digest, ...(warning === undefined ? {} : { Warning: warning }) },
     },
-  });
+  };
 }
 
-async function requireDigest(pull: Pull, reference: OciReference): Promise<OciDigest> {
-  const { view } = pull;
-  if (reference.kind === "digest") {
-    if (isVendor(pull) || view.manifests.has(reference.digest)) return reference.digest;
-    throw manifestUnknown(reference.digest);
-  }
-  const { tag } = reference;
-  const digest = (isVendor(pull) ? view.tags.all : view.tags.published).get(tag);
-  if (digest !== undefined) return digest;
-  const ended = view.endedRelease(tag);
-  if (ended === undefined) throw manifestUnknown(tag);
-  if (pull.call.request.method === "GET")
-    await pull.call.context.audit.record({ ...pullEvent(pull, ended.version), result: "gone", status: 404, bytes: 0, detail: ended.state });
-  throw ociRefusal("MANIFEST_UNKNOWN", goneText(view.repository.product, ended));
+function digestFor(view: RepositoryView, reader: "vendor" | "customer", reference: OciReference): OciDigest | undefined {
+  if (reference.kind === "digest") return reader === "vendor" || view.manifests.has(reference.digest) ? reference.digest : undefined;
+  return (reader === "vendor" ? view.tags.all : view.tags.published).get(reference.tag);
 }
 
-function versionOf({ view }: Pull, reference: OciReference, digest: OciDigest): Version | undefined {
+/** A tag that left with its release names what to take instead, and is worth an audit event. */
+async function absentManifest(pull: Pull, reference: OciReference, text: string): Promise<SlipwayError> {
+  const { call, view } = pull;
+  const ended =
+    reference.kind === "tag" && digestFor(view, isVendor(pull) ? "vendor" : "customer", reference) === undefined ? view.endedRelease(reference.tag) : undefined;
+  if (ended === undefined) return manifestUnknown(text);
+  if (call.request.method === "GET")
+    await recordPull(pull, { version: ended.version, artifact: undefined }, { result: "gone", status: 404, bytes: 0, detail: ended.state });
+  return ociRefusal("MANIFEST_UNKNOWN", goneText(view.repository.product, ended));
+}
+
+function versionOf(view: RepositoryView, reference: OciReference, digest: OciDigest): Version | undefined {
   const named = reference.kind === "tag" ? view.tags.roots.find((root) => versionTags(root.version).includes(reference.tag)) : undefined;
   return named?.version ?? view.manifests.get(digest);
 }
@@ -115,13 +138,12 @@ export async function pullBlob(pull: Pull, text: string): Promise<void> {
   });
 }
 
-type Pulled = { readonly artifact: string; readonly version: Version | undefined; readonly body: Body };
+export type Pulled = { readonly artifact: string; readonly version: Version | undefined; readonly body: Body };
 
 async function sendPulled(pull: Pull, pulled: Pulled): Promise<void> {
   const { context, reply } = pull.call;
-  const event = { ...pullEvent(pull, pulled.version), artifact: pulled.artifact };
   const record = (delivery: Delivery, result: AuditResult): Promise<void> =>
-    context.audit.record({ ...event, result, status: delivery.status, bytes: delivery.bytes, detail: delivery.range });
+    recordPull(pull, pulled, { result, status: delivery.status, bytes: delivery.bytes, detail: delivery.range });
   await sendBody({
     context,
     reply,
@@ -131,19 +153,15 @@ async function sendPulled(pull: Pull, pulled: Pulled): Promise<void> {
   });
 }
 
-function pullEvent({ call, caller, view }: Pull, version: Version | undefined): Omit<AuditEvent, "result"> {
-  const { principal } = caller;
-  return {
-    actor: actorOf(principal),
-    action: "download",
-    ...(principal.kind === "customer" ? { customer: principal.customerName, keyId: principal.keyId } : {}),
-    product: view.repository.product,
-    version,
-    path: call.request.url.split("?")[0],
-    protocol: "oci",
-    address: call.request.ip,
-    client: call.request.headers["user-agent"],
-  };
+function recordPull(
+  { call, caller, view }: Pull,
+  pulled: { readonly version: Version | undefined; readonly artifact: string | undefined },
+  outcome: Outcome,
+): Promise<void> {
+  const { url, ip, headers } = call.request;
+  const asker = { principal: caller.principal, url, address: ip, client: headers["user-agent"] };
+  const asked = { product: view.repository.product, version: pulled.version, artifact: pulled.artifact };
+  return call.context.audit.record(downloadEvent(asker, asked, { ...outcome, protocol: "oci" }));
 }
 
 /** end-8: sorted as bytes, in pages where `n` says so. */

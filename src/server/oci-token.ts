@@ -50,6 +50,36 @@ export function openRegistryToken(kek: KeyEncryptionKey, text: string): Registry
   }
 }
 
+/** What an accepted header with a token said of itself. That its pair is still good must be asked each time. */
+export type OpenedToken = {
+  readonly scopes: readonly OciScope[] | undefined;
+  readonly expiresAt: Date;
+  /** The header with which the pair inside would come by itself: the authenticator knows it (recall). */
+  readonly pairHeader: string;
+};
+
+export type OpenedTokens = {
+  /** By the whole header. */
+  readonly get: (header: string) => OpenedToken | undefined;
+  readonly put: (header: string, token: OpenedToken) => void;
+};
+
+/** A client uses one token for the many requests of a pull. */
+const openedLimit = 2_000;
+
+/** Saves opening the same token again and again; the oldest leave first. */
+export function createOpenedTokens(): OpenedTokens {
+  const tokens = new Map<string, OpenedToken>();
+  return {
+    get: (header) => tokens.get(header),
+    put: (header, token) => {
+      tokens.set(header, token);
+      const oldest = tokens.keys().next();
+      if (tokens.size > openedLimit && oldest.done !== true) tokens.delete(oldest.value);
+    },
+  };
+}
+
 /** `repository:<name>:<actions>`, several in one parameter or in many. What is none of ours is left out, as the protocol wants it. */
 export function readScopes(parameters: readonly string[]): readonly OciScope[] {
   const words = parameters.flatMap((parameter) => parameter.split(" ")).slice(0, scopeLimit);

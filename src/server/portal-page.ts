@@ -1,4 +1,5 @@
 /** The portal as a page: what needs doing first, then each product, then the customer's own pairs and notices. */
+import type { Grant } from "../model/grant.ts";
 import { isAffected } from "../repositories/affected-range.ts";
 import { type Html, html, type Page, table } from "./page.ts";
 import type { PortalAdvisory, PortalProduct, PortalRelease, PortalView } from "./portal-view.ts";
@@ -11,12 +12,12 @@ const dayMs = 86_400_000;
 const soonDays = 30;
 
 export function portalPage(view: PortalView): Page {
-  const tells = [...view.products.flatMap(tellsOf), ...pairTells(view)];
+  const tells = [...view.products.flatMap(tellsOf), ...view.products.flatMap((product) => entitlementTells(product, view)), ...pairTells(view)];
   return {
     title: `${view.vendor}: ${view.customer}`,
     heading: html`<h1>${view.vendor}</h1><p class="soft">Portal of ${view.customer}, read with ${view.keyId}</p>`,
     body: html`${tells.length > 0 ? tells : html`<div class="tell good">Nothing needs doing.</div>`}
-${view.products.map(productSection)}
+${view.products.map((product) => productSection(product, view.now))}
 ${pairSection(view)}
 ${view.notices.length > 0 && noticeSection(view)}`,
     footer: html`As of ${view.now.toISOString().slice(0, 16).replace("T", " ")} UTC. What you have fetched is known from downloads with your pairs.`,
@@ -40,12 +41,34 @@ ${hits.join(", ")}; upgrade to <strong>${advisory.fixedIn}</strong>.</div>`,
         }.</div>`,
     ),
     ...product.gone.map(
-      ({ version, replacement }) =>
-        html`<div class="tell">${product.name} <strong>${version}</strong>, which you have fetched, is no longer here${
-          replacement !== undefined && html`; its successor is <strong>${replacement}</strong>`
-        }.</div>`,
+      ({ version, replacement, reason, isWithdrawn }) =>
+        html`<div class="tell${isWithdrawn && " bad"}">${product.name} <strong>${version}</strong>, which you have fetched, ${
+          isWithdrawn ? "was withdrawn by the vendor" : "is no longer here"
+        }${reason !== undefined && ` (${reason})`}${replacement !== undefined && html`; its successor is <strong>${replacement}</strong>`}.</div>`,
     ),
   ];
+}
+
+/** A grant that ends, or ended, and where it stops. */
+function entitlementTells({ name, grant }: PortalProduct, view: PortalView): readonly Html[] {
+  const end = grant?.entitledUntil;
+  if (end === undefined || end.getTime() - view.now.getTime() > soonDays * dayMs) return [];
+  const then = grant?.lapse === "cut" ? "nothing can be fetched after it" : "what was published before it stays";
+  return [html`<div class="tell">Your entitlement to ${name} ${end > view.now ? "ends" : "ended"} on ${day(end)}; ${then}.</div>`];
+}
+
+/** What of the product this customer may read, where that is not everything. */
+function grantText(grant: Grant | undefined, now: Date): string {
+  const { entitledUntil, pin, versions, channel, formats } = grant ?? {};
+  const isPinned = pin !== undefined && (pin.until === undefined || pin.until > now);
+  const limits = [
+    entitledUntil === undefined ? "" : `until ${day(entitledUntil)}`,
+    isPinned ? `up to ${pin.version}${pin.until === undefined ? "" : `, held there until ${day(pin.until)}`}` : "",
+    versions === undefined ? "" : `versions ${versions}`,
+    channel === undefined ? "" : `${channel} and more stable channels`,
+    formats === undefined ? "" : `as ${formats.join(", ")}`,
+  ].filter((text) => text !== "");
+  return limits.length === 0 ? "" : `You are entitled to it ${limits.join("; ")}.`;
 }
 
 function pairTells(view: PortalView): readonly Html[] {
@@ -56,11 +79,11 @@ function pairTells(view: PortalView): readonly Html[] {
   });
 }
 
-function productSection(product: PortalProduct): Html {
-  const { name, place, releases, newest } = product;
+function productSection(product: PortalProduct, now: Date): Html {
+  const { name, place, releases, newest, grant } = product;
   return html`<section class="card" id="${name}">
 <h2>${name}</h2>
-<p>${newest === undefined ? "Nothing is published for you yet." : html`The newest version is <strong>${newest}</strong>.`}</p>
+<p>${newest === undefined ? "Nothing is published for you yet." : html`The newest version is <strong>${newest}</strong>.`} ${grantText(grant, now)}</p>
 ${
   releases.length > 0 &&
   html`<h3>Supported versions</h3>\n${table(

@@ -1,21 +1,25 @@
 /** What the portal shows one customer, as a value: products, what is about to go, advisories that concern what was pulled, its own pairs. */
 import { type AccessKey, listAccessKeys } from "../access/access-keys.ts";
-import type { CustomerPrincipal } from "../access/principal.ts";
+import { type CustomerPrincipal, grantHolderOf } from "../access/principal.ts";
+import type { Grant } from "../model/grant.ts";
 import { compareVersions, newestStable, type Version } from "../model/version.ts";
 import { type ListedNotice, listNotices } from "../notices/list-notices.ts";
+import { stableChannel } from "../policy/visibility.ts";
 import { listAdvisories } from "../releases/advisories.ts";
 import { exposureOf, type Pull, pulledVersions } from "../releases/advisory-customers.ts";
+import { offeredFormats } from "../releases/offered-formats.ts";
 import { findProduct } from "../releases/products.ts";
-import { allReleases } from "../releases/releases.ts";
+import { allReleases, type Release } from "../releases/releases.ts";
 import type { Advisory, FeedPlace } from "../repositories/advisory.ts";
-import { askForSecret, secretVariable, type SetupBlock, setupBlocks } from "../repositories/setup-clients.ts";
+import { askForSecret, clientsFor, secretVariable, type SetupBlock, setupBlocks } from "../repositories/setup-clients.ts";
 import { feedPlace } from "./feed-place.ts";
 import { type ProductKey, productKeys } from "./product-keys.ts";
 import type { Call } from "./route.ts";
-import { versionsSeenBy } from "./seen-versions.ts";
+import { channelsSeenBy } from "./seen-versions.ts";
 
 export type PortalRelease = {
   readonly version: Version;
+  /** Those in which he sees it, the most stable first. */
   readonly channels: readonly string[];
   readonly publishedAt: Date | undefined;
   /** When it leaves, where that was announced. */
@@ -32,14 +36,17 @@ export type PortalAdvisory = {
   readonly isMended: boolean;
 };
 
+export type PortalGone = Pick<Release, "version" | "replacement" | "reason"> & { readonly isWithdrawn: boolean };
+
 export type PortalProduct = {
   readonly name: string;
+  readonly grant: Grant | undefined;
   readonly place: FeedPlace;
   readonly newest: Version | undefined;
   /** Newest first. */
   readonly releases: readonly PortalRelease[];
-  /** Pulled once, and gone since, newest first. */
-  readonly gone: readonly { readonly version: Version; readonly replacement: Version | undefined }[];
+  /** Gone, and nothing else was pulled since; newest first. */
+  readonly gone: readonly PortalGone[];
   readonly advisories: readonly PortalAdvisory[];
   readonly keys: readonly ProductKey[];
   readonly ask: string;
@@ -82,27 +89,35 @@ async function portalProduct(call: Call, principal: CustomerPrincipal, name: str
   const product = await findProduct(store, name);
   if (product === undefined) return undefined;
   const pulls = await pulledVersions(store, name, { name: principal.customerName });
-  const seen = await versionsSeenBy(call, principal, name);
+  const seen = await channelsSeenBy(call, principal, name);
+  const channelsOf = (version: Version): readonly string[] => [...seen].flatMap(([channel, versions]) => (versions.includes(version) ? [channel] : []));
   const all = await allReleases(store, product);
   const releases = all
-    .filter((release) => seen.has(release.version))
+    .filter((release) => channelsOf(release.version).length > 0)
     .sort((left, right) => compareVersions(right.version, left.version))
-    .map(({ version, channels, publishedAt, retiresAt }) => ({
+    .map(({ version, publishedAt, retiresAt }) => ({
       version,
-      channels: channels.map(({ channel }) => channel),
+      channels: channelsOf(version),
       publishedAt,
       retiresAt,
       pulledAt: pulls.find((pull) => pull.version === version)?.at,
     }));
+  // Whoever has fetched another version since has left it, as far as downloads can tell.
+  const movedAt = Math.max(0, ...pulls.filter((pull) => channelsOf(pull.version).length > 0).map((pull) => pull.at.getTime()));
+  const isStillUsed = (version: Version): boolean => pulls.some((pull) => pull.version === version && pull.at.getTime() > movedAt);
   const gone = all
-    .filter((release) => (release.state === "withdrawn" || release.state === "retired") && pulls.some((pull) => pull.version === release.version))
+    .filter((release) => (release.state === "withdrawn" || release.state === "retired") && isStillUsed(release.version))
     .sort((left, right) => compareVersions(right.version, left.version))
-    .map(({ version, replacement }) => ({ version, replacement }));
-  const newest = newestStable(seen) ?? releases[0]?.version;
+    .map(({ version, replacement, reason, state }) => ({ version, replacement, reason, isWithdrawn: state === "withdrawn" }));
+  // The set-up leads to the most stable channel that has something for him: stable, wherever else its newest release may be too (C3).
+  const [channel, versions] = [...seen][0] ?? [stableChannel, []];
+  const newest = newestStable(versions) ?? versions.toSorted(compareVersions).at(-1);
+  const grant = grantHolderOf(principal, name)?.grant;
+  const formats = new Set([...(await offeredFormats(store, product.id))].filter((format) => grant?.formats?.includes(format) !== false));
   const place = feedPlace(call, name);
-  const channel = releases.find((release) => release.version === newest)?.channels[0] ?? "stable";
   return {
     name,
+    grant,
     place,
     newest,
     releases,
@@ -110,13 +125,16 @@ async function portalProduct(call: Call, principal: CustomerPrincipal, name: str
     advisories: (await listAdvisories(store, product.id)).flatMap((advisory) => concerning(advisory, pulls)),
     keys: await productKeys(call.context, name),
     ask: askForSecret,
-    setup: setupBlocks({
-      place: { baseUrl: place.baseUrl, product: name, channel },
-      pair: { keyId: principal.keyId, secret: `$${secretVariable}` },
-      apkKey: repositoryKey.apkKey,
-      armoredKey: repositoryKey.publicText,
-      version: newest,
-    }),
+    setup: setupBlocks(
+      {
+        place: { baseUrl: place.baseUrl, product: name, channel },
+        pair: { keyId: principal.keyId, secret: `$${secretVariable}` },
+        apkKey: repositoryKey.apkKey,
+        armoredKey: repositoryKey.publicText,
+        version: newest,
+      },
+      clientsFor(formats),
+    ),
     channel,
   };
 }

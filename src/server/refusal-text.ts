@@ -2,10 +2,17 @@
 import type { Settings } from "../config/settings.ts";
 import type { Grant } from "../model/grant.ts";
 import { SlipwayError } from "../model/errors.ts";
-import type { ResolvedDenied, ResolvedGone } from "../releases/resolve.ts";
+import type { ResolvedDenied } from "../releases/resolve.ts";
+
+type GoneVersion = {
+  readonly version: string;
+  readonly state: "withdrawn" | "retired";
+  readonly replacement?: string | undefined;
+  readonly reason?: string | undefined;
+};
 
 /** `coequal 1.4.0 was withdrawn by the vendor; use 1.4.1 instead (loses data)`: what to do before why, since phrases are cut. */
-export function goneText(product: string, gone: Pick<ResolvedGone, "version" | "state" | "replacement" | "reason">): string {
+export function goneText(product: string, gone: GoneVersion): string {
   const what = gone.state === "withdrawn" ? "was withdrawn by the vendor" : "is no longer kept";
   const instead = gone.replacement === undefined ? "" : `; use ${gone.replacement} instead`;
   return `${product} ${gone.version} ${what}${instead}${gone.reason === undefined ? "" : ` (${gone.reason})`}`;

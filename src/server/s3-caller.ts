@@ -1,6 +1,6 @@
 /** Who signed a request of the AWS protocols: the pair behind the key id, once the signature is proved with one of its live secrets. */
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { requireAllowed } from "../access/authenticator.ts";
+import { requireAllowed, type SealedSecret } from "../access/authenticator.ts";
 import type { CustomerPrincipal } from "../access/principal.ts";
 import {
   checkSigningTime,
@@ -12,7 +12,7 @@ import {
   signingSecret,
   unsignedPayload,
 } from "../access/signature-v4.ts";
-import { unseal } from "../store/key-encryption-key.ts";
+import { sealedSigningKey } from "../access/signing-keys.ts";
 import { recordFailure, refusingForeign, requirePace } from "./caller.ts";
 import type { ServerContext } from "./context.ts";
 import { s3Refusal } from "./s3-errors.ts";
@@ -23,15 +23,15 @@ export type SignedCaller = {
   readonly principal: CustomerPrincipal;
   readonly signature: PresentedSignature;
   /** The secret that signed: an ECR token carries the pair on. */
-  readonly secret: string;
+  readonly secret: SealedSecret;
   readonly signed: SignedRequest;
 };
 
-/** Such requests are told by their signature, before their path: one host serves every protocol. `AWS …` is the signature before version 4. */
+/** Such requests are told by their signature, before their path: one host serves every protocol. `AWS …` and `AWSAccessKeyId=` are the signature before version 4. */
 export function isSigned(request: { readonly headers: { readonly authorization?: string | undefined }; readonly url?: string | undefined }): boolean {
   const { authorization } = request.headers;
   if (authorization !== undefined) return authorization.startsWith("AWS");
-  return request.url?.includes("X-Amz-Signature=") === true;
+  return request.url !== undefined && /[?&](?:X-Amz-Signature|AWSAccessKeyId)=/.test(request.url);
 }
 
 /** The request as it was signed. A front that terminates TLS must pass the Host on, or be a trusted proxy that names it. */
@@ -60,8 +60,9 @@ export async function requireSigner(call: SignedCall, options: { readonly servic
   }
   checkSigningTime(signature, now);
   const found = await context.authenticator.findSealed({ keyId: signature.keyId, now });
-  const secrets = (found?.secrets ?? []).map(({ envelope, context: name }) => unseal(context.kek, envelope, name));
-  const secret = signingSecret({ request: signed, signature, payloadHash: options.payloadHash ?? claimedPayload(signed, signature), secrets });
+  const payloadHash = options.payloadHash ?? claimedPayload(signed, signature);
+  const keyOf = (sealed: SealedSecret, scope: string): string => sealedSigningKey(context.kek, sealed, scope);
+  const secret = signingSecret({ request: signed, signature, payloadHash, secrets: found?.secrets ?? [], keyOf });
   if (found !== undefined && secret !== undefined) {
     const at = { ...call, protocol: signature.service };
     await refusingForeign(context, { keyId: signature.keyId, at }, () => requireAllowed(found, request.ip));

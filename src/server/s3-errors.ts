@@ -2,7 +2,9 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { asSlipwayError, type ErrorCode, SlipwayError } from "../model/errors.ts";
 import { xmlElement } from "../repositories/xml.ts";
+import { pathOf } from "./download-event.ts";
 import { reasonPhrase } from "./error-rim.ts";
+import { logFailure, prepareFailure } from "./failure.ts";
 import type { Log } from "./log.ts";
 
 /** Codes and the statuses that S3 sends with them. Thrown as the `detail` of a SlipwayError. */
@@ -63,18 +65,6 @@ export function s3Failure(error: SlipwayError): { readonly code: S3Code; readonl
   return { code, status: error.code === "gone" ? 410 : statuses[code], message: error.message };
 }
 
-/** Logs once what is ours to mend. */
-export function logFailure(log: Log, error: SlipwayError, request: FastifyRequest): void {
-  log.error({
-    event: "request_failed",
-    requestId: request.id,
-    method: request.method,
-    path: request.url.split("?")[0],
-    code: error.code,
-    err: error.cause ?? error,
-  });
-}
-
 /** Sends the answer to a failure. HEAD has no body: the status is all that its caller sees. */
 export function answerS3Failure(thrown: unknown, at: { readonly request: FastifyRequest; readonly reply: FastifyReply; readonly log: Log }): FastifyReply {
   const { request, reply, log } = at;
@@ -82,10 +72,9 @@ export function answerS3Failure(thrown: unknown, at: { readonly request: Fastify
   const { code, status, message } = s3Failure(error);
   if (code === "InternalError") logFailure(log, error, request);
   if (status === 403 || status === 410) reply.raw.statusMessage = reasonPhrase(message);
-  if (!request.raw.complete && request.method !== "GET" && request.method !== "HEAD") reply.header("connection", "close");
-  reply.code(status).header("cache-control", "no-store");
+  prepareFailure(request, reply, status);
   if (request.method === "HEAD") return reply.send();
-  const resource = request.url.split("?")[0] ?? "";
+  const resource = pathOf(request.url);
   const elements = [
     xmlElement("Code", {}, code),
     xmlElement("Message", {}, printable(message)),

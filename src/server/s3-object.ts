@@ -1,11 +1,12 @@
 /** One object of a bucket: HEAD and GET with ranges and preconditions, its bytes sent from here (the AWS CLI follows no redirect), every pull audited. */
-import { actorOf, grantHolderOf } from "../access/principal.ts";
+import { grantHolderOf } from "../access/principal.ts";
 import { digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
+import type { Version } from "../model/version.ts";
 import { type BucketFile, type BucketTree, viewPath } from "../releases/bucket-tree.ts";
 import { type DownloadTree, downloadTrees, type ResolvedDenied, type ResolvedGone } from "../releases/resolve.ts";
-import type { AuditEvent } from "../store/audit-events.ts";
 import { answerFor, type ConditionalHeaders, wholeSeconds } from "./conditional.ts";
+import { downloadEvent, type Outcome } from "./download-event.ts";
 import type { SignedCall, SignedCaller } from "./s3-caller.ts";
 import { s3Refusal } from "./s3-errors.ts";
 import { deniedError, goneText } from "./refusal-text.ts";
@@ -23,15 +24,7 @@ export async function sendObject(wanted: ObjectRequest): Promise<void> {
   const answer = answerFor(method, conditions, { entityTag, lastModified: file.modifiedAt, size: file.size });
   if (answer.kind === "precondition-failed") throw s3Refusal("PreconditionFailed", "At least one of the pre-conditions you specified did not hold");
   const record = (delivery: Delivery, result: "complete" | "aborted"): Promise<void> =>
-    call.context.audit.record({
-      ...pullEvent(wanted),
-      version: file.artifact?.version,
-      artifact: file.artifact?.name,
-      result,
-      status: delivery.status,
-      bytes: delivery.bytes,
-      detail: delivery.range,
-    });
+    recordPull(wanted, file.artifact, { result, status: delivery.status, bytes: delivery.bytes, detail: delivery.range });
   await sendBody({
     context: call.context,
     reply: call.reply,
@@ -74,32 +67,27 @@ async function findObject(wanted: ObjectRequest): Promise<BucketFile> {
 async function goneError(wanted: ObjectRequest, gone: ResolvedGone): Promise<SlipwayError> {
   const { version, state } = gone;
   if (wanted.call.request.method === "GET") {
-    await wanted.call.context.audit.record({ ...pullEvent(wanted), version, result: "gone", status: 410, bytes: 0, detail: state });
+    await recordPull(wanted, { version }, { result: "gone", status: 410, bytes: 0, detail: state });
   }
   return new SlipwayError("gone", `Gone - ${goneText(wanted.tree.product, gone)}`);
 }
 
 async function deniedAnswer(wanted: ObjectRequest, denied: ResolvedDenied): Promise<SlipwayError> {
   if (wanted.call.request.method === "GET") {
-    await wanted.call.context.audit.record({ ...pullEvent(wanted), version: denied.version, result: "denied", status: 403, bytes: 0, detail: denied.reason });
+    await recordPull(wanted, { version: denied.version }, { result: "denied", status: 403, bytes: 0, detail: denied.reason });
   }
   return deniedError(wanted.tree.product, denied, wanted.call.context.settings);
 }
 
-function pullEvent({ call, caller, tree }: ObjectRequest): Omit<AuditEvent, "result"> {
-  const { principal } = caller;
+function recordPull(
+  { call, caller, tree }: ObjectRequest,
+  pulled: { readonly version?: Version | undefined; readonly name?: string } | undefined,
+  outcome: Outcome,
+): Promise<void> {
   const { url, ip, headers } = call.request;
-  return {
-    actor: actorOf(principal),
-    action: "download",
-    customer: principal.customerName,
-    keyId: principal.keyId,
-    product: tree.product,
-    path: url.split("?")[0], // a presigned query would be good for others
-    protocol: "s3",
-    address: ip,
-    client: headers["user-agent"],
-  };
+  const asker = { principal: caller.principal, url, address: ip, client: headers["user-agent"] };
+  const asked = { product: tree.product, version: pulled?.version, artifact: pulled?.name };
+  return call.context.audit.record(downloadEvent(asker, asked, { ...outcome, protocol: "s3" }));
 }
 
 /**

@@ -1,10 +1,10 @@
 /** Sends bytes as the answer to a GET or HEAD: conditions, ranges, exact headers; small files from memory, large ones from disk in pieces. */
-import type { OutgoingHttpHeaders } from "node:http";
+import type { ServerResponse } from "node:http";
 import type { FastifyReply } from "fastify";
 import type { Digest } from "../model/digest.ts";
 import { digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { type Answer, answerFor, type ConditionalHeaders } from "./conditional.ts";
+import { answerFor, type ConditionalHeaders } from "./conditional.ts";
 import type { ServerContext } from "./context.ts";
 import { sendFile } from "./send-file.ts";
 
@@ -73,55 +73,76 @@ function httpDate(date: Date): string {
   return text;
 }
 
+/** Names and values in turn, as writeHead takes them; all but the request's own are the same each time a body is sent. */
+const commonHeads = new WeakMap<Body, readonly string[]>();
+const requestIdPlace = 1;
+
+function commonHead(body: Body, requestId: string): string[] {
+  let head = commonHeads.get(body);
+  if (head === undefined) {
+    const headers = {
+      ...securityHeaders,
+      ETag: entityTagOf(body),
+      "Last-Modified": httpDate(body.modifiedAt),
+      "Cache-Control": cacheControl(body),
+      "Accept-Ranges": "bytes",
+      ...body.headers,
+    };
+    head = ["X-Request-Id", "", ...Object.entries(headers).flat()];
+    commonHeads.set(body, head);
+  }
+  const own = [...head];
+  own[requestIdPlace] = requestId;
+  return own;
+}
+
+const entityTagOf = (body: Body): string => `"${digestHex(body.digest)}"`;
+
+/** What to answer before a byte of the body is read. */
+export type Plan = {
+  readonly status: number;
+  /** Names and values in turn. */
+  readonly head: string[];
+  /** Undefined where no body follows. */
+  readonly extent: Extent | undefined;
+};
+
+/** Both ends inclusive. */
+export type Extent = { readonly first: number; readonly last: number; readonly delivery: Delivery };
+
+/** Undefined where no byte of the wanted range is there (416). */
+export function planAnswer(body: Body, request: { readonly method: string; readonly id: string; readonly conditions: ConditionalHeaders }): Plan | undefined {
+  const answer = answerFor(request.method, request.conditions, { entityTag: entityTagOf(body), lastModified: body.modifiedAt, size: body.size });
+  if (answer.kind === "range-not-satisfiable") return undefined;
+  const head = commonHead(body, request.id);
+  if (answer.kind === "not-modified") return { status: 304, head, extent: undefined };
+  if (answer.kind === "precondition-failed") return { status: 412, head: [...head, "Content-Length", "0"], extent: undefined };
+  const [first, last] = answer.kind === "part" ? [answer.first, answer.last] : [0, body.size - 1];
+  const bytes = last - first + 1;
+  head.push("Content-Type", body.mediaType, "Content-Length", String(bytes));
+  if (answer.kind === "part") head.push("Content-Range", `bytes ${first}-${last}/${body.size}`);
+  const [status, range] = answer.kind === "part" ? [206, `bytes=${first}-${last}`] : [200, undefined];
+  return { status, head, extent: request.method === "HEAD" ? undefined : { first, last, delivery: { status, bytes, range } } };
+}
+
 /** Takes the response over from fastify. Throws before anything is sent (`range_invalid`, a blob that is missing); later failures close the connection. */
 export async function sendBody(options: SendOptions): Promise<void> {
   const { context, reply, body } = options;
   const { method, headers, id } = reply.request;
-  const entityTag = `"${digestHex(body.digest)}"`;
-  const answer = answerFor(method, options.conditions ?? headers, { entityTag, lastModified: body.modifiedAt, size: body.size });
-  const common: OutgoingHttpHeaders = {
-    ...securityHeaders,
-    "X-Request-Id": id,
-    ETag: entityTag,
-    "Last-Modified": httpDate(body.modifiedAt),
-    "Cache-Control": cacheControl(body),
-    "Accept-Ranges": "bytes",
-    ...body.headers,
-  };
-  if (answer.kind === "range-not-satisfiable") {
+  const plan = planAnswer(body, { method, id, conditions: options.conditions ?? headers });
+  if (plan === undefined) {
     reply.header("content-range", `bytes */${body.size}`);
     throw new SlipwayError("range_invalid", `the file has ${body.size} bytes`);
   }
-  if (answer.kind === "not-modified" || answer.kind === "precondition-failed") {
+  if (plan.extent === undefined) {
     reply.hijack();
-    if (answer.kind === "precondition-failed") common["Content-Length"] = 0;
-    reply.raw.writeHead(answer.kind === "not-modified" ? 304 : 412, common).end();
+    reply.raw.writeHead(plan.status, plan.head).end();
     return;
   }
-  const { status, first, last, range } = extentOf(answer, body.size);
-  const length = last - first + 1;
-  const head = common;
-  head["Content-Type"] = body.mediaType;
-  head["Content-Length"] = length;
-  if (range !== undefined) head["Content-Range"] = `bytes ${first}-${last}/${body.size}`;
-  const bytes = method === "HEAD" ? undefined : await smallBytes(context, body);
+  const bytes = await smallBytes(context, body);
   reply.hijack();
-  if (method === "HEAD") {
-    reply.raw.writeHead(status, head).end();
-    return;
-  }
-  const delivery: Delivery = { status, bytes: length, range };
-  if (bytes !== undefined) {
-    await sendSmall(options, { bytes: length === bytes.length ? bytes : bytes.subarray(first, last + 1), head, delivery });
-    return;
-  }
-  await sendLarge(options, { head, delivery, first, last });
-}
-
-function extentOf(answer: Answer, size: number): { status: number; first: number; last: number; range: string | undefined } {
-  return answer.kind === "part"
-    ? { status: 206, first: answer.first, last: answer.last, range: `bytes=${answer.first}-${answer.last}` }
-    : { status: 200, first: 0, last: size - 1, range: undefined };
+  const { head, extent } = plan;
+  await (bytes === undefined ? sendLarge(options, { ...extent, head }) : sendSmall(options, { head, extent, bytes }));
 }
 
 async function smallBytes(context: ServerContext, body: Body): Promise<Buffer | undefined> {
@@ -134,25 +155,41 @@ async function smallBytes(context: ServerContext, body: Body): Promise<Buffer | 
   return bytes;
 }
 
-async function sendSmall(
-  options: SendOptions,
-  sent: { readonly bytes: Buffer; readonly head: OutgoingHttpHeaders; readonly delivery: Delivery },
-): Promise<void> {
-  const { reply } = options;
-  try {
-    await options.beforeLast?.(sent.delivery);
-  } catch (error) {
-    giveUp(options, error);
-    return;
-  }
-  reply.raw.writeHead(sent.delivery.status, sent.head).end(sent.bytes);
-  options.context.metrics.bytesSent(options.protocol ?? protocolLabel(reply), sent.bytes.length);
+async function sendSmall(options: SendOptions, sent: Pick<Piece, "head" | "extent" | "bytes">): Promise<void> {
+  const { context, reply } = options;
+  const { id: requestId, url, routeOptions } = reply.request;
+  const piece = { ...sent, response: reply.raw, requestId, url, route: routeOptions.url ?? "", protocol: options.protocol };
+  await sendPiece(context, piece, options.beforeLast?.(sent.extent.delivery) ?? Promise.resolve());
 }
 
-async function sendLarge(
-  options: SendOptions,
-  extent: { readonly head: OutgoingHttpHeaders; readonly delivery: Delivery; readonly first: number; readonly last: number },
-): Promise<void> {
+export type Piece = {
+  readonly response: ServerResponse;
+  readonly requestId: string;
+  readonly url: string;
+  readonly route: string;
+  /** The metrics' label, where the route does not say it. */
+  readonly protocol?: string | undefined;
+  readonly head: string[];
+  readonly extent: Extent;
+  /** The whole body. */
+  readonly bytes: Buffer;
+};
+
+/** Sends a small body in one piece once `recorded` has resolved; where it rejects, the connection ends without an answer. */
+export async function sendPiece(context: Pick<ServerContext, "log" | "metrics">, piece: Piece, recorded: Promise<void>): Promise<void> {
+  const { response, bytes } = piece;
+  const { first, last, delivery } = piece.extent;
+  try {
+    await recorded;
+  } catch (error) {
+    giveUp(context, piece, error);
+    return;
+  }
+  response.writeHead(delivery.status, piece.head).end(delivery.bytes === bytes.length ? bytes : bytes.subarray(first, last + 1));
+  context.metrics.bytesSent(piece.protocol ?? protocolLabel(piece.route), delivery.bytes);
+}
+
+async function sendLarge(options: SendOptions, extent: Extent & { readonly head: string[] }): Promise<void> {
   const { context, reply } = options;
   const path = context.store.blobs.path(options.body.digest);
   if (path === undefined) throw new Error("this blob store has no files; streaming from it comes with the S3 store");
@@ -167,24 +204,24 @@ async function sendLarge(
       budget: context.budget,
       beforeLast: async () => options.beforeLast?.(extent.delivery),
     });
-    context.metrics.bytesSent(options.protocol ?? protocolLabel(reply), sent.bytes);
+    context.metrics.bytesSent(options.protocol ?? protocolLabel(reply.request.routeOptions.url ?? ""), sent.bytes);
     if (!sent.isComplete) {
       context.metrics.requestEnded({ method: "GET", route: reply.request.routeOptions.url ?? "", status: 499, seconds: reply.elapsedTime / 1000 });
       await options.onAborted?.({ ...extent.delivery, bytes: sent.bytes });
     }
   } catch (error) {
-    giveUp(options, error);
+    giveUp(context, { response: reply.raw, requestId: reply.request.id, url: reply.request.url }, error);
   } finally {
     done();
   }
 }
 
 /** Once the answer began there is no status left to say it with: the connection ends before the last byte, and the log has the reason. */
-function giveUp(options: SendOptions, error: unknown): void {
-  options.context.log.error({ event: "download_failed", requestId: options.reply.request.id, path: options.reply.request.url, err: error });
-  options.reply.raw.destroy();
+function giveUp({ log }: Pick<ServerContext, "log">, given: Pick<Piece, "response" | "requestId" | "url">, error: unknown): void {
+  log.error({ event: "download_failed", requestId: given.requestId, path: given.url, err: error });
+  given.response.destroy();
 }
 
-function protocolLabel(reply: FastifyReply): string {
-  return reply.request.routeOptions.url?.split("/")[1] ?? "";
+function protocolLabel(route: string): string {
+  return route.split("/")[1] ?? "";
 }

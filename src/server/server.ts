@@ -20,14 +20,17 @@ import { openStore } from "../store/store.ts";
 import { buildApp } from "./app.ts";
 import { createBufferBudget } from "./buffer-budget.ts";
 import { createByteCache } from "./byte-cache.ts";
+import { createCheckInPace } from "./check-in-pace.ts";
 import type { ServerContext } from "./context.ts";
 import { type AdminTokenFile, ensureAdminToken } from "./first-start.ts";
 import type { Log } from "./log.ts";
 import { createLoginThrottle } from "./login-throttle.ts";
 import { createMetrics } from "./metrics.ts";
 import { openNoticeContext } from "./notice-context.ts";
+import { createOpenedTokens } from "./oci-token.ts";
 import { startNoticeRounds } from "./notice-rounds.ts";
 import { startRounds } from "./rounds.ts";
+import { createRoutedPaths } from "./routed-paths.ts";
 import { smallBodyLimit } from "./send.ts";
 
 export type ServerOptions = {
@@ -86,6 +89,9 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       budget: createBufferBudget(settings.downloadMemory),
       throttle: createLoginThrottle(),
       pace: createPairPace(),
+      checkInPace: createCheckInPace(),
+      openedTokens: createOpenedTokens(),
+      routedPaths: createRoutedPaths(),
       metrics: createMetrics({
         version: options.version,
         dialect: store.dialect,

@@ -9,7 +9,8 @@ import { newestStable } from "../model/version.ts";
 import { findProduct, listApkReleaseKeys, readReleaseKeys } from "../releases/products.ts";
 import type { FeedPlace } from "../repositories/advisory.ts";
 import { apkSetup, aptAuth, aptSources, yumRepo } from "../repositories/setup.ts";
-import { isSetupClient, secretVariable, askForSecret, setupBlocks, setupClients } from "../repositories/setup-clients.ts";
+import { offeredFormats } from "../releases/offered-formats.ts";
+import { askForSecret, clientsFor, isSetupClient, secretVariable, setupBlocks, setupClients } from "../repositories/setup-clients.ts";
 import { readApkPublicKey } from "../trust/apk-signature.ts";
 import { exportPublicKeys } from "../trust/openpgp.ts";
 import { readCredentials } from "./caller.ts";
@@ -143,7 +144,8 @@ async function setupAnswer(
     armoredKey: repositoryKey.publicText,
     version,
   };
-  const blocks = setupBlocks(input, wanted.client === undefined ? setupClients : [wanted.client]);
+  const offered = listing === undefined ? undefined : await offeredFormats(call.context.store, listing.productId);
+  const blocks = setupBlocks(input, wanted.client !== undefined ? [wanted.client] : offered === undefined ? setupClients : clientsFor(offered));
   return { customer: key.customer, product, ask: askForSecret, blocks: blocks.map((block) => ({ ...block })) };
 }
 
@@ -219,7 +221,7 @@ export const setupRoutes: readonly RouteRow[] = [
         .string()
         .regex(/^[a-z0-9][a-z0-9-]{0,62}$/)
         .default("stable"),
-      client: z.string().max(20).optional().describe("one of them; by default all"),
+      client: z.string().max(20).optional().describe("one of them; by default those that find something in the formats of the product"),
     }),
     success: { status: 200, json: setupTextSchema, text: "First the line that asks for the secret, then a block for each client" },
     run: async (call) => setupAnswer(call, call.params.id, call.query),

@@ -2,8 +2,9 @@
 import { asSlipwayError } from "../model/errors.ts";
 import { xmlElement } from "../repositories/xml.ts";
 import { readSignedBody } from "./ecr-login.ts";
+import { logFailure } from "./failure.ts";
 import { requireSigner, type SignedCall } from "./s3-caller.ts";
-import { logFailure, s3Failure, s3Refusal, sendXml } from "./s3-errors.ts";
+import { s3Failure, s3Refusal, sendXml } from "./s3-errors.ts";
 
 const stsNamespace = "https://sts.amazonaws.com/doc/2011-06-15/";
 /** There are no AWS accounts here; clients expect twelve digits. */

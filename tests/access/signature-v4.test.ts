@@ -8,10 +8,13 @@ import {
   readSignature,
   type SignatureFault,
   type SignedRequest,
+  signingKey,
   signingSecret,
   unsignedPayload,
 } from "../../src/access/signature-v4.ts";
+import { sealedSigningKey } from "../../src/access/signing-keys.ts";
 import { SlipwayError } from "../../src/model/errors.ts";
+import { parseKeyEncryptionKey, seal } from "../../src/store/key-encryption-key.ts";
 import { presignedTarget, signedHeaders } from "../support/aws-signer.ts";
 
 type Example = {
@@ -105,13 +108,13 @@ for (const [key, scope, examples] of [
       const signature = readSignature(request);
       const payloadHash = example.payload ?? emptyPayload;
       assert.equal(signature.keyId, key.id);
-      assert.equal(signingSecret({ request, signature, payloadHash, secrets: ["other", key.secret, "another"] }), key.secret);
-      assert.equal(signingSecret({ request, signature, payloadHash, secrets: ["other", ""] }), undefined);
-      assert.equal(signingSecret({ request, signature, payloadHash: unsignedPayload, secrets: [key.secret] }), undefined);
-      assert.equal(signingSecret({ request: { ...request, method: "DELETE" }, signature, payloadHash, secrets: [key.secret] }), undefined);
-      assert.equal(signingSecret({ request: { ...request, path: "/other" }, signature, payloadHash, secrets: [key.secret] }), undefined);
+      assert.equal(signingSecret({ request, signature, payloadHash, secrets: ["other", key.secret, "another"], keyOf: signingKey }), key.secret);
+      assert.equal(signingSecret({ request, signature, payloadHash, secrets: ["other", ""], keyOf: signingKey }), undefined);
+      assert.equal(signingSecret({ request, signature, payloadHash: unsignedPayload, secrets: [key.secret], keyOf: signingKey }), undefined);
+      assert.equal(signingSecret({ request: { ...request, method: "DELETE" }, signature, payloadHash, secrets: [key.secret], keyOf: signingKey }), undefined);
+      assert.equal(signingSecret({ request: { ...request, path: "/other" }, signature, payloadHash, secrets: [key.secret], keyOf: signingKey }), undefined);
       const query = [...request.query, ["more", ""] as const];
-      assert.equal(signingSecret({ request: { ...request, query }, signature, payloadHash, secrets: [key.secret] }), undefined);
+      assert.equal(signingSecret({ request: { ...request, query }, signature, payloadHash, secrets: [key.secret], keyOf: signingKey }), undefined);
     });
   }
 }
@@ -128,7 +131,7 @@ const presignedQuery = [
 test("C9 AWS's presigned example is accepted until its day is over", () => {
   const request: SignedRequest = { method: "GET", path: "/test.txt", query: readQuery(presignedQuery), headers: { host: "examplebucket.s3.amazonaws.com" } };
   const signature = readSignature(request);
-  assert.equal(signingSecret({ request, signature, payloadHash: unsignedPayload, secrets: [s3Key.secret] }), s3Key.secret);
+  assert.equal(signingSecret({ request, signature, payloadHash: unsignedPayload, secrets: [s3Key.secret], keyOf: signingKey }), s3Key.secret);
   checkSigningTime(signature, new Date("2013-05-24T00:00:00Z"));
   checkSigningTime(signature, new Date("2013-05-25T00:00:00Z"));
   for (const late of ["2013-05-25T00:00:01Z", "2026-01-01T00:00:00Z", "2013-05-23T23:00:00Z"]) {
@@ -145,7 +148,7 @@ test("keys with blanks, plus, percent and letters beyond ASCII are encoded once 
       .join("/")}`;
     const headers = signedHeaders({ id: "AKID", secret: "s", target, host: "localhost", at });
     const request: SignedRequest = { method: "GET", path: target, query: [], headers };
-    assert.equal(signingSecret({ request, signature: readSignature(request), payloadHash: emptyPayload, secrets: ["s"] }), "s", key);
+    assert.equal(signingSecret({ request, signature: readSignature(request), payloadHash: emptyPayload, secrets: ["s"], keyOf: signingKey }), "s", key);
   }
 });
 
@@ -218,4 +221,18 @@ test("a presigned request of the tests' own signer is the same as AWS's", () => 
     expiresSeconds: 86_400,
   });
   assert.equal(target, `/test.txt?${presignedQuery}`);
+});
+
+test("C9 a signing key is derived once for each sealed secret and scope, and is the one of AWS's derivation", () => {
+  const kek = parseKeyEncryptionKey("11".repeat(32));
+  const sealed = { envelope: seal(kek, s3Key.secret, "row"), context: "row" };
+  const scope = "20130524/us-east-1/s3/aws4_request";
+  const key = sealedSigningKey(kek, sealed, scope);
+  assert.equal(key, signingKey(s3Key.secret, scope));
+  const other = parseKeyEncryptionKey("22".repeat(32));
+  assert.equal(sealedSigningKey(other, sealed, scope), key, "kept: it is not opened a second time");
+  assert.notEqual(sealedSigningKey(kek, sealed, scope.replace("s3", "ecr")), key);
+  for (let day = 10; day < 30; day += 1) sealedSigningKey(kek, sealed, `201306${day}/us-east-1/s3/aws4_request`);
+  assert.throws(() => sealedSigningKey(other, sealed, scope), { code: "key_locked" }, "only a few scopes are kept");
+  assert.throws(() => sealedSigningKey(other, { ...sealed }, scope), { code: "key_locked" }, "it hangs on this very credential");
 });

@@ -88,11 +88,11 @@ storeTest("C6 what is due goes to each customer as one mail and to webhooks one 
   await enqueueNotice(store.db, store, notice("vendor"));
   const plan = await planDeliveries(store, sender);
   assert.deepEqual(
-    plan.deliveries.map(({ transport, target, subject }) => [transport, target, subject]),
+    plan.deliveries.map(({ transport, target, customer, subject }) => [transport, target, customer, subject]),
     [
-      ["mail", "acme@customers.example", "About a1 (and 1 more)"],
-      ["mail", "borea@customers.example", "About b1"],
-      ["webhook", webhook.id, "About a2"],
+      ["mail", "acme@customers.example", "acme", "About a1 (and 1 more)"],
+      ["mail", "borea@customers.example", "borea", "About b1"],
+      ["webhook", webhook.id, "acme", "About a2"],
     ],
   );
   // Two servers made the same plan: one of them writes it.

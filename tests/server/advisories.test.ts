@@ -130,6 +130,30 @@ test("C6 C17 the portal tells a customer what concerns it, escapes what others w
   assert.equal(admin.status, 403);
 });
 
+test("C3 C6 C9 the portal sets up the channel stable wherever else its release is, shows what a grant limits, and why a version was withdrawn", async () => {
+  for (const version of ["1.0.0", "1.1.0"]) await publish(running, "gale", version);
+  const reader = await issuePair(running, "gusto", "gale");
+  assert.equal((await get(running, "/releases/gale/1.1.0/gale-1.1.0-linux-amd64", reader)).status, 200);
+  assert.equal((await running.admin("POST", "/products/gale/releases/1.0.0/promote", { channel: "preview" })).status, 200);
+  const withdrawn = await running.admin("POST", "/products/gale/releases/1.1.0/withdraw", { reason: "loses <sessions>" });
+  assert.equal(withdrawn.status, 200, JSON.stringify(withdrawn.body));
+  const until = new Date(Date.now() + 5 * 86_400_000).toISOString();
+  assert.equal((await running.admin("PUT", "/customers/gusto/grants/gale", { entitledUntil: until, channel: "stable" })).status, 200);
+  const page = await (await get(running, "/portal", reader)).text();
+  assert.match(page, /^Suites: stable$/m);
+  assert.doesNotMatch(page, /preview/, "not in his channels");
+  for (const client of ["apt (Debian", "dnf (Fedora", "zypper (SUSE)", "aws (S3", "curl, wget"]) assert.ok(page.includes(`<summary>${client}`), client);
+  assert.doesNotMatch(page, /docker login --username SLK|apk add/, "there is no image and no apk of it");
+  assert.match(
+    page,
+    /gale <strong>1\.1\.0<\/strong>, which you have fetched, was withdrawn by the vendor \(loses &lt;sessions&gt;\); its successor is <strong>1\.0\.0</,
+  );
+  assert.ok(page.includes(`Your entitlement to gale ends on ${until.slice(0, 10)}; what was published before it stays.`));
+  assert.ok(page.includes(`You are entitled to it until ${until.slice(0, 10)}; stable and more stable channels.`));
+  assert.equal((await get(running, "/releases/gale/1.0.0/gale-1.0.0-linux-amd64", reader)).status, 200);
+  assert.doesNotMatch(await (await get(running, "/portal", reader)).text(), /was withdrawn by the vendor/, "it has another one now");
+});
+
 test("C14 the keys of a product are listed with their fingerprints, for programs and for a security policy", async () => {
   const listed = (await (await get(running, "/keys/coequal.json")).json()) as { keys: { use: string; kind: string; fingerprint: string; url: string }[] };
   const [first] = listed.keys;

@@ -6,7 +6,7 @@ import { createServer } from "../../src/server/server.ts";
 import { bucketGet, seenBy } from "./customer-reader.ts";
 import { basic, pushImage, refusalOf, registryCaller, vendorOf } from "./registry-client.ts";
 import { get, issuePair, type Pair, publishTo, type RunningServer, startServer } from "./running-server.ts";
-import { signedHeaders } from "../support/aws-signer.ts";
+import { presignedTarget, signedHeaders } from "../support/aws-signer.ts";
 
 const product = "coequal";
 const image = { product };
@@ -140,7 +140,7 @@ async function everyProtocol(running: Pick<RunningServer, "url">, pair: Pair): P
 
 const open = { apt: 200, yum: 200, files: 200, oci: 200, token: 200, s3: 200, ecr: 200 };
 
-test("C9 a pair bound to networks works from there alone, on every protocol, and a changed grant is in force within a second on another server", async (t) => {
+test("C9 a pair bound to networks works from there alone, one that ended nowhere, on every protocol; a changed grant is in force within a second on another server", async (t) => {
   const running = await served(t, "1.4.0");
   const pair = await issuePair(running, "acme", product);
   const token = (
@@ -180,6 +180,26 @@ test("C9 a pair bound to networks works from there alone, on every protocol, and
     const { token: _, ecr: __, ...rest } = await everyProtocol(server, pair);
     assert.deepEqual(rest, { apt: 403, yum: 403, files: 403, oci: 403, s3: 403 });
   }
+  // A pair that ends by itself: a token and a presigned address that it made end with it.
+  const short = await issuePair(running, "brief", product);
+  assert.deepEqual(await everyProtocol(running, short), open);
+  const scope = `${running.url}/token?scope=repository:coequal:pull`;
+  const made = (await (await fetch(scope, { headers: { authorization: short.authorization } })).json()) as { token: string };
+  const { host } = new URL(running.url);
+  const target = `/coequal/releases/1.4.0/${product}-1.4.0-linux-amd64`;
+  const presigned = running.url + presignedTarget({ id: short.id, secret: short.secret, host, target, expiresSeconds: 600 });
+  assert.equal((await fetch(presigned)).status, 200);
+  const { store } = running.server.context;
+  await store.db
+    .updateTable("access_keys")
+    .set({ expires_at: Date.now() - 1 })
+    .where("id", "=", short.id)
+    .execute();
+  store.changes.emit("credential", short.id);
+  assert.deepEqual(await everyProtocol(running, short), { apt: 401, yum: 401, files: 401, oci: 401, token: 401, s3: 403, ecr: 400 });
+  assert.equal((await registryCaller(running.url, `Bearer ${made.token}`)("GET", "coequal/manifests/latest")).status, 401);
+  assert.equal((await fetch(presigned)).status, 403);
+
   assert.equal((await running.admin("POST", `/keys/${pair.id}/revoke`, {})).status, 200);
   await sleep(1_050);
   for (const server of [running, other]) {
@@ -205,6 +225,17 @@ test("C9 bad grants, ranks and networks are refused and change nothing", async (
   const misspelt = await running.admin("PUT", `/customers/acme/grants/${product}`, { channel: "stabel" });
   assert.equal(misspelt.status, 404);
   assert.match(JSON.stringify(misspelt.body), /did you mean \\"stable\\"/);
+  // A version that is not there would hide everything from him, or nothing; one that left can be fetched by nobody.
+  const absent = await running.admin("PUT", `/customers/acme/grants/${product}`, { pin: { version: "1.4.9" } });
+  assert.equal(absent.status, 404);
+  assert.match(JSON.stringify(absent.body), /1\.4\.9 is not published - did you mean \\"1\.4\.0\\".*--allow-future/);
+  assert.equal((await running.admin("PUT", `/customers/acme/grants/${product}`, { pin: { version: "9.0.0", allowFuture: true } })).status, 200);
+  assert.equal((await running.admin("PUT", `/customers/acme/grants/${product}`, { pin: null })).status, 200);
+  await publishTo(running, product, "1.4.1", {});
+  await running.admin("POST", `/products/${product}/releases/1.4.1/withdraw`, { reason: "loses data" });
+  const left = await running.admin("PUT", `/customers/acme/grants/${product}`, { pin: { version: "1.4.1", allowFuture: true } });
+  assert.equal(left.status, 410);
+  assert.match(JSON.stringify(left.body), /1\.4\.1 was withdrawn; use 1\.4\.0 instead/);
   assert.equal((await running.admin("PUT", `/customers/nobody/grants/${product}`, {})).status, 404);
   assert.equal((await running.admin("PUT", "/customers/acme/grants/nothing", {})).status, 404);
   assert.equal((await running.admin("PUT", `/products/${product}/channels/beta`, { rank: -1 })).status, 400);

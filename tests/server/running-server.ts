@@ -35,25 +35,30 @@ export async function startServer(flags: Readonly<Record<string, string>> = {}):
   const server = await createServer({ settings, version: "9.9.9", clock: systemClock, log: createLog("silent"), areProcessMetricsOn: false });
   const url = await server.listen();
   const adminToken = (await readFile(join(dataDir, "admin-token"), "utf8")).trim();
+  const stop = async (): Promise<void> => {
+    await server.stop();
+    await rm(dataDir, { recursive: true, force: true });
+  };
+  return { url, server, dataDir, adminToken, ...vendorCalls({ url, adminToken }), stop };
+}
+
+/** What the vendor does at a server. */
+export function vendorCalls(server: { readonly url: string; readonly adminToken: string }): Pick<RunningServer, "admin" | "upload"> {
   const admin = async (method: string, path: string, body?: unknown): Promise<JsonAnswer> => {
-    const response = await fetch(`${url}/api/v1${path}`, {
+    const response = await fetch(`${server.url}/api/v1${path}`, {
       method,
-      headers: { authorization: `Bearer ${adminToken}`, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+      headers: { authorization: `Bearer ${server.adminToken}`, ...(body === undefined ? {} : { "content-type": "application/json" }) },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     return { status: response.status, body: (await response.json()) as Record<string, unknown>, headers: response.headers };
   };
   const upload = async (content: Uint8Array): Promise<string> => {
     const digest = `sha256:${hexOf(content)}`;
-    const response = await patch({ url, adminToken }, { digest, offset: 0, size: content.length, content });
+    const response = await patch(server, { digest, offset: 0, size: content.length, content });
     assert.equal(response.status, 200, await response.text());
     return digest;
   };
-  const stop = async (): Promise<void> => {
-    await server.stop();
-    await rm(dataDir, { recursive: true, force: true });
-  };
-  return { url, server, dataDir, adminToken, admin, upload, stop };
+  return { admin, upload };
 }
 
 export function patch(

@@ -274,4 +274,7 @@ test("signed requests reach buckets alone and unsigned ones never do, whatever t
   assert.equal((await get(running, "/coequal/SHA256SUMS", pair)).status, 404);
   assert.equal((await get(running, "/coequal/SHA256SUMS?X-Amz-Signature=00", pair)).status, 404, "an Authorization header of another kind wins");
   assert.equal((await answerOf(await get(running, "/coequal/SHA256SUMS?X-Amz-Signature=00"))).code, "AuthorizationQueryParametersError");
+  const older = await answerOf(await get(running, `/coequal/SHA256SUMS?AWSAccessKeyId=${pair.id}&Signature=Zm9v&Expires=4102444800`));
+  assert.deepEqual([older.status, older.code], [400, "InvalidRequest"], "what AWS CLI 1 presigns for us-east-1");
+  assert.match(older.text, /<Message>[^<]*Please use AWS4-HMAC-SHA256\.</);
 });

@@ -1,5 +1,4 @@
 /** A real `slipway serve` process on a data folder of its own, for tests that kill it or look at it from outside. */
-import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -7,8 +6,9 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { compiled } from "../support/compiled.ts";
 import { freePort } from "../support/vendor.ts";
-import { hexOf, type JsonAnswer, patch, type RunningServer } from "./running-server.ts";
+import { type RunningServer, vendorCalls } from "./running-server.ts";
 
 export const entry = resolve(import.meta.dirname, "..", "..", "src", "main.ts");
 
@@ -19,7 +19,7 @@ export async function serve(t: TestContext, dataDir: string, flags: readonly str
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const argv = ["--disable-warning=ExperimentalWarning", entry, "serve", "--json", "--data-dir", dataDir, "--listen", `127.0.0.1:${port}`, ...flags];
-  const child = spawn(process.execPath, argv, { env: { PATH: process.env["PATH"] ?? "", HOME: dataDir }, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, argv, { env: { ...compiled, PATH: process.env["PATH"] ?? "", HOME: dataDir }, stdio: ["ignore", "pipe", "pipe"] });
   t.after(() => child.kill("SIGKILL"));
   let stdout = "";
   let stderr = "";
@@ -31,24 +31,11 @@ export async function serve(t: TestContext, dataDir: string, flags: readonly str
     await sleep(50);
   }
   const adminToken = (await readFile(join(dataDir, "admin-token"), "utf8")).trim();
-  const admin = async (method: string, path: string, body?: unknown): Promise<JsonAnswer> => {
-    const response = await fetch(`${url}/api/v1${path}`, {
-      method,
-      headers: { authorization: `Bearer ${adminToken}`, ...(body === undefined ? {} : { "content-type": "application/json" }) },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-    return { status: response.status, body: (await response.json()) as Record<string, unknown>, headers: response.headers };
-  };
-  const upload = async (content: Uint8Array): Promise<string> => {
-    const digest = `sha256:${hexOf(content)}`;
-    assert.equal((await patch({ url, adminToken }, { digest, offset: 0, size: content.length, content })).status, 200);
-    return digest;
-  };
   const stop = async (): Promise<void> => {
     child.kill("SIGKILL");
     if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
   };
-  const running = { url, adminToken, admin, upload, stop, dataDir, server: undefined as never };
+  const running = { url, adminToken, ...vendorCalls({ url, adminToken }), stop, dataDir, server: undefined as never };
   return { running, process: child, stdout: () => stdout, stderr: () => stderr };
 }
 
