@@ -19,6 +19,8 @@ import type { Progress } from "./output.ts";
 export type CheckedDraft = {
   /** The manifest's. */
   readonly sequence: number;
+  /** No upgrade path passes it by, as its manifest says. */
+  readonly isWaypoint: boolean;
   readonly sumsDigest: Digest;
   readonly files: number;
   readonly bytes: number;
@@ -56,7 +58,7 @@ export async function checkByDownload(
   const signatures = await checkSignatures(api, { release, files, sumsName });
   if (signatures.length === 0) invocation.output.note(`${release.product} has no release keys on the server: no signature was checked`);
   const bytes = release.artifacts.reduce((sum, artifact) => sum + artifact.size, 0);
-  return { sequence: sequenceOf(bytesOf(files, manifestName)), sumsDigest: digestOf(sums), files: files.size, bytes, signatures };
+  return { ...describedBy(bytesOf(files, manifestName)), sumsDigest: digestOf(sums), files: files.size, bytes, signatures };
 }
 
 async function downloadAll(
@@ -117,10 +119,12 @@ function bytesOf(files: ReadonlyMap<string, Downloaded>, name: string): Buffer {
   return bytes;
 }
 
-function sequenceOf(manifest: Uint8Array): number {
-  const parsed = z.object({ sequence: z.int().nonnegative() }).safeParse(JSON.parse(Buffer.from(manifest).toString("utf8")));
+const described = z.object({ sequence: z.int().nonnegative(), compat: z.object({ waypoint: z.boolean().optional() }).optional() });
+
+function describedBy(manifest: Uint8Array): Pick<CheckedDraft, "sequence" | "isWaypoint"> {
+  const parsed = described.safeParse(JSON.parse(Buffer.from(manifest).toString("utf8")));
   if (!parsed.success) throw new SlipwayError("release_incomplete", `${manifestName} of the draft has no sequence`, { cause: parsed.error });
-  return parsed.data.sequence;
+  return { sequence: parsed.data.sequence, isWaypoint: parsed.data.compat?.waypoint === true };
 }
 
 /** Both ways: what the sums list is there with those bytes, and nothing is there that they do not list. */

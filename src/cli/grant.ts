@@ -28,28 +28,42 @@ function formatsOf(options: OptionValues): Record<string, unknown> {
   return formats === undefined ? {} : { formats };
 }
 
+const isLifted = (text: string | undefined): boolean => text === "any" || text === "never";
+
+/** `--pin VERSION` with what belongs to it; `--unpin` and `--pin any` end it. */
+function pinOf(options: OptionValues): Readonly<Record<string, unknown>> {
+  const [pin, until] = [textOption(options, "pin"), textOption(options, "pinUntil")];
+  const isFutureAllowed = flagOption(options, "allowFuture");
+  const isUnpinned = flagOption(options, "unpin");
+  if (pin !== undefined && isUnpinned) throw new SlipwayError("usage", "--pin and --unpin exclude each other");
+  const isPinned = pin !== undefined && !isLifted(pin);
+  for (const [flag, isGiven] of [
+    ["--pin-until", until !== undefined],
+    ["--allow-future", isFutureAllowed],
+  ] as const) {
+    if (isGiven && !isPinned) throw new SlipwayError("usage", `${flag} needs --pin VERSION`);
+  }
+  if (!isPinned) return isUnpinned || pin !== undefined ? { pin: null } : {};
+  return {
+    pin: {
+      version: pin,
+      ...(until === undefined ? {} : { until: endOfDay("--pin-until", until) }),
+      ...(isFutureAllowed ? { allowFuture: true } : {}),
+    },
+  };
+}
+
 /** `any` lifts a limit. */
 function changeOf(options: OptionValues): Readonly<Record<string, unknown>> {
   const given = (name: string): string | undefined => textOption(options, name);
-  const lifted = (text: string | undefined): boolean => text === "any" || text === "never";
-  const [channel, versions, until, pin, pinUntil, lapse] = [
-    given("channel"),
-    given("versions"),
-    given("until"),
-    given("pin"),
-    given("pinUntil"),
-    given("lapse"),
-  ];
-  if (pinUntil !== undefined && (pin === undefined || lifted(pin))) throw new SlipwayError("usage", "--pin-until needs --pin VERSION");
-  if (pin !== undefined && flagOption(options, "unpin")) throw new SlipwayError("usage", "--pin and --unpin exclude each other");
+  const [channel, versions, until, lapse] = [given("channel"), given("versions"), given("until"), given("lapse")];
   return {
-    ...(channel === undefined ? {} : { channel: lifted(channel) ? null : channel }),
-    ...(lifted(given("formats")) ? { formats: null } : formatsOf(options)),
-    ...(versions === undefined ? {} : { versions: lifted(versions) ? null : versions }),
-    ...(until === undefined ? {} : { entitledUntil: lifted(until) ? null : endOfDay("--until", until) }),
+    ...(channel === undefined ? {} : { channel: isLifted(channel) ? null : channel }),
+    ...(isLifted(given("formats")) ? { formats: null } : formatsOf(options)),
+    ...(versions === undefined ? {} : { versions: isLifted(versions) ? null : versions }),
+    ...(until === undefined ? {} : { entitledUntil: isLifted(until) ? null : endOfDay("--until", until) }),
     ...(lapse === undefined ? {} : { lapse }),
-    ...(flagOption(options, "unpin") ? { pin: null } : {}),
-    ...(pin === undefined ? {} : { pin: { version: pin, ...(pinUntil === undefined ? {} : { until: endOfDay("--pin-until", pinUntil) }) } }),
+    ...pinOf(options),
   };
 }
 

@@ -2,7 +2,8 @@
 import { z } from "zod";
 import { SlipwayError } from "../model/errors.ts";
 import type { SetupPlace } from "../repositories/setup.ts";
-import { setupBlocks } from "../repositories/setup-clients.ts";
+import { isSetupClient, type SetupClient, setupBlocks, setupClients } from "../repositories/setup-clients.ts";
+import { setupTextSchema } from "../server/advisory-wire.ts";
 import { accessKeySchema, accessPairSchema } from "../server/wire.ts";
 import { type ApiClient, openApi } from "./api-client.ts";
 import { type CommandRun, flagOption, listOption, textOption } from "./command.ts";
@@ -24,7 +25,8 @@ export const runIssue: CommandRun = async (invocation) => {
   });
   const place: SetupPlace = { baseUrl: pair.address, product, channel: textOption(options, "channel") ?? "stable" };
   const input = { place, pair: { keyId: pair.id, secret: pair.secret }, apkKey: pair.apkKey, armoredKey: undefined, version: undefined };
-  const setup = Object.fromEntries(setupBlocks(input).map(({ title, text }) => [title, text]));
+  const clients = await usefulClients(api, pair.id, product);
+  const setup = Object.fromEntries(setupBlocks(input, clients).map(({ title, text }) => [title, text]));
   output.result({ customer, product, ...pair, setup });
   printPair(output, { title: `access pair of ${customer} for ${product}, shown this once:`, ...pair });
   output.line();
@@ -36,6 +38,16 @@ export const runIssue: CommandRun = async (invocation) => {
   }
   return 0;
 };
+
+/** Those that find something in the formats of the product, as the server knows it. */
+async function usefulClients(api: ApiClient, id: string, product: string): Promise<readonly SetupClient[]> {
+  try {
+    const { blocks } = await api.call({ method: "GET", path: ["keys", id, "setup"], query: { product }, schema: setupTextSchema });
+    return blocks.flatMap(({ client }) => (isSetupClient(client) ? [client] : []));
+  } catch {
+    return setupClients; // the pair is issued and its secret is shown nowhere else: it must be printed, with a block too many rather than not at all
+  }
+}
 
 export const runRotate: CommandRun = async (invocation) => {
   const { args, options, output } = invocation;

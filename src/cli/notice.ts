@@ -51,8 +51,8 @@ export const runSend: CommandRun = async (invocation) => {
   output.result(done);
   if (done.planned.length > 0)
     output.table(
-      ["BY", "TO", "NOTICES", "SUBJECT"],
-      done.planned.map((one) => [one.transport, one.target, String(one.notices), one.subject]),
+      ["BY", "TO", "ABOUT", "NOTICES", "SUBJECT"],
+      done.planned.map((one) => [one.transport, one.target, one.customer ?? "(vendor)", String(one.notices), one.subject]),
     );
   if (isDryRun) output.line(done.planned.length === 0 ? "nothing is due" : "nothing was sent: --dry-run");
   else output.line(`${done.sent} sent, ${done.failed} failed${done.failed === 0 ? "" : "; they are tried again, see: slipway notice log"}`);

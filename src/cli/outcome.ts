@@ -18,7 +18,7 @@ export const run: CommandRun = async (invocation) => {
     output.line(`${paint[check.result](check.result)}  ${check.name}  ${check.detail}  (${check.ms} ms)`);
     if (check.next !== "") output.note(`      ${check.next}`);
   }
-  if (report.checks.length === 0) output.line("no check was run: nothing is proven");
+  if (report.checks.length === 0) output.line("no check was run: nothing is proven; name `outcomes:` in the installation file where the release has none");
   output.line(bold(`outcome ${report.outcome} of ${report.version ?? "nothing installed"}: ${paint[report.result](report.result)}`));
   return exitCodes[report.result];
 };

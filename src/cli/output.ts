@@ -56,7 +56,11 @@ export function createOutput(isJson: boolean, streams: Streams = process): Outpu
 /** Columns padded to their widest cell, with two spaces between; the header in bold. */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): readonly string[] {
   const widths = header.map((cell, column) => Math.max(cell.length, ...rows.map((row) => (row[column] ?? "").length)));
-  const pad = (row: readonly string[]): string => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join("  ");
+  const pad = (row: readonly string[]): string =>
+    row
+      .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
+      .join("  ")
+      .trimEnd();
   return [colors.bold(pad(header)), ...rows.map(pad)];
 }
 

@@ -29,7 +29,10 @@ export const runRetain: CommandRun = async (invocation) => {
   const outcome = await api.call({ method: "POST", path, body: { basis: plan.basis }, schema, isRepeatable: false });
   output.result({ plan: outcome.plan, applied: true, quarantinedBytes: outcome.quarantinedBytes });
   const done = outcome.plan.steps.filter((step) => step.isDue);
-  output.line(`${done.length} steps done, ${outcome.plan.retires.length} releases retired, ${formatBytes(outcome.quarantinedBytes)} will be freed`);
+  const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? "" : "s"}`;
+  output.line(
+    `${count(done.length, "step")} done, ${count(outcome.plan.retires.length, "release")} retired, ${formatBytes(outcome.quarantinedBytes)} will be freed`,
+  );
   return 0;
 };
 

@@ -4,7 +4,7 @@ import { channelCommands } from "./channel-commands.ts";
 import type { CommandRow, OptionRow } from "./command.ts";
 import { repositoryKeyCommands } from "./repository-key-commands.ts";
 import { retentionCommands } from "./retention-commands.ts";
-import { serverOptions } from "./shared-options.ts";
+import { serverOptions, tufKeyOptions } from "./shared-options.ts";
 
 const productOption: OptionRow = { flags: "--product <name>", text: "by default the recipe's, else the only one on the server" };
 
@@ -125,8 +125,7 @@ export const serverCommands: readonly CommandRow[] = [
       { flags: "--sums <file>", text: "name of the sums file; by default the recipe's, else SHA256SUMS" },
       { flags: "--percent <number>", text: "how many of the customers see it at first; 100 by default" },
       { flags: "--machines <number>", text: "percent of each customer's machines that `slipway upgrade` offers it to at first; 100 by default" },
-      { flags: "--tuf-key <reference>", text: "TUF key of products that have TUF metadata; by default the recipe's sign.tuf" },
-      { flags: "--passphrase-file <file>", text: "its first line is the passphrase of that key" },
+      ...tufKeyOptions,
       recipeOption,
       ...serverOptions,
     ],
@@ -137,7 +136,13 @@ export const serverCommands: readonly CommandRow[] = [
     name: "release withdraw",
     summary: "Take a published release back; its address answers 410 and names a replacement",
     arguments: [versionArgument],
-    options: [productOption, { flags: "--reason <text>", text: "customers read it where they still ask for the version" }, recipeOption, ...serverOptions],
+    options: [
+      productOption,
+      { flags: "--reason <text>", text: "customers read it where they still ask for the version" },
+      ...tufKeyOptions,
+      recipeOption,
+      ...serverOptions,
+    ],
     examples: ['slipway release withdraw v1.4.2 --reason "loses sessions on restart"'],
     load: async () => ({ run: (await import("./release.ts")).runWithdraw }),
   },

@@ -241,7 +241,7 @@ export const upgradeCommands: readonly CommandRow[] = [
     name: "guard install",
     summary: "Let something outside of the new version count its starts and go back",
     description:
-      "With --systemd: a drop-in that calls the guard before each start, and a unit that resumes at boot and when the service has failed for good. With --shell: the guard is a shell script that needs no Node (strategy versions). Repeat it after moving slipway.",
+      "With --systemd: a drop-in that calls the guard before each start, and a unit that resumes at boot and when the service has failed for good. With --shell: the guard is a shell script that needs no Node (strategy versions). Where the upgrade replaces slipway itself, the guard keeps a copy of it. Repeat it after moving slipway.",
     options: [
       installationOption,
       { flags: "--systemd", text: "write the drop-in and the unit for the service of the installation file" },

@@ -63,6 +63,8 @@ function printPlan(output: Output, plan: UpgradePlan): void {
   output.line(`strategy ${plan.strategy}: ${plan.strategyReason}`);
   output.line(`artifact ${plan.artifact.name}, ${formatBytes(plan.artifact.size)}, sha256 ${plan.artifact.sha256}`);
   output.line(`signed by ${plan.signatures.map(({ kind, keyId }) => `${kind} ${keyId}`).join(", ")}`);
+  if (plan.summary !== null) output.line(`summary: ${plan.summary}`);
+  if (plan.notes !== null) output.line(`read first: ${plan.notes}, beside the sums of ${plan.to} at the source`);
   const { added, changed, removed, unchanged } = plan.files;
   output.line(`files: ${added.length} added, ${changed.length} changed, ${removed.length} removed, ${unchanged} unchanged`);
   for (const [index, step] of plan.steps.entries()) output.line(`${String(index + 1).padStart(3)}. ${step}`);
@@ -209,7 +211,14 @@ export const runStatus: CommandRun = async (invocation) => {
       ],
       ["strategy", `${seen.strategy}: ${seen.strategyReason}`],
       ["at work", lock === null ? "nobody" : `process ${lock.pid}, ${lock.operation} since ${lock.startedAt}`],
-      ["journal", journal.kind === "known" ? journalText(journal.transaction) : journal.kind === "none" ? "none" : `failed, not retryable: ${journal.reason}`],
+      [
+        "last upgrade",
+        journal.kind === "known"
+          ? journalText(journal.transaction)
+          : journal.kind === "none"
+            ? "none"
+            : `its journal cannot be gone on with: ${journal.reason}`,
+      ],
     ],
   );
   return 0;
@@ -223,7 +232,9 @@ function journalText({
   to,
   retryable,
   rolledBack,
+  rollbackFailed,
   lastError,
+  updatedAt,
 }: {
   byHand?: { commands: readonly string[] } | undefined;
   phase: string;
@@ -232,11 +243,17 @@ function journalText({
   to: { version: string };
   retryable: boolean;
   rolledBack: boolean;
+  rollbackFailed: boolean;
   lastError?: { code: string; message: string } | undefined;
+  updatedAt: number;
 }): string {
-  const pieces = [`${from.version ?? "nothing"} -> ${to.version}: ${phase}${phase === "applying" ? ` ${step ?? ""}` : ""}`];
+  const pieces = [
+    `${from.version ?? "nothing"} -> ${to.version}: ${phase}${phase === "applying" ? ` ${step ?? ""}` : ""} at ${new Date(updatedAt).toISOString()}`,
+  ];
+  if (phase === "applying") pieces.push("unfinished: `slipway upgrade resume` ends it, forwards or back");
   if (phase === "verified" && byHand !== undefined) pieces.push(`staged; run: ${byHand.commands.join("; ")}; then \`slipway upgrade resume\``);
-  if (phase === "failed") pieces.push(rolledBack ? "rolled back" : retryable ? "can be resumed" : "final");
+  if (rollbackFailed) pieces.push('NOT rolled back: docs/upgrade.md, "At 3 a.m."');
+  else if (phase === "failed") pieces.push(rolledBack ? "rolled back" : retryable ? "`slipway upgrade resume` tries it again" : "final: nothing was touched");
   if (lastError !== undefined) pieces.push(`${lastError.code}: ${lastError.message}`);
   return pieces.join("; ");
 }

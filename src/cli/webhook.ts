@@ -1,16 +1,32 @@
 /** `slipway webhook add|list|test|remove`: the vendor's own endpoints that are told of notices. */
 import { z } from "zod";
+import { SlipwayError } from "../model/errors.ts";
+import { nearestWord } from "../model/names.ts";
 import { webhookSchema } from "../server/advisory-wire.ts";
+import { isNoticeKind, type NoticeKind, noticeKinds } from "../store/outbox.ts";
 import { openApi } from "./api-client.ts";
-import { type CommandRun, listOption } from "./command.ts";
+import { type CommandRun, listOption, type OptionValues } from "./command.ts";
+
+/** Kinds of notices; none for all. */
+function eventsOf(options: OptionValues): readonly NoticeKind[] {
+  const known = Object.keys(noticeKinds);
+  return (listOption(options, "events") ?? []).map((word) => {
+    if (isNoticeKind(word)) return word;
+    const near = nearestWord(word, known);
+    throw new SlipwayError("usage", `--events ${word} is no kind of notice${near === undefined ? "" : ` - did you mean "${near}"?`}`, {
+      hint: `there are: ${known.join(", ")}; leave --events out for all`,
+    });
+  });
+}
 
 export const runAdd: CommandRun = async (invocation) => {
   const { args, options, output } = invocation;
+  const events = eventsOf(options);
   const api = await openApi(invocation);
   const made = await api.call({
     method: "POST",
     path: ["webhooks"],
-    body: { url: args[0] ?? "", events: listOption(options, "events") ?? [] },
+    body: { url: args[0] ?? "", events },
     schema: webhookSchema.extend({ secret: z.string() }),
     isRepeatable: false,
   });

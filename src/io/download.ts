@@ -103,7 +103,8 @@ export function requestedDelayMs(error: unknown): number | undefined {
 }
 
 /** RFC 9110 10.2.3: seconds, or a date; at most one hour is honoured. */
-function retryAfterMs(header: string | null): number | undefined {
+/** The header Retry-After (RFC 9110, 10.2.3) in ms, an hour at most; undefined where it says nothing. */
+export function retryAfterMs(header: string | null): number | undefined {
   if (header === null) return undefined;
   const ms = /^\d{1,9}$/.test(header.trim()) ? Number(header) * 1000 : Date.parse(header) - Date.now();
   return Number.isFinite(ms) ? Math.min(Math.max(0, ms), 3_600_000) : undefined;

@@ -138,7 +138,7 @@ export const errorTable = {
     retryable: false,
     hint: "use strategy: package or auto; with --unlink-package it is replaced all the same, and the package manager will not know",
   },
-  nothing_to_resume: { exit: 3, http: 409, retryable: false, hint: "there is no unfinished upgrade" },
+  nothing_to_resume: { exit: 3, http: 409, retryable: false, hint: "`slipway upgrade status` shows where things stand" },
   internal: { exit: 1, http: 500, retryable: false, hint: "this is a bug; please report it with the output of --version and the text above" },
 } as const satisfies Record<string, ErrorRow>;
 

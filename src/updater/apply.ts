@@ -8,6 +8,7 @@ import { asSlipwayError, SlipwayError } from "../model/errors.ts";
 import { backupPath, newBackupId } from "./backup.ts";
 import { finish } from "./finish.ts";
 import { requireMayGoOn } from "./gate.ts";
+import { renewGuardProgram } from "./guard-program.ts";
 import { passHealthGate, type Verdict } from "./health.ts";
 import { type InstalledState, readState, writeState } from "./installed-state.ts";
 import { outcomesOf, proveOutcomes } from "./prove-outcomes.ts";
@@ -36,6 +37,7 @@ export async function prepare(work: Work, held: HeldArtifact): Promise<void> {
   requireGoOn(work);
   requireApproval(work);
   await requireMayGoOn(work);
+  await renewGuardProgram(work.directory);
   const { tries } = installation.health;
   await journal.advance({ step: "switch", trial: { triesLeft: tries, tries, bootId: await bootId() } });
 }

@@ -18,8 +18,9 @@ import { decompress } from "../formats/decompress.ts";
 import { createTarWriter } from "../formats/tar.ts";
 import { readTar, requireMember, type TarMember } from "../formats/tar-read.ts";
 import { readStreamBounded } from "../io/bounded-read.ts";
+import { readHandle } from "../io/hash-file.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { openRegular, readHandle } from "./file-tree.ts";
+import { openRegular } from "./file-tree.ts";
 import { isPlainRelative } from "./installation.ts";
 
 const manifestMember = "manifest.json";
@@ -148,11 +149,11 @@ async function addFile(writer: Writer, header: Parameters<Writer["add"]>[0], pat
   const handle = await openRegular(path);
   if (handle === undefined) throw inconsistent(`${path} went away while it was backed up`);
   try {
-    const hash = createHash("sha256");
-    await writer.add(header, { size: file.size, open: () => readHandle(handle) }, [hash]).catch((error: unknown) => {
+    const source = { size: file.size, open: () => readHandle(handle) };
+    const sha256 = await writer.addHashed(header, source, "sha256").catch((error: unknown) => {
       throw error instanceof SlipwayError && error.code === "source_unusable" ? inconsistent(error.message) : error;
     });
-    if (hash.digest("hex") !== file.sha256) throw inconsistent(`${path} changed while it was backed up`);
+    if (sha256 !== file.sha256) throw inconsistent(`${path} changed while it was backed up`);
   } finally {
     await handle.close();
   }

@@ -83,7 +83,7 @@ async function permitStart(work: Work): Promise<BeforeStart> {
   const { journal, strategy } = work;
   const transaction = journal.current();
   const refuse = (message: string): never => {
-    throw new SlipwayError("unavailable", message, { hint: "`slipway upgrade resume` lets the package manager finish, and starts the service" });
+    throw new SlipwayError("unavailable", message, { hint: "`slipway upgrade resume` finishes it, and starts the service" });
   };
   if (!(await strategy.isStartable(transaction))) return refuse("the package is half unpacked");
   if (transaction.step === "trial" && !(await countStart(work))) return refuse(`${transaction.to.version} used up its starts`);

@@ -2,7 +2,8 @@
  * Staged rollouts: which machines get a release first. A machine's bucket comes from its own random id and the release's salt, so that it is
  * always the same for one release, and other machines are the first ones for the next.
  *
- * The schedule comes with the index, unsigned: it can only hold a release back, which whoever serves the index could do anyway.
+ * The schedule comes with the index, unsigned: whoever serves that could hold a release back anyway. To offer it to more machines than the vendor
+ * meant is another matter: with TUF metadata the signed schedule counts, and the index can only narrow it.
  */
 import { createHmac, randomBytes } from "node:crypto";
 import { z } from "zod";
@@ -25,6 +26,19 @@ export function rolloutIn(
   release: { readonly channel: string; readonly rollouts?: Readonly<Record<string, Rollout>> | undefined },
 ): Rollout | undefined {
   return release.rollouts?.[channel] ?? release.rollouts?.[release.channel];
+}
+
+/** Whom both reach. The signed salt counts for both shares: another would be another tenth of the machines. Undefined: everybody. */
+export function narrowerRollout(signed: Rollout | undefined, unsigned: Rollout | undefined): Rollout | undefined {
+  if (signed === undefined || unsigned === undefined) return signed ?? unsigned;
+  const notBefore = [signed.notBefore, unsigned.notBefore].filter((one) => one !== undefined).sort((left, right) => Date.parse(right) - Date.parse(left))[0];
+  return {
+    salt: signed.salt,
+    percent: Math.min(signed.percent, unsigned.bypassCohort ? 100 : unsigned.percent),
+    halted: signed.halted || unsigned.halted,
+    bypassCohort: signed.bypassCohort,
+    ...(notBefore === undefined ? {} : { notBefore }),
+  };
 }
 
 const buckets = 10_000;

@@ -6,6 +6,7 @@ import { tryParseVersion, type Version } from "../model/version.ts";
 import { rolloutIn } from "./cohort.ts";
 import type { Installation } from "./installation.ts";
 import { type InstalledState, readState } from "./installed-state.ts";
+import { whyNoStep } from "./path.ts";
 import { goneText } from "./plan.ts";
 import { goneRelease } from "./release-source.ts";
 import { isReadableBy } from "./state-backup.ts";
@@ -83,11 +84,13 @@ export function requireContract(
 ): void {
   const installed = from.version === undefined ? undefined : tryParseVersion(from.version);
   if (installed === undefined) return;
-  if (!mayStep({ version: installed, compat: from.contract?.compat }, { version: to.version, compat: to.contract.compat }, [])) {
-    throw new SlipwayError(
-      "compat_violation",
-      `${to.version} may not be installed over ${installed}: it can be reached from ${to.contract.compat?.upgradeFrom ?? "versions whose data it reads"}`,
-    );
+  const [old, fresh] = [
+    { version: installed, compat: from.contract?.compat },
+    { version: to.version, compat: to.contract.compat },
+  ];
+  if (!mayStep(old, fresh, [])) {
+    const why = whyNoStep(old, fresh) ?? "its signed release.json says so";
+    throw new SlipwayError("compat_violation", `${to.version} may not be installed over ${installed}: ${why}`);
   }
   if (isReadableBy(from.contract, to.contract) === false && sections.length === 0) {
     throw new SlipwayError(

@@ -6,14 +6,18 @@
  *     updates/bin-backups/<v>/<f>       a copy of the old file, bound to its hash
  *
  * Copies, not hard links: a link shares its bytes with the live file, and whoever writes into that one changes the way back as well.
+ * A new file takes over what the operator gave to the live one (file-attributes.ts), and so does the old one on the way back.
  * Between the first and the last rename the folder is mixed: recovery finishes it before the service may start.
  */
 import { constants } from "node:fs";
-import { chmod, chown, copyFile, lstat, mkdir, open, rename, rm } from "node:fs/promises";
+import { chmod, copyFile, mkdir, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { syncDirectory } from "../io/atomic-file.ts";
 import { SlipwayError } from "../model/errors.ts";
+import { copyAttributes } from "./file-attributes.ts";
 import { lstatIfThere, seeFile, syncTree } from "./file-tree.ts";
+import type { Machine } from "./machine.ts";
+import { requireReplaceable } from "./place-check.ts";
 import { signedFiles } from "./signed-files.ts";
 import type { Reality, Strategy, StrategyContext } from "./strategy.ts";
 import { type FileTable, fileTableSchema, type Transaction } from "./transaction.ts";
@@ -85,6 +89,7 @@ export function inplaceStrategy({ installation, machine, directory }: StrategyCo
     },
 
     backUpCode: async (transaction) => {
+      await requireReplaceable([...new Set([...Object.keys(newFiles(transaction)), ...Object.keys(transaction.from.files)])].map((path) => join(root, path)));
       if (transaction.from.version === undefined) return;
       const kept = directory.codeBackups(transaction.from.version);
       await mkdir(kept, { recursive: true, mode: 0o700 });
@@ -98,6 +103,7 @@ export function inplaceStrategy({ installation, machine, directory }: StrategyCo
         await mkdir(dirname(to), { recursive: true, mode: 0o700 });
         await rm(temporary, { force: true });
         await copyFile(join(root, path), temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+        await copyAttributes(machine, { from: join(root, path), to: temporary });
         await makeDurable(temporary);
         if ((await seeFile(temporary))?.sha256 !== expected.sha256)
           throw new SlipwayError("backup_failed", `${path} changed while it was copied`, { place: join(root, path) });
@@ -125,12 +131,9 @@ export function inplaceStrategy({ installation, machine, directory }: StrategyCo
         held,
         files,
         destination: (path) => besides(path, transaction.id, "new"),
-        finish: async (handle, path) => {
-          const live = await lstatIfThere(join(root, path));
-          if (live === undefined) return;
-          const own = await handle.stat();
-          if (own.uid !== live.uid || own.gid !== live.gid) await handle.chown(live.uid, live.gid); // the operator's owner stays
-          await handle.chmod(live.mode & 0o777);
+        finish: async (path) => {
+          const live = join(root, path);
+          if ((await lstatIfThere(live)) !== undefined) await copyAttributes(machine, { from: live, to: besides(path, transaction.id, "new") });
         },
       });
       await syncFolders(Object.keys(files));
@@ -157,7 +160,7 @@ export function inplaceStrategy({ installation, machine, directory }: StrategyCo
         const beside = besides(path, transaction.id, "old");
         await rm(beside, { force: true });
         await mkdir(dirname(live), { recursive: true, mode: 0o755 });
-        await copyKept({ from: keptPath(transaction, path), to: beside, mode: expected.mode, live });
+        await copyKept(machine, { from: keptPath(transaction, path), to: beside, mode: expected.mode, live });
         if ((await seeFile(beside))?.sha256 !== expected.sha256) {
           await rm(beside, { force: true });
           throw new SlipwayError("rollback_failed", `the kept ${path} of ${transaction.from.version ?? ""} is not what it was when it was kept`, {
@@ -200,8 +203,14 @@ async function makeDurable(path: string): Promise<void> {
   }
 }
 
-/** A copy with the owner and mode that the live file has now, or the recorded mode where there is none. */
-async function copyKept(copy: { readonly from: string; readonly to: string; readonly mode: number; readonly live: string }): Promise<void> {
+/**
+ * A copy with what the live file carries now, or, where there is none, what the kept one does. The way back does not stop at that: the old version's
+ * health says whether it can do without.
+ */
+async function copyKept(
+  machine: Pick<Machine, "runCommand" | "observe">,
+  copy: { readonly from: string; readonly to: string; readonly mode: number; readonly live: string },
+): Promise<void> {
   try {
     await copyFile(copy.from, copy.to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
   } catch (error) {
@@ -211,9 +220,11 @@ async function copyKept(copy: { readonly from: string; readonly to: string; read
       cause: error,
     });
   }
-  const live = await lstatIfThere(copy.live);
   await chmod(copy.to, copy.mode);
-  const own = await lstat(copy.to);
-  if (live !== undefined && (own.uid !== live.uid || own.gid !== live.gid)) await chown(copy.to, live.uid, live.gid);
+  try {
+    await copyAttributes(machine, { from: (await lstatIfThere(copy.live)) === undefined ? copy.from : copy.live, to: copy.to });
+  } catch (error) {
+    machine.observe({ event: "warning", text: error instanceof Error ? error.message : String(error) });
+  }
   await makeDurable(copy.to);
 }

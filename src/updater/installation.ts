@@ -4,7 +4,7 @@
  *     product: jaco
  *     root: /opt/jaco                     # versions: holds versions/<v> and the link current
  *     strategy: versions                  # or inplace: files replaced one by one under root; package: by dpkg, rpm or apk;
- *                                         # container: a compose service; manual: fetched and verified only; auto
+ *                                         # container: a compose service or a quadlet; manual: fetched and verified only; auto
  *     source:
  *       url: https://releases.example.com
  *       key_id: env:JACO_KEY_ID           # the access pair; env:NAME, file:PATH, or for the id the id itself
@@ -33,7 +33,7 @@ import { parseTarget, type Target } from "../model/target.ts";
 import { outcomesSchema, stateSectionsSchema } from "../model/upgrade-contract.ts";
 import { agentSectionSchema } from "./agent-section.ts";
 import { sectionsOf } from "./sections.ts";
-import { containerSectionSchema } from "./container-section.ts";
+import { containerSectionSchema, withAbsoluteFiles } from "./container-section.ts";
 import { readStrictYaml } from "./strict-yaml.ts";
 import { trustProblem, trustSectionSchema, withAbsolutePaths } from "./trust-section.ts";
 import { windowSchema } from "./window.ts";
@@ -164,7 +164,7 @@ export const installationSchema = z.strictObject({
   outcomes: outcomesSchema.default([]),
   /** Outcomes that must pass before an upgrade counts; `auto` is a name, too. */
   verify: z.array(z.string().min(1).max(63)).max(32).default([]),
-  /** How a copy of the product runs beside the live one, for `slipway drill`; {folder}, {root} and {section:NAME} are the copy's. */
+  /** How a copy of the product runs beside the live one, for `slipway drill`; {folder}, {root} and {section:NAME} are the copy's, {package} and {image} what goes back. */
   drill: z.strictObject({ service: serviceSchema, health: healthSchema }).optional(),
   /** `slipway agent`: where it listens and what it may do by itself. */
   agent: agentSectionSchema.prefault({}),
@@ -187,6 +187,8 @@ export type Installation = Omit<Parsed, "target" | "state_dir" | "root"> & {
   readonly stateDir: string;
   /** Where releases come from a file that was carried here (bundle-source.ts): its path. Not from the installation file. */
   readonly bundle?: string;
+  /** A drill's copy: package managers and container engines are asked, and never told. Not from the installation file. */
+  readonly isCopy?: true;
 };
 
 export type Source = z.output<typeof sourceSchema>;
@@ -223,7 +225,7 @@ export function readInstallation(text: string, place: string, file = place): Ins
     target: parsed.target ?? parseTarget(`${platform() === "win32" ? "windows" : platform()}/${arch()}`),
     backup: { ...parsed.backup, paths: parsed.backup.paths.map(at) },
     trust: withAbsolutePaths(parsed.trust, dirname(place)),
-    ...(parsed.container === undefined ? {} : { container: { ...parsed.container, files: parsed.container.files.map(at) } }),
+    ...(parsed.container === undefined ? {} : { container: withAbsoluteFiles(parsed.container, at) }),
   };
   requireSense(installation, file);
   sectionsOf({ ...installation, place: file });
@@ -238,7 +240,10 @@ function requireSense(installation: Installation, place: string): void {
   };
   if (!installation.hasRoot && (strategy === "versions" || strategy === "inplace"))
     refuse(`strategy ${strategy} needs a root: the folder that holds the product`);
-  if (strategy === "container" && installation.container === undefined) refuse("strategy container needs container: { files: […], service: … }");
+  if (strategy === "container" && installation.container === undefined)
+    refuse("strategy container needs container: { files: […], service: … } or { quadlet: … }");
+  if (installation.container?.pull === "registry" && trust.sigstore !== undefined)
+    refuse("container: pull: registry and trust: sigstore do not go together: the bundle vouches for the archive, which a registry does not have");
   const { kind } = installation.artifact;
   if (kind !== undefined && kind !== "archive" && kind !== "binary" && strategy !== "manual")
     refuse(`artifact: { kind: ${kind} } is for strategy manual; strategies package and container choose by themselves`);

@@ -52,6 +52,8 @@ export type DrillReport = {
   /** Of versions and state that were copied. */
   readonly stateBytes: number;
   readonly isHealthProven: boolean;
+  /** What this strategy could not do on a copy, in words. */
+  readonly notDone: string | null;
 };
 
 export type BackupSummary = {

@@ -36,13 +36,15 @@ export function findPath(question: PathQuestion): readonly Version[] {
       hint: `ask the vendor, or a mirror that keeps it, for ${lost.join(", ")}; name that mirror under source: { mirrors: … }, then run \`slipway upgrade install --version ${lost[0] ?? ""}\``,
     });
   }
-  const { upgradeFrom } = target.compat ?? {};
-  const unread = unreadableEpoch(target.compat, writtenEpochs(from.compat));
-  const why =
-    unread !== undefined
-      ? `${to} cannot read the format ${unread.written} of ${unread.name}, which ${from.version} writes`
-      : upgradeFrom === undefined
-        ? "no release connects them"
-        : `${to} can be reached from ${upgradeFrom === previousLine ? "its own and the previous line" : upgradeFrom}`;
-  throw new SlipwayError("no_upgrade_path", `there is no way from ${from.version} to ${to}: ${why}`);
+  throw new SlipwayError("no_upgrade_path", `there is no way from ${from.version} to ${to}: ${whyNoStep(from, target) ?? "no release connects them"}`);
+}
+
+/** What keeps `to` from being installed over `from`, in words; undefined where its own promises do not. */
+export function whyNoStep(from: KnownRelease, to: KnownRelease): string | undefined {
+  const unread = unreadableEpoch(to.compat, writtenEpochs(from.compat));
+  if (unread !== undefined) return `${to.version} cannot read the format ${unread.written} of ${unread.name}, which ${from.version} writes`;
+  const { upgradeFrom } = to.compat ?? {};
+  return upgradeFrom === undefined
+    ? undefined
+    : `${to.version} can be reached from ${upgradeFrom === previousLine ? "its own and the previous line" : upgradeFrom}`;
 }

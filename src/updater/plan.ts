@@ -184,6 +184,9 @@ export type UpgradePlan = {
   /** What the release on this hop promises about running beside the one before. */
   readonly mixedWith: readonly string[] | null;
   readonly isContractPhase: boolean;
+  /** What the operator reads first (C15): the release's own summary, and the file of its notes beside the sums that list it. */
+  readonly summary: string | null;
+  readonly notes: string | null;
   readonly steps: readonly string[];
 };
 
@@ -196,7 +199,10 @@ function strategyWords(
     versions: { place: `unpack into versions/${to.version}`, replace: `lead current to versions/${to.version}` },
     inplace: { place: `put ${to.files} new files beside the live ones`, replace: `rename ${to.files} files over the live ones` },
     package: { place: `let ${manager} rehearse the package`, replace: `let ${manager} install the package; changed configuration stays` },
-    container: { place: "load the image from the verified archive", replace: `pin the service to the image of ${to.version} by its digest` },
+    container: {
+      place: "have the image on this machine, as the verified release lists it",
+      replace: `pin the service to the image of ${to.version} by its digest`,
+    },
     manual: { place: "print the commands that install it", replace: "wait for you to run them; `slipway upgrade resume` then records it" },
   } as const;
   return words[strategy];
@@ -252,8 +258,10 @@ export function describePlan(options: {
     backup: kept,
     mixedWith: description.manifest.compat?.mixedWith ?? null,
     isContractPhase: description.manifest.migration?.contractPhase === true,
+    summary: description.manifest.summary ?? null,
+    notes: description.manifest.artifacts.find(({ kind }) => kind === "notes")?.name ?? null,
     steps: [
-      `download ${artifact.name} (${artifact.size} bytes)`,
+      `${strategy === "container" && artifact.image !== undefined ? `pull the image ${artifact.image.digest} from the vendor's registry, or ` : ""}download ${artifact.name} (${artifact.size} bytes)`,
       `verify the signature over the sums (${description.signatures.map(({ kind }) => kind).join(", ")}), then the SHA-256 of the artifact`,
       ...(live.version === undefined ? [] : keptWords(strategy, { version: live.version, files: Object.keys(live.files).length })),
       ...(isByHand ? [] : kept.map((one) => `back up ${one}`)),
@@ -261,7 +269,7 @@ export function describePlan(options: {
       ...stop,
       words.replace,
       ...start,
-      `wait at most ${health.deadline_seconds} s until ${health.checks.length} checks are good ${health.consecutive} times in a row and report ${description.version}, then watch for ${health.bake_seconds} s`,
+      `wait at most ${health.deadline_seconds} s until ${counted(health.checks.length, "check is", "checks are")} good ${counted(health.consecutive, "time", "times")} in a row and report ${description.version}, then watch for ${health.bake_seconds} s`,
       isByHand
         ? "record it"
         : live.version === undefined
@@ -270,3 +278,5 @@ export function describePlan(options: {
     ],
   };
 }
+
+const counted = (count: number, one: string, many: string): string => `${count} ${count === 1 ? one : many}`;

@@ -8,6 +8,7 @@ import type { Verified } from "../trust/verified.ts";
 import type { Installation } from "./installation.ts";
 import { readState, writeState } from "./installed-state.ts";
 import type { ReleaseFiles } from "./release-source.ts";
+import { readSigstoreRoot } from "./sigstore-root.ts";
 import { stateDirectoryOf } from "./state-directory.ts";
 import { readTrustSection } from "./trust-section.ts";
 
@@ -17,10 +18,12 @@ export async function readTrustPolicy(installation: Installation): Promise<Trust
   return trustPolicyOf(installation, memory);
 }
 
-/** The same with a memory that is at hand. Throws `installation_invalid`. */
+/** The same with a memory that is at hand. Throws `installation_invalid`, and `journal_corrupt` for a damaged trusted root that was followed. */
 export async function trustPolicyOf(installation: Installation, memory: TrustMemory | undefined): Promise<TrustPolicy> {
+  // Without TUF nothing could have been followed; a file of a time before counts no more.
+  const followed = installation.trust.tuf === undefined ? undefined : await readSigstoreRoot(installation.stateDir);
   try {
-    return await createTrustPolicy(withMemory(await readTrustSection(installation.trust), memory).source);
+    return await createTrustPolicy(withMemory(await readTrustSection(installation.trust, followed), memory).source);
   } catch (error) {
     throw new SlipwayError("installation_invalid", `trust: ${error instanceof Error ? error.message : String(error)}`, {
       place: installation.place,

@@ -7,6 +7,7 @@ import { finishRestore } from "./restore-by-hand.ts";
 import { emptyState, type InstalledState, readState } from "./installed-state.ts";
 import { foreignJournalError, readJournal, writeJournal } from "./journal.ts";
 import type { Machine } from "./machine.ts";
+import { forgetRegistryLogin } from "./registry-login.ts";
 import type { ReleaseSource } from "./release-source.ts";
 import type { SettledInstallation } from "./settle.ts";
 import { findStateDirectory, prepareStateDirectory, type StateDirectory, stateDirectoryOf } from "./state-directory.ts";
@@ -76,6 +77,7 @@ export function openSession(installation: SettledInstallation, machine: Machine)
       const directory = await prepareStateDirectory(installation.stateDir);
       const lock = await acquireLock(directory.path, operation, { waitMs: lockWaitMs });
       try {
+        await forgetRegistryLogin(directory); // of a pull that was killed
         await finishRestore({ installation, machine, directory });
         return await run(directory);
       } finally {

@@ -1,7 +1,7 @@
 /** Which strategy an installation is upgraded by: what the file says, or, for `auto`, what is found on the machine, with the reason in words. */
 import { join } from "node:path";
 import { SlipwayError } from "../model/errors.ts";
-import { composeService } from "./container-section.ts";
+import { containerService } from "./container-service.ts";
 import { lstatIfThere } from "./file-tree.ts";
 import type { Installation } from "./installation.ts";
 import type { Machine } from "./machine.ts";
@@ -28,8 +28,10 @@ export async function settleStrategy(installation: Installation, machine: Machin
   const { strategy, container } = installation;
   if (strategy === "manual") return { ...installation, strategy, strategyReason: "the installation file says so" };
   if (container !== undefined && (strategy === "container" || strategy === "auto")) {
-    const strategyReason = strategy === "container" ? "the installation file says so" : `the installation file names the compose service ${container.service}`;
-    return { ...installation, service: installation.service ?? composeService(container), strategy: "container", strategyReason };
+    const { pin } = containerService(installation, machine);
+    const named = `the installation file names the ${container.quadlet === undefined ? "compose service" : "quadlet of"} ${pin.name}`;
+    const strategyReason = strategy === "container" ? "the installation file says so" : named;
+    return { ...installation, service: installation.service ?? pin.service, strategy: "container", strategyReason };
   }
   if (strategy === "container") throw new SlipwayError("installation_invalid", "strategy container needs container: { … }", { place: installation.place });
   if (strategy === "versions" || strategy === "inplace") return { ...installation, strategy, strategyReason: "the installation file says so" };

@@ -17,6 +17,8 @@ export type StateDirectory = {
   readonly packages: string;
   /** The guard's files; it exists where a guard is installed. */
   readonly guard: string;
+  /** There while an engine pulls an image (registry-login.ts). */
+  readonly registryLogin: string;
   /** Socket of `slipway guard exec`. */
   readonly supervisor: string;
 };
@@ -33,6 +35,7 @@ export function stateDirectoryOf(stateDir: string): StateDirectory {
     backups: join(path, "backups"),
     packages: join(path, "packages"),
     guard: join(path, "guard"),
+    registryLogin: join(path, "registry-login"),
     supervisor: join(path, "supervisor.sock"),
   };
 }

@@ -1,4 +1,4 @@
-/** How a version's files get onto the live path and off it again; `versions`, `inplace` and `package` are the three ways. */
+/** How a version's files get onto the live path and off it again: what the strategies have in common. */
 import type { FileHandle } from "node:fs/promises";
 import type { ManifestArtifact } from "../model/manifest.ts";
 import type { Version } from "../model/version.ts";
@@ -14,7 +14,10 @@ export type Reality = "old" | "new" | "mixed";
 
 export type Live = { readonly version: string | undefined; readonly files: FileTable; readonly ref?: string };
 
-/** A release's artifact on an open descriptor whose hash was just compared with the signed one. */
+/**
+ * A release's artifact on an open descriptor whose hash was just compared with the signed one. Where the strategy fetched it itself, `handle` is what
+ * it left in its place, and the strategy proves that.
+ */
 export type HeldArtifact = { readonly handle: FileHandle; readonly artifact: ManifestArtifact };
 
 export type Adoption = {
@@ -22,6 +25,13 @@ export type Adoption = {
   readonly paths: readonly string[];
   /** Fetches another release's artifact, proven, into a private folder under its own name. */
   readonly fetch: (version: Version, folder: string) => Promise<ManifestArtifact>;
+};
+
+export type Fetching = {
+  readonly artifact: ManifestArtifact;
+  readonly version: Version;
+  /** Where the artifact's file would be. */
+  readonly path: string;
 };
 
 export type Strategy = {
@@ -37,6 +47,8 @@ export type Strategy = {
   readonly look: (known: { readonly version: string; readonly files: FileTable } | undefined) => Promise<Live>;
   /** Live path -> signed content for this artifact, and the reference of the new version. Throws `upgrade_verification_failed` where the manifest lists no files. */
   readonly target: (artifact: ManifestArtifact, version: string) => { readonly files: FileTable; readonly ref?: string };
+  /** Brings the artifact onto this machine in a way of its own, and says from where; undefined where its file is to be downloaded. Idempotent. */
+  readonly fetch?: (fetching: Fetching) => Promise<string | undefined>;
   /** Row 6: everything needed to put the old code back is durable afterwards. Idempotent. */
   readonly backUpCode: (transaction: Transaction) => Promise<void>;
   /** Row 8: the new files lie beside the live ones, complete, compared with the signed list, durable. Idempotent. */

@@ -44,7 +44,7 @@ export function readStrictYaml<T extends z.ZodType>(reading: Reading<T>): z.outp
   const isMisspelling = (issue: z.core.$ZodIssue): number => (issue.code === "unrecognized_keys" ? 0 : 1);
   const problems = parsed.error.issues
     .toSorted((left, right) => isMisspelling(left) - isMisspelling(right))
-    .flatMap((issue) => describe(issue, schema, placeOf));
+    .flatMap((issue) => describe(issue, { schema, placeOf, valueAt: (path) => document.getIn(path) }));
   const [first, ...others] = problems;
   throw new SlipwayError(code, first?.message ?? "is not valid", {
     place: first?.place ?? placeAt(0),
@@ -54,7 +54,13 @@ export function readStrictYaml<T extends z.ZodType>(reading: Reading<T>): z.outp
 
 type Problem = { readonly place: string; readonly message: string };
 
-function describe(issue: z.core.$ZodIssue, schema: z.ZodType, placeOf: (path: Path, key?: string) => string): readonly Problem[] {
+type Located = {
+  readonly schema: z.ZodType;
+  readonly placeOf: (path: Path, key?: string) => string;
+  readonly valueAt: (path: Path) => unknown;
+};
+
+function describe(issue: z.core.$ZodIssue, { schema, placeOf, valueAt }: Located): readonly Problem[] {
   const where = issue.path.map(String).join(".");
   if (issue.code === "unrecognized_keys") {
     const known = keysAt(schema, issue.path);
@@ -64,7 +70,10 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType, placeOf: (path: Pa
       return { place: placeOf(issue.path, key), message: `unknown key "${key}"${under}${nearest === undefined ? "" : ` - did you mean "${nearest}"?`}` };
     });
   }
-  return [{ place: placeOf(issue.path), message: `${where === "" ? "" : `${where}: `}${issue.message}` }];
+  const value = issue.code === "invalid_value" ? valueAt(issue.path) : undefined;
+  const meant = issue.code === "invalid_value" && typeof value === "string" ? nearestWord(value, issue.values.map(String)) : undefined;
+  const suggestion = meant === undefined ? "" : ` - did you mean "${meant}"?`;
+  return [{ place: placeOf(issue.path), message: `${where === "" ? "" : `${where}: `}${issue.message}${suggestion}` }];
 }
 
 /** The keys that the schema knows at a path; empty where it is no plain object. */
@@ -74,6 +83,7 @@ function keysAt(schema: z.ZodType, path: Path): readonly string[] {
     current = unwrap(current);
     if (current instanceof z.ZodObject) current = current.shape[String(part)];
     else if (current instanceof z.ZodArray) current = current.element;
+    else if (current instanceof z.ZodRecord) current = current.valueType;
     else return [];
   }
   current = unwrap(current);

@@ -86,7 +86,8 @@ export const transactionSchema = z.looseObject({
   goal: versionText.optional(),
   source: z.looseObject({ kind: z.enum(["repo", "mirror"]), url: z.string().max(2000) }),
   trust: z.looseObject({ checks: z.array(z.string().max(64)).max(16) }),
-  download: z.looseObject({ bytes: z.int().nonnegative(), isRestarted: z.boolean().optional() }),
+  /** `registry`: from where the engine pulled the image, so that no artifact was downloaded. */
+  download: z.looseObject({ bytes: z.int().nonnegative(), isRestarted: z.boolean().optional(), registry: z.string().max(600).optional() }),
   approval: z.looseObject({ mode: z.enum(["explicit", "auto"]), by: z.string().max(200), until: instant, isOutsideWindow: z.boolean().optional() }),
   backup: backupReferenceSchema.optional(),
   trial: z

@@ -119,8 +119,11 @@ export function trustProblem(trust: TrustSection): string | undefined {
   return undefined;
 }
 
-/** The section with its files read. Throws `policy_invalid`, `key_invalid`, and what reading a file throws. */
-export async function readTrustSection(trust: TrustSection): Promise<TrustPolicySource> {
+/**
+ * The section with its files read; `sigstoreRoot` in place of the file's trusted root, where one was followed through TUF. Throws `policy_invalid`,
+ * `key_invalid`, and what reading a file throws.
+ */
+export async function readTrustSection(trust: TrustSection, sigstoreRoot?: Uint8Array): Promise<TrustPolicySource> {
   const { minisign, openpgp, sigstore, require } = trust;
   const given: readonly ProofKind[] = [
     ...(minisign.length > 0 ? (["minisign"] as const) : []),
@@ -139,17 +142,17 @@ export async function readTrustSection(trust: TrustSection): Promise<TrustPolicy
             fingerprints: openpgp.fingerprints.map((text) => text.replaceAll(" ", "").toUpperCase()),
           },
         }),
-    ...(sigstore === undefined ? {} : { sigstore: await readSigstorePolicy(sigstore) }),
+    ...(sigstore === undefined ? {} : { sigstore: await readSigstorePolicy(sigstore, sigstoreRoot) }),
     require: signed.length > 0 ? signed : given,
   };
 }
 
-async function readSigstorePolicy(sigstore: NonNullable<TrustSection["sigstore"]>): Promise<SigstorePolicy> {
+async function readSigstorePolicy(sigstore: NonNullable<TrustSection["sigstore"]>, followed: Uint8Array | undefined): Promise<SigstorePolicy> {
   const read = (path: string): Promise<Buffer> => readFileBounded(path, trustedRootSizeLimit);
+  const trustedRoot = sigstore.trusted_root === undefined ? undefined : (followed ?? (await read(sigstore.trusted_root)));
   if ("public_key" in sigstore) {
-    const root = sigstore.trusted_root === undefined ? {} : { trustedRoot: await read(sigstore.trusted_root) };
-    return createSigstorePolicy({ publicKey: await read(sigstore.public_key), ...root });
+    return createSigstorePolicy({ publicKey: await read(sigstore.public_key), ...(trustedRoot === undefined ? {} : { trustedRoot }) });
   }
   const { issuer, repository, workflow, log_threshold: logThreshold } = sigstore;
-  return createSigstorePolicy({ issuer, repository, workflow, logThreshold, trustedRoot: await read(sigstore.trusted_root) });
+  return createSigstorePolicy({ issuer, repository, workflow, logThreshold, trustedRoot: trustedRoot ?? (await read(sigstore.trusted_root)) });
 }

@@ -1,12 +1,13 @@
 /** Puts the files of a held artifact to their places, each compared with the signed list while it is written, each durable. */
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, mkdir, open, symlink } from "node:fs/promises";
+import { mkdir, open, symlink } from "node:fs/promises";
 import { dirname, join, posix } from "node:path";
 import { decompress } from "../formats/decompress.ts";
 import { readTar } from "../formats/tar-read.ts";
+import { readHandle, readHandleInPlace } from "../io/hash-file.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { readHandle, readHandleInPlace } from "./file-tree.ts";
+import { requireRunnable } from "./place-check.ts";
 import type { HeldArtifact } from "./strategy.ts";
 import type { FileTable } from "./transaction.ts";
 
@@ -16,8 +17,8 @@ export type Unpacking = {
   readonly files: FileTable;
   /** The path to write for a live path: a name that nobody uses yet. Its folder is made where absent. */
   readonly destination: (path: string) => string;
-  /** Called with the open, complete file before it is closed, for owner and labels. */
-  readonly finish?: (handle: FileHandle, path: string) => Promise<void>;
+  /** Called when the file of this live path is complete, before it is made durable: for owner and labels. */
+  readonly finish?: (path: string) => Promise<void>;
   /** Where symbolic links of the archive are made; without it they are refused. */
   readonly linkRoot?: string;
 };
@@ -30,7 +31,8 @@ const overheadBytes = (files: number): number => 1024 * 1024 + files * 8192;
 
 /**
  * Throws `upgrade_verification_failed` for a file that is missing, not listed or of other content, `format_invalid` and `format_limit` for an archive
- * that is damaged, unsafe or larger than its list. What was written until then is the caller's to remove.
+ * that is damaged, unsafe or larger than its list, `permission_denied` where programs cannot run at their destination. What was written until then is
+ * the caller's to remove.
  */
 export async function unpackArtifact(unpacking: Unpacking): Promise<void> {
   const { held, files } = unpacking;
@@ -116,9 +118,10 @@ async function writeFile(unpacking: Unpacking, path: string, content: AsyncItera
     const got = hash.digest("hex");
     if (got !== expected.sha256) throw refused("hash_mismatch", `${path} has SHA-256 ${got} (${size} bytes); signed was ${expected.sha256}`);
     await handle.chmod(expected.mode);
-    await unpacking.finish?.(handle, path);
+    await unpacking.finish?.(path);
     await handle.sync();
   } finally {
     await handle.close();
   }
+  await requireRunnable(destination);
 }

@@ -2,8 +2,7 @@
 import { join } from "node:path";
 import { SlipwayError } from "../model/errors.ts";
 import { parseVersion } from "../model/version.ts";
-import { containerEngine } from "./container-engine.ts";
-import { composeCommand } from "./container-section.ts";
+import { containerService } from "./container-service.ts";
 import { seeFile } from "./file-tree.ts";
 import type { Machine } from "./machine.ts";
 import type { PackageManagerKind } from "./package-manager.ts";
@@ -85,16 +84,17 @@ async function examineElsewhere(
   recorded: string,
   live: Live,
 ): Promise<Pick<InstalledReport, "result" | "list" | "checked" | "findings">> {
-  const { container } = installation;
-  if (container === undefined || installation.strategy !== "container") {
+  if (installation.strategy !== "container") {
     const detail = "strategy manual: only the operator knows where the files are; `slipway verify artifact` looks at the one that was fetched";
     return { result: "INCOMPLETE", list: "record", checked: 0, findings: [{ path: "", problem: "missing", detail }] };
   }
   const findings: InstalledFinding[] = [];
-  const path = container.service;
-  const running = await containerEngine(container.engine, machine).runningImage(composeCommand(container, true), path);
+  const { engine, pin } = containerService(installation, machine);
+  const path = pin.name;
+  const running = await pin.runningImage();
   if (running === undefined) findings.push({ path, problem: "missing", detail: "the service does not run" });
-  else if (running !== live.ref) findings.push({ path, problem: "changed", detail: `it runs the image ${running}; pinned is ${live.ref ?? "none"}` });
+  else if (running !== (await engine.idOf(live.ref ?? "")))
+    findings.push({ path, problem: "changed", detail: `it runs the image ${running}; pinned is ${live.ref ?? "none"}` });
   if (live.version !== recorded) findings.push({ path, problem: "changed", detail: `it is pinned to ${live.version ?? ""}; slipway installed ${recorded}` });
   return { result: judge(findings), list: "record", checked: 1, findings };
 }

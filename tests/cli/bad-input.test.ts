@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { type CommandResult, runCommand } from "../../src/io/command.ts";
 import { epochSeconds, sampleProduct, sampleRecipe, writeFiles } from "../packaging/fixture.ts";
 import { needClient } from "../support/clients.ts";
+import { compiled } from "../support/compiled.ts";
 import { gpgFolder, gpgKey } from "../support/gpg.ts";
 
 const program = fileURLToPath(new URL("../../bin/slipway", import.meta.url));
@@ -21,7 +22,7 @@ const slipway = (folder: string, args: readonly string[], env: Readonly<Record<s
     env: {
       PATH: process.env["PATH"] ?? "",
       HOME: folder,
-      NODE_COMPILE_CACHE: "",
+      ...compiled,
       GIT_CEILING_DIRECTORIES: folder,
       SLIPWAY_KEYS_DIR: join(folder, "keys"),
       ...env,

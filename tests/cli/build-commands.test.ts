@@ -11,6 +11,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { parse } from "yaml";
 import { type CommandResult, runCommand } from "../../src/io/command.ts";
 import { epochSeconds, sampleProduct, sampleRecipe, temporaryFolder, writeFiles } from "../packaging/fixture.ts";
+import { compiled } from "../support/compiled.ts";
 
 const program = fileURLToPath(new URL("../../bin/slipway", import.meta.url));
 
@@ -18,7 +19,7 @@ const slipway = (folder: string, ...args: readonly string[]): Promise<CommandRes
   runCommand([program, ...args], {
     cwd: folder,
     timeoutMs: 120_000,
-    env: { PATH: process.env["PATH"] ?? "", HOME: folder, NODE_COMPILE_CACHE: "", SOURCE_DATE_EPOCH: String(epochSeconds) },
+    env: { PATH: process.env["PATH"] ?? "", HOME: folder, ...compiled, SOURCE_DATE_EPOCH: String(epochSeconds) },
   });
 
 const jsonLines = (text: string): readonly Record<string, unknown>[] =>
@@ -167,7 +168,7 @@ test("Ctrl-C during the build command exits 130, ends the command and leaves not
   await writeFile(join(folder, "make.sh"), "echo $$ > pid; exec sleep 60\n");
   const child = spawn(program, ["build", "--version", "1.4.2"], {
     cwd: folder,
-    env: { PATH: process.env["PATH"] ?? "", HOME: folder, NODE_COMPILE_CACHE: "", SOURCE_DATE_EPOCH: String(epochSeconds) },
+    env: { PATH: process.env["PATH"] ?? "", HOME: folder, ...compiled, SOURCE_DATE_EPOCH: String(epochSeconds) },
     stdio: ["ignore", "ignore", "pipe"],
   });
   const ended = new Promise<number | null>((resolve) => child.on("close", resolve));

@@ -10,7 +10,7 @@ import { createOutput } from "../../src/cli/output.ts";
 import { asSlipwayError } from "../../src/model/errors.ts";
 import { issuePair, publishTo, startServer } from "../server/running-server.ts";
 
-test("C3 C9 promote, rollout, grant, restrict, rotate and retention say what they did, and what is wrong", async (t) => {
+test("C3 C9 promote, rollout, grant, restrict, rotate, a new repository key and retention say what they did, and what is wrong", async (t) => {
   const running = await startServer();
   t.after(() => running.stop());
   await publishTo(running, "coequal", "1.4.0", {});
@@ -53,6 +53,21 @@ test("C3 C9 promote, rollout, grant, restrict, rotate and retention say what the
   assert.match(await run("grant list", []), /acme +coequal +everything/);
   assert.match(await refused("grant set", ["acme"], { pinUntil: "2027-01-31" }), /^usage: --pin-until needs --pin/);
   assert.match(await refused("grant set", ["acme"], { until: "soon" }), /^usage/);
+  assert.match(await refused("grant set", ["acme"], { pin: "1.4.9" }), /^not_found: coequal 1\.4\.9 is not published - did you mean "1\.4\.0"\?/);
+  assert.match(await refused("grant set", ["acme"], { allowFuture: true }), /^usage: --allow-future needs --pin/);
+  assert.match(await run("grant set", ["acme"], { pin: "9.0.0", allowFuture: true }), /nothing newer than 9\.0\.0/);
+  assert.match(await run("grant set", ["acme"], { pin: "any" }), /acme reads of coequal: everything/);
+  assert.match(
+    await refused("webhook add", ["https://hooks.invalid/x"], { events: "advisory,retirment" }),
+    /^usage: --events retirment is .* - did you mean "retirement"\?/,
+  );
+
+  assert.match(await run("repository-key rotate", []), /outgoing [^]*incoming [^]*signed anew: coequal[^]*then run: slipway repository-key finish/);
+  assert.match(await refused("repository-key rotate", []), /^conflict: .*taking over already/);
+  assert.match(await refused("repository-key finish", []), /^conflict: both keys have signed for 0 days only/);
+  assert.match(await run("repository-key finish", [], { force: true }), /retired [^]*current [^]*the new key signs alone/);
+  assert.match(await refused("repository-key finish", []), /^conflict: no key is taking over/);
+
   assert.match(await run("grant remove", ["acme"]), /reads nothing of coequal/);
   assert.match(await refused("grant show", ["acme"]), /^not_found/);
 

@@ -8,11 +8,16 @@ import { generateKey } from "openpgp";
 import { type CommandResult, runCommand } from "../../src/io/command.ts";
 import { badProduct, badVersion } from "../packaging/bad-product.ts";
 import { exampleProduct, sampleProduct, writeFiles } from "../packaging/fixture.ts";
+import { compiled } from "../support/compiled.ts";
 
 const program = fileURLToPath(new URL("../../bin/slipway", import.meta.url));
 
 const lint = (folder: string, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}): Promise<CommandResult> =>
-  runCommand([program, "lint", ...args], { cwd: folder, timeoutMs: 60_000, env: { PATH: process.env["PATH"] ?? "", HOME: dirname(folder), ...env } });
+  runCommand([program, "lint", ...args], {
+    cwd: folder,
+    timeoutMs: 60_000,
+    env: { ...compiled, PATH: process.env["PATH"] ?? "", HOME: dirname(folder), ...env },
+  });
 
 const dayMs = 86_400_000;
 

@@ -8,6 +8,7 @@ import { cleanEnvironment, type CommandResult, requireCommand, runCommand } from
 import { formatMinisignPublicKey, formatMinisignSecretKey, generateMinisignKey } from "../../src/trust/minisign-key.ts";
 import { needClient } from "../support/clients.ts";
 import { epochSeconds, exampleProduct, writeFiles } from "../packaging/fixture.ts";
+import { compiled } from "../support/compiled.ts";
 
 const program = fileURLToPath(new URL("../../bin/slipway", import.meta.url));
 
@@ -15,7 +16,7 @@ const slipway = (folder: string, args: readonly string[], env: Readonly<Record<s
   runCommand([program, ...args], {
     cwd: folder,
     timeoutMs: 120_000,
-    env: { PATH: process.env["PATH"] ?? "", HOME: folder, NODE_COMPILE_CACHE: "", SOURCE_DATE_EPOCH: String(epochSeconds), ...env },
+    env: { PATH: process.env["PATH"] ?? "", HOME: folder, ...compiled, SOURCE_DATE_EPOCH: String(epochSeconds), ...env },
   });
 
 const preview = ["build", "--only", "deb,rpm,apk", "--target", "linux/arm64", "--version", "0.1.0"];

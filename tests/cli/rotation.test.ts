@@ -7,19 +7,9 @@ import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
 import { findProgram, needClient } from "../support/clients.ts";
 import { debianTool } from "../support/debian-tool.ts";
-import { createVendor, type Vendor } from "../support/vendor.ts";
+import { acmeBinaries, acmeProduct, createVendor, type Vendor } from "../support/vendor.ts";
 
-const recipe = (sign: string, more = ""): string => `name: acme
-summary: Server of the Acme tests
-description: Two shell programs.
-maintainer: Acme Release <release@acme.example>
-license: Apache-2.0
-targets: [linux/amd64]
-build:
-  prebuilt: "input/{version}/{bin}"
-  binaries: [acme, acmed]
-binaries: "{bin}-{version}-{os}-{arch}{exe}"
-sign: { ${sign} }
+const recipe = (sign: string, more = ""): string => `${acmeProduct}${acmeBinaries}sign: { ${sign} }
 ${more}`;
 
 type KeySetFile = { epoch: number; keys: { name: string; id: string; publicKey: string; role: string; notAfterSequence?: number }[] };

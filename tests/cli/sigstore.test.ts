@@ -4,22 +4,12 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { actionsIssuer, identityToken, type SigstoreInstance, startSigstore } from "../support/sigstore-instance.ts";
-import { type CommandEnd, createVendor, type Vendor } from "../support/vendor.ts";
+import { acmeBinaries, acmeProduct, type CommandEnd, createVendor, type Vendor } from "../support/vendor.ts";
 
 const repository = "https://github.com/acme/acme";
 const workflow = ".github/workflows/release.yml";
 
-const recipe = (instance: SigstoreInstance, sign = ""): string => `name: acme
-summary: Server of the Acme tests
-description: Two shell programs.
-maintainer: Acme Release <release@acme.example>
-license: Apache-2.0
-targets: [linux/amd64]
-build:
-  prebuilt: "input/{version}/{bin}"
-  binaries: [acme, acmed]
-binaries: "{bin}-{version}-{os}-{arch}{exe}"
-sign:${sign}
+const recipe = (instance: SigstoreInstance, sign = ""): string => `${acmeProduct}${acmeBinaries}sign:${sign}
   sigstore: { outputs: [bundle, sig, pem], fulcio: ${instance.url}/, rekor: ${instance.url} }
 `;
 

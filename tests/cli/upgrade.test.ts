@@ -7,7 +7,7 @@ import { makeSite, startVendor, toyFiles } from "../updater/support.ts";
 
 const slipway = resolve(import.meta.dirname, "../../bin/slipway");
 
-test("K7 the upgrade commands say in exit code and JSON what happened", async (t) => {
+test("K7 C15 the upgrade commands say in exit code and JSON what happened", async (t) => {
   const vendor = await startVendor(t);
   await vendor.release("1.4.2");
   const site = await makeSite(vendor, {}, t);
@@ -27,9 +27,15 @@ test("K7 the upgrade commands say in exit code and JSON what happened", async (t
   assert.ok(installed.events.some((event) => event["event"] === "phase" && event["phase"] === "verified"));
   assert.equal((await run("check", "--detailed-exitcode")).code, 3);
   assert.equal((await run("install", "--detailed-exitcode")).code, 3);
-  await vendor.release("1.5.0");
+  const notes = { name: "RELEASE-NOTES.md", kind: "notes", size: 5, sha256: "0".repeat(64) } as const;
+  await vendor.release("1.5.0", {
+    changeManifest: (manifest) => ({ ...manifest, summary: "Faster.", artifacts: [...manifest.artifacts, notes] }),
+    changeSums: (sums) => `${notes.sha256}  ${notes.name}\n${sums}`,
+  });
   const dry = await run("install", "--dry-run");
-  assert.deepEqual([dry.code, (dry.last["plan"] as { to: string }).to], [0, "1.5.0"]);
+  assert.equal(dry.code, 0, JSON.stringify(dry.last));
+  const plan = dry.last["plan"] as { to: string; summary: string; notes: string };
+  assert.deepEqual([dry.code, plan.to, plan.summary, plan.notes], [0, "1.5.0", "Faster.", notes.name]);
   assert.equal(await site.running(), "1.4.2");
   assert.equal((await run("install")).code, 0);
   vendor.faults.index = () => ({

@@ -115,7 +115,7 @@ import { parseVersion, verifyRelease } from "slipway/trust";
 import { writeDeb } from "slipway/formats";
 const updater = await createUpdater({ installation: { product: "acme" }, clock: { now: () => new Date() } });
 const result = await updater.install({ version: "1.5.0" });
-const version: string | null = result.kind === "installed" ? result.version : result.installed;
+const version: string | null = result.kind === "nothing" ? result.installed : result.version;
 const seen: UpdateEvent[] = [];
 for await (const event of updater.events()) seen.push(event);
 // @ts-expect-error a number is no version

@@ -1,14 +1,15 @@
 /** Effects on files: durable writes, bounded reads, safe joins, commands. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { writeFileAtomic } from "../../src/io/atomic-file.ts";
 import { readFileBounded } from "../../src/io/bounded-read.ts";
 import { requireCommand, runCommand } from "../../src/io/command.ts";
-import { hashFile } from "../../src/io/hash-file.ts";
+import { hashFile, readHandleInPlace, readSizeBytes } from "../../src/io/hash-file.ts";
 import { safeJoin } from "../../src/io/safe-path.ts";
 import { SlipwayError } from "../../src/model/errors.ts";
 
@@ -66,12 +67,30 @@ test("safeJoin stays inside its root", () => {
   }
 });
 
-test("hashFile agrees with sha256sum", () =>
+test("hashFile agrees with sha256sum, also around the size of a read", () =>
   withFolder(async (folder) => {
     const path = join(folder, "f");
-    await writeFile(path, Buffer.alloc(3_000_001, 7));
-    const expected = spawnSync("sha256sum", [path], { encoding: "utf8" }).stdout.split(" ")[0];
-    assert.deepEqual(await hashFile(path), { digest: `sha256:${expected}`, size: 3_000_001 });
+    for (const size of [0, 1, readSizeBytes - 1, readSizeBytes, readSizeBytes + 1, 3 * readSizeBytes + 17]) {
+      await writeFile(path, randomBytes(size));
+      const expected = spawnSync("sha256sum", [path], { encoding: "utf8" }).stdout.split(" ")[0];
+      assert.deepEqual(await hashFile(path), { digest: `sha256:${expected}`, size });
+    }
+  }));
+
+test("a file that is read in place keeps each piece until the next is asked for, and may be left in the middle", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "f");
+    const content = randomBytes(3 * readSizeBytes);
+    await writeFile(path, content);
+    const handle = await open(path);
+    let at = 0;
+    for await (const piece of readHandleInPlace(handle)) {
+      await new Promise((resolve) => setTimeout(resolve, 20)); // the next read is over by now
+      assert.ok(content.subarray(at, at + piece.length).equals(piece));
+      at += piece.length;
+      if (at > readSizeBytes) break;
+    }
+    await handle.close(); // no read is under way
   }));
 
 test("commands get a clean environment, a time limit that ends grandchildren too, and a cap on output", async () => {

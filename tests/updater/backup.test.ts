@@ -9,6 +9,7 @@ import { bytesSource } from "../../src/formats/byte-source.ts";
 import { createTarWriter } from "../../src/formats/tar.ts";
 import { requireCommand } from "../../src/io/command.ts";
 import { needClient } from "../support/clients.ts";
+import { plantMemberType } from "../support/crooked-tar.ts";
 import { killAtChange, plainRun, runKilled } from "./crash.ts";
 import { failure, makeSite, noSignal, type Site, type SiteOptions, startVendor, type Vendor } from "./support.ts";
 
@@ -222,17 +223,7 @@ async function forge(
     else if (content === undefined) await writer.add({ ...header, kind: "directory" });
     else await writer.add({ ...header, kind: "file" }, bytesSource(Buffer.from(content)));
     const block = pieces[at];
-    if (type === undefined || block === undefined) continue;
-    block.write(type, 156, "latin1");
-    block.fill(" ", 148, 156);
-    block.write(
-      `${[...block]
-        .reduce((sum, byte) => sum + byte, 0)
-        .toString(8)
-        .padStart(6, "0")}\0 `,
-      148,
-      "latin1",
-    );
+    if (type !== undefined && block !== undefined) plantMemberType(block, type);
   }
   await writer.end();
   await rm(file, { force: true });

@@ -1,22 +1,25 @@
-/** The crash matrix in short: killed after every switch and every sixth other durable change, every strategy, good and bad release, and the operator's rollback. crash.slow.ts does them all. */
+/** The crash matrix in short: killed after every switch and every twelfth other durable change, every strategy, good and bad release, and the operator's rollback. crash.slow.ts does them all. */
 import assert from "node:assert/strict";
 import { readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { cleanEnvironment, requireCommand } from "../../src/io/command.ts";
+import { requireCommand } from "../../src/io/command.ts";
 import { needClient } from "../support/clients.ts";
+import { compiled } from "../support/compiled.ts";
+import { straceEnvironment } from "../support/strace.ts";
 import { crashAndRecover, killAtChange, listChanges, nameOf, plainRun, prepareScenario, scenarios, withVendors } from "./crash.ts";
 import { startVendor } from "./support.ts";
 
-/** Every day takes another sixth of the points. */
-const offset = Math.floor(Date.now() / 86_400_000) % 6;
+/** Every day takes another twelfth of the points. */
+const oneIn = 12;
+const offset = Math.floor(Date.now() / 86_400_000) % oneIn;
 
 for (const scenario of scenarios) {
   test(`48 ${nameOf(scenario)}: killed at a durable change, the machine ends old and working or new and working`, async (t) => {
     const vendor = await startVendor(t);
     const changes = await listChanges(vendor, scenario);
     assert.ok(changes.length > 8, changes.join(", "));
-    const points = changes.flatMap((change, index) => (change === "switch" || index % 6 === offset ? [index + 1] : []));
+    const points = changes.flatMap((change, index) => (change === "switch" || index % oneIn === offset ? [index + 1] : []));
     let kills = 0;
     await withVendors(points, 2, async (own, point) => {
       if (await crashAndRecover(own, scenario, [killAtChange(point)])) kills += 1;
@@ -43,7 +46,7 @@ for (const scenario of scenarios) {
     t.after(() => rm(site.folder, { recursive: true, force: true }));
     const trace = join(site.folder, "trace");
     const argv = ["strace", "-f", "-y", "-o", trace, "-e", "trace=fsync,fdatasync,?rename,?renameat,?renameat2", ...plainRun(site, scenario.command)];
-    await requireCommand(argv, { timeoutMs: 60_000, env: { ...cleanEnvironment(), UV_USE_IO_URING: "0", UV_THREADPOOL_SIZE: "1" } }).catch(() => undefined); // exit 40 is right for a bad release
+    await requireCommand(argv, { timeoutMs: 60_000, env: { ...straceEnvironment(), ...compiled } }).catch(() => undefined); // exit 40 is right for a bad release
     const calls = readTrace(await readFile(trace, "utf8"), site.folder);
     const renames = calls.flatMap((call, index) => (call.kind === "rename" ? [{ ...call, index }] : []));
     assert.ok(renames.length > 5, `${renames.length} renames`);

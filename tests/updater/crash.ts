@@ -1,12 +1,12 @@
 /** The crash matrix: what must hold right after a kill at any point, and after the recovery that follows. Used by crash.test.ts and crash.slow.ts. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
 import { lstat, readdir, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { cleanEnvironment, runCommand } from "../../src/io/command.ts";
+import { runCommand } from "../../src/io/command.ts";
 import type { Manifest } from "../../src/model/manifest.ts";
 import type { Compat } from "../../src/model/upgrade-contract.ts";
+import { compiled } from "../support/compiled.ts";
+import { straceEnvironment, withFault } from "../support/strace.ts";
 import { failure, makeSite, noSignal, readJson, type Site, startVendor, toyFiles, type Vendor } from "./support.ts";
 
 export type Scenario = {
@@ -35,8 +35,6 @@ export const nameOf = ({ strategy, release, command, hasHop }: Scenario): string
 const oldVersion = "1.4.2";
 const newVersion = "1.5.0";
 const waypoint = "1.4.9";
-const compiled = mkdtempSync(join(tmpdir(), "slipway-compiled-"));
-process.on("exit", () => rmSync(compiled, { recursive: true, force: true }));
 const driver = join(import.meta.dirname, "kill-driver.ts");
 
 /** How the child is started: at a change (the driver kills itself), or under strace at a system call. */
@@ -62,28 +60,18 @@ export type Outage = {
 /** fsync and every call that changes a name; the scripts of the toy product make none of them. */
 const durableCalls = "fsync,fdatasync,?rename,?renameat,?renameat2,?symlink,?symlinkat,?mkdir";
 
-/** Kills on entering the N-th durable system call. One thread does all of libuv's file work, because strace counts per thread. */
+/** Kills on entering the N-th durable system call. */
 export const killAtCall =
   (nth: number): Killer =>
-  (site, command) => [
-    "strace",
-    "-f",
-    "-qq",
-    "-o",
-    "/dev/null",
-    "-e",
-    `trace=${durableCalls}`,
-    "-e",
-    `inject=${durableCalls}:signal=SIGKILL:when=${nth}`,
-    ...plainRun(site, command),
-  ];
+  (site, command) =>
+    withFault(durableCalls, `signal=SIGKILL:when=${nth}`, plainRun(site, command));
 
 export async function runKilled(
   argv: readonly string[],
 ): Promise<{ readonly isKilled: boolean; readonly exitCode: number | null; readonly stdout: string; readonly stderr: string }> {
-  const env = { ...cleanEnvironment(), UV_USE_IO_URING: "0", UV_THREADPOOL_SIZE: "1" };
+  const env = straceEnvironment();
   // Half of a run is compiling. Not under strace: the cache makes folders of its own, and those calls would be counted.
-  const result = await runCommand(argv, { timeoutMs: 60_000, env: argv[0] === "strace" ? env : { ...env, NODE_COMPILE_CACHE: compiled } });
+  const result = await runCommand(argv, { timeoutMs: 60_000, env: argv[0] === "strace" ? env : { ...env, ...compiled } });
   const isKilled = result.signal === "SIGKILL" || result.exitCode === 137;
   return { isKilled, exitCode: result.exitCode, stdout: result.stdout, stderr: result.stderr };
 }

@@ -87,6 +87,21 @@ test("48 70 killed in the first hop, a resume finishes it and goes on to the ver
   assert.equal(await site.running(), "1.5.0");
 });
 
+for (const what of ["config", "state", "sessions"]) {
+  test(`K3 a release that cannot read the ${what} of the version that runs is refused before anything is touched, and the message says which`, async (t) => {
+    const epochs = (read: number[], write: number): UpgradeContract => ({ compat: { epochs: { [what]: { read, write } } } });
+    const { vendor, site } = await siteAt(t, "1.4.2", {}, promise(epochs([1], 1)));
+    await vendor.release("1.5.0", promise(epochs([2], 2)));
+    const error = await failure((await site.updater()).install({ signal }), "compat_violation");
+    assert.match(error.message, new RegExp(`1\\.5\\.0 cannot read the format 1 of ${what}, which 1\\.4\\.2 writes`));
+    assert.match(error.hint, /upgrade plan/);
+    assert.equal(await site.running(), "1.4.2");
+    await vendor.release("1.6.0", promise(epochs([1, 2], 2)));
+    await (await site.updater()).install({ signal });
+    assert.equal(await site.running(), "1.6.0");
+  });
+}
+
 test("K3 K5 60 a version that cannot go back is not installed without a backup; going back without the state is refused where the old one could not read it", async (t) => {
   const epochs = (read: number[], write: number): UpgradeContract => ({ compat: { epochs: { state: { read, write } } } });
   const { vendor, site } = await siteAt(t, "1.4.2", {}, promise(epochs([1], 1)));

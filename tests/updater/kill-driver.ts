@@ -9,20 +9,19 @@ import { loadInstallation } from "../../src/updater/installation.ts";
 import { thisMachine } from "../../src/updater/machine.ts";
 import { createUpdater } from "../../src/updater/updater.ts";
 import { cutPower } from "../support/loop-disk.ts";
+import { shortSleep } from "./short-sleep.ts";
 
 const [, , file = "", command = "", at = "0", disk] = process.argv;
 const signal = new AbortController().signal;
 const changes: string[] = [];
-const updater = createUpdater(
-  await loadInstallation(file),
-  thisMachine((event) => {
-    if (event.event !== "phase" && event.event !== "step") return;
-    changes.push(event.event === "step" ? event.step : (event.step ?? event.phase));
-    if (changes.length !== Number(at)) return;
-    if (disk !== undefined) cutPower(disk);
-    process.kill(process.pid, "SIGKILL");
-  }),
-);
+const machine = thisMachine((event) => {
+  if (event.event !== "phase" && event.event !== "step") return;
+  changes.push(event.event === "step" ? event.step : (event.step ?? event.phase));
+  if (changes.length !== Number(at)) return;
+  if (disk !== undefined) cutPower(disk);
+  process.kill(process.pid, "SIGKILL");
+});
+const updater = createUpdater(await loadInstallation(file), { ...machine, sleep: shortSleep });
 try {
   if (command === "install") await updater.install({ signal });
   else if (command === "resume") await updater.resume({ signal });

@@ -11,9 +11,9 @@ import { join, resolve } from "node:path";
 import type { TestContext } from "node:test";
 import { type CommandResult, requireCommand, runCommand } from "../../src/io/command.ts";
 import { parseVersion } from "../../src/model/version.ts";
-import { debianMirror, withAptRoot } from "../support/apt-root.ts";
-import { cachedFolder } from "../support/cached-folder.ts";
-import { needClient } from "../support/clients.ts";
+import { withAptRoot } from "../support/apt-root.ts";
+import { needClient, needRoot } from "../support/clients.ts";
+import { debianBase } from "../support/debian-base.ts";
 import { type TestPackage, writeTestDeb, writeTestRpm } from "../support/test-packages.ts";
 import { pair, startVendor, type Vendor } from "./support.ts";
 
@@ -32,7 +32,7 @@ export type PackagedMachine = {
   readonly running: () => Promise<string>;
 };
 
-const health = `health: { deadline_seconds: 1, interval_seconds: 0.1, consecutive: 1, bake_seconds: 0, tries: 2, checks: [{ command: { argv: [cat, /run/toy], version: "[0-9].*" } }] }`;
+const health = `health: { deadline_seconds: 2, interval_seconds: 0.1, consecutive: 1, bake_seconds: 0, tries: 2, checks: [{ command: { argv: [cat, /run/toy], version: "[0-9].*" } }] }`;
 
 /** Writes the installation file of a root and returns the machine. */
 export async function packagedMachine(root: string, vendor: Vendor, lines = "strategy: auto"): Promise<PackagedMachine> {
@@ -145,22 +145,12 @@ export async function cutAndResume(t: TestContext, script: "preinst" | "postinst
 }
 
 /** A Debian root with rpm and dnf, whose rpm database knows of a shell. */
-async function rpmBase(): Promise<string> {
-  const mirror = await debianMirror();
-  const argv = ["mmdebstrap", "--mode=root", "--variant=apt", '--aptopt=Acquire::Check-Valid-Until "false"', "--include=rpm,dnf", "bookworm"];
-  return cachedFolder([...argv, mirror].join("\n"), async (folder) => {
-    await requireCommand([...argv, folder, mirror], { timeoutMs: 230_000 });
-  });
-}
+const rpmBase = (): Promise<string> => debianBase({ suite: "bookworm", packages: ["rpm", "dnf"], leftOut: [], removed: [] });
 
 /** The operator installed 1.4.2 with rpm and changed its configuration. */
 export async function withRpmField(t: TestContext, fn: (field: PackagedField) => Promise<void>): Promise<void> {
   if (!needClient(t, "unshare", "mmdebstrap")) return;
-  if (process.getuid?.() !== 0) {
-    if (process.env["CI"] === "true") throw new Error("a private root for rpm needs root");
-    t.skip("a private root for rpm needs root");
-    return;
-  }
+  if (!needRoot(t, "a private root for rpm")) return;
   const folder = await mkdtemp(join(tmpdir(), "slipway-rpm-machine-"));
   try {
     const root = join(folder, "root");

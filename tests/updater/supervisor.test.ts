@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { cleanEnvironment } from "../../src/io/command.ts";
+import { compiled } from "../support/compiled.ts";
 import { type FileOf, failure, makeSite, noSignal, readJson, type Site, startVendor, type Vendor } from "./support.ts";
 
 const entry = resolve(import.meta.dirname, "../../src/main.ts");
@@ -60,7 +61,7 @@ async function field(t: TestContext): Promise<Field> {
   };
   const guard = (): ChildProcess => {
     const words = ["--disable-warning=ExperimentalWarning", entry, "guard", "exec", "--installation", site.file, "--", join(site.root, "current/bin/toy")];
-    const child = spawn(process.execPath, words, { stdio: ["ignore", "ignore", "ignore"], env: cleanEnvironment() });
+    const child = spawn(process.execPath, words, { stdio: ["ignore", "ignore", "ignore"], env: { ...cleanEnvironment(), ...compiled } });
     children.push(child);
     return child;
   };
@@ -104,7 +105,7 @@ test("55 guard exec: the updater is killed in the trial of a version that crashe
   guard();
   await until("it runs", async () => (await site.running()) === "1.4.2");
   await vendor.release("1.5.0", { files: daemon("1.5.0", site.folder, "crashes") });
-  const updater = spawn(process.execPath, [driver, site.file, "install", "0"], { stdio: "ignore", env: cleanEnvironment() });
+  const updater = spawn(process.execPath, [driver, site.file, "install", "0"], { stdio: "ignore", env: { ...cleanEnvironment(), ...compiled } });
   await until("the trial", () => isOnTrial(site));
   updater.kill("SIGKILL");
   await until("it is over", async () => (await phaseOf(site)) === "failed");
@@ -119,7 +120,7 @@ for (const kind of ["good", "crashes"] as const) {
     const first = guard();
     await until("it runs", async () => (await site.running()) === "1.4.2");
     await vendor.release("1.5.0", { files: daemon("1.5.0", site.folder, kind) });
-    const updater = spawn(process.execPath, [driver, site.file, "install", "0"], { stdio: "ignore", env: cleanEnvironment() });
+    const updater = spawn(process.execPath, [driver, site.file, "install", "0"], { stdio: "ignore", env: { ...cleanEnvironment(), ...compiled } });
     await until("the trial", () => isOnTrial(site));
     for (const child of [updater, first]) child.kill("SIGKILL");
     await once(first, "exit");

@@ -19,17 +19,23 @@ import { createReleaseSigner, signSums } from "../../src/trust/release-signature
 import { type Installation, loadInstallation } from "../../src/updater/installation.ts";
 import { type Machine, thisMachine, type UpdateEvent } from "../../src/updater/machine.ts";
 import { createUpdater, type Updater } from "../../src/updater/updater.ts";
+import { shortSleep } from "./short-sleep.ts";
+import { plantMemberType } from "../support/crooked-tar.ts";
 
 export const product = "toy";
 export const pair = { keyId: "acme-1", secret: "toy-secret-4711" };
 
-export type FileOf = Readonly<Record<string, { readonly content: string; readonly mode?: number }>>;
+export type FileOf = Readonly<Record<string, { readonly content: string | Uint8Array; readonly mode?: number }>>;
 export type TestRelease = Map<string, Buffer>;
 
+const bytesOf = (content: string | Uint8Array): Buffer => (typeof content === "string" ? Buffer.from(content, "utf8") : Buffer.from(content));
 const hexOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
 /** The product: two programs that must be of one version; `serve` starts (writes what runs) and moves the state on. */
-export function toyFiles(version: string, kind: "good" | "crashes" | "lies" = "good"): FileOf {
+export function toyFiles(
+  version: string,
+  kind: "good" | "crashes" | "lies" = "good",
+): Readonly<Record<string, { readonly content: string; readonly mode: number }>> {
   const start = { good: `. "$1/serve.sh"`, crashes: "exit 127", lies: `echo 0.0.1 > "$1/run/version"` }[kind];
   return {
     "bin/toy": { content: `#!/bin/sh\nVERSION=${version}\n${start}\n`, mode: 0o755 },
@@ -43,7 +49,13 @@ function noise(seed: string): string {
   return Array.from({ length: 100 }, (_, index) => hexOf(Buffer.from(`${seed} ${index}`))).join("\n");
 }
 
-export type TarEntry = { readonly name: string; readonly content?: string; readonly mode?: number; readonly target?: string; readonly type?: string };
+export type TarEntry = {
+  readonly name: string;
+  readonly content?: string | Uint8Array;
+  readonly mode?: number;
+  readonly target?: string;
+  readonly type?: string;
+};
 
 /** A tar.gz as our own builder writes it; `type` plants a member type that it never writes. */
 export async function tarGz(entries: readonly TarEntry[]): Promise<Buffer> {
@@ -52,19 +64,9 @@ export async function tarGz(entries: readonly TarEntry[]): Promise<Buffer> {
   for (const { name, content, mode = 0o755, target, type } of entries) {
     const at = pieces.length;
     if (target !== undefined) await writer.add({ name, kind: "symlink", mode, epochSeconds: 1, target });
-    else await writer.add({ name, kind: "file", mode, epochSeconds: 1 }, bytesSource(Buffer.from(content ?? "")));
+    else await writer.add({ name, kind: "file", mode, epochSeconds: 1 }, bytesSource(bytesOf(content ?? "")));
     const header = pieces[at];
-    if (type === undefined || header === undefined) continue;
-    header.write(type, 156, "latin1");
-    header.fill(" ", 148, 156);
-    header.write(
-      `${[...header]
-        .reduce((sum, byte) => sum + byte, 0)
-        .toString(8)
-        .padStart(6, "0")}\0 `,
-      148,
-      "latin1",
-    );
+    if (type !== undefined && header !== undefined) plantMemberType(header, type);
   }
   await writer.end();
   return gzipSync(Buffer.concat(pieces));
@@ -193,7 +195,7 @@ async function makeRelease(
   const isBinary = options.kind === "binary";
   const name = isBinary ? `toy-${version}-linux-amd64` : archiveName(version);
   const bytes = isBinary
-    ? (options.archive ?? Buffer.from(Object.values(files)[0]?.content ?? ""))
+    ? (options.archive ?? bytesOf(Object.values(files)[0]?.content ?? ""))
     : (options.archive ??
       (await tarGz(Object.entries(files).map(([path, { content, mode }]) => ({ name: path, content, ...(mode === undefined ? {} : { mode }) })))));
   const manifest: Manifest = {
@@ -217,7 +219,7 @@ async function makeRelease(
           : {
               files: Object.entries(files).map(([path, { content, mode = 0o755 }]) => ({
                 path,
-                sha256: hexOf(Buffer.from(content)),
+                sha256: hexOf(bytesOf(content)),
                 mode,
                 size: Buffer.byteLength(content),
               })),
@@ -343,9 +345,6 @@ ${options.extra ?? ""}
     state: () => text(join(folder, "data/format")),
   };
 }
-
-/** Waits, but never long: retries of the network would take a minute. */
-const shortSleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, Math.min(ms, 20)));
 
 export const noSignal = new AbortController().signal;
 
