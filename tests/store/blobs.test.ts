@@ -57,6 +57,37 @@ for (const { name, open } of implementations) {
     );
   });
 
+  test(`${name}: what is put piece by piece, in memory that is used again, is whole; what fails on the way is not kept`, async (t) => {
+    const blobs = await open(await temporary(t), {});
+    const bytes = randomBytes(2_500_000);
+    const sizes = [1, 700_000, 0, 3, 524_288, 524_287, 1, 10];
+    const memory = new Uint8Array(700_000);
+    const pieces = async function* (failing = false): AsyncGenerator<Uint8Array> {
+      for (let start = 0, turn = 0; start < bytes.length; turn += 1) {
+        if (failing && start > 2_000_000) throw new Error("the maker stops");
+        const piece = bytes.subarray(start, start + (sizes[turn % sizes.length] ?? 0));
+        memory.set(piece);
+        yield memory.subarray(0, piece.length);
+        memory.fill(0);
+        start += piece.length;
+      }
+    };
+    const stored = await blobs.put(pieces());
+    assert.deepEqual([stored.digest, stored.size], [digestOf(bytes), bytes.length]);
+    assert.deepEqual(await blobs.read(stored.digest, bytes.length), bytes);
+    const part = new Uint8Array(600_000);
+    await blobs.readInto(stored.digest, 1_000_001, part);
+    assert.deepEqual(Buffer.from(part), bytes.subarray(1_000_001, 1_600_001));
+    await assert.rejects(blobs.readInto(stored.digest, 2_000_000, part), failsWith("internal"), "it ends before");
+    await assert.rejects(blobs.readInto(digestOf(part), 0, part), failsWith("not_found"));
+    await assert.rejects(blobs.put(pieces(true)));
+    assert.deepEqual(
+      (await Array.fromAsync(blobs.list())).map((blob) => blob.digest),
+      [stored.digest],
+    );
+    assert.equal(await blobs.purge(new Date(Date.now() + 60_000)), 0, "and no part of it lies around");
+  });
+
   test(`${name}: an upload resumes after a broken connection and after a restart, and is not readable before its last byte`, async (t) => {
     const place = await temporary(t);
     const blobs = await open(place, {});
