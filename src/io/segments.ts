@@ -41,7 +41,8 @@ export function openSegments(path: string, segments: readonly Segment[]): Segmen
   };
 }
 
-function lastStartingAt(parts: readonly { readonly start: number }[], at: number): number {
+/** Index of the part that holds byte `at` of parts that lie one behind the other: empty ones share the start of the next, so it is the last that starts there or before. */
+export function lastStartingAt(parts: readonly { readonly start: number }[], at: number): number {
   let low = 0;
   let high = parts.length - 1;
   while (low < high) {

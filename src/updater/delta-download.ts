@@ -11,6 +11,7 @@ import { applyDelta, type PositionedBytes } from "../formats/delta.ts";
 import { syncDirectory } from "../io/atomic-file.ts";
 import { downloadPart } from "../io/download.ts";
 import { readHandle } from "../io/hash-file.ts";
+import { lastStartingAt } from "../io/segments.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { Manifest, ManifestArtifact } from "../model/manifest.ts";
 import type { Version } from "../model/version.ts";
@@ -188,18 +189,6 @@ function joinedFiles(
     return bytes;
   };
   return { bytes: { size, read }, close };
-}
-
-/** Empty files have the start of the one behind them; the last that starts there or before is the one with bytes. */
-function lastStartingAt(parts: readonly { readonly start: number }[], at: number): number {
-  let low = 0;
-  let high = parts.length - 1;
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2);
-    if ((parts[middle]?.start ?? 0) <= at) low = middle;
-    else high = middle - 1;
-  }
-  return low;
 }
 
 function positioned(handle: FileHandle, size: number): PositionedBytes {
