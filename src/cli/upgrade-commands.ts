@@ -62,6 +62,7 @@ export const upgradeCommands: readonly CommandRow[] = [
     options: [
       installationOption,
       { flags: "--if-needed", text: "exit 0 where there is nothing to resume" },
+      { flags: "--wait", text: "beside an updater that is at work: where it is killed between two versions, go on at once" },
       { flags: "--before-start", text: "the guard's part only; stops and starts nothing" },
     ],
     examples: ["slipway upgrade resume", "slipway upgrade resume --if-needed", "slipway upgrade resume --before-start"],

@@ -150,7 +150,7 @@ export const runResume: CommandRun = async (invocation) => {
     return 0;
   }
   try {
-    return printInstalled(invocation, await updater.resume({ signal: invocation.signal }));
+    return printInstalled(invocation, await updater.resume({ isPatient: flagOption(invocation.options, "wait"), signal: invocation.signal }));
   } catch (error) {
     // For a timer nothing unfinished is the usual case, and one that waits for the operator or the window is in order.
     const isIdle = error instanceof SlipwayError && error.code === "nothing_to_resume" && error.detail === undefined;

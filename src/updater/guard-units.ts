@@ -1,4 +1,4 @@
-/** The systemd side of the guard: a drop-in that calls it before each start, and a unit that resumes a trial at boot, after a start that no updater made, and after a final failure. */
+/** The systemd side of the guard: a drop-in that calls it before each start, and a unit that ends what is unfinished: at boot, after a killed updater or a final failure. */
 import { isAbsolute, join } from "node:path";
 import { SlipwayError } from "../model/errors.ts";
 import type { Installation } from "./installation.ts";
@@ -48,8 +48,9 @@ OnFailure=${resumeUnit}
 
 [Service]
 ExecStartPre=+${before}
-# Somebody must watch a version that is on trial; where an updater does, this one steps back.
+# In the middle of an upgrade the unit below waits beside the updater, and takes over where that one is killed.
 ExecStartPost=-+systemctl start --no-block ${resumeUnit}
+ExecStopPost=-+systemctl start --no-block --job-mode=fail ${resumeUnit}
 `;
   const resume = `# Written by slipway guard install; run it again instead of changing this.
 [Unit]
@@ -60,8 +61,8 @@ ConditionPathExists=${trialFile.replaceAll("%", "%%")}
 
 [Service]
 Type=oneshot
-ExecStart=${call("--if-needed")}
-# 40: the old version runs again and is healthy; 75: an updater is at work already.
+ExecStart=${call("--if-needed", "--wait")}
+# 40: the old version runs again and is healthy; 75: an updater began just now.
 SuccessExitStatus=40 75
 TimeoutStartSec=infinity
 

@@ -101,8 +101,8 @@ export type Updater = {
     readonly file?: string | undefined;
     readonly signal: AbortSignal;
   }) => Promise<InstallResult>;
-  /** Brings an unfinished transaction to its end; throws `nothing_to_resume` where there is none. */
-  readonly resume: (options: { readonly signal: AbortSignal }) => Promise<InstallResult>;
+  /** Brings an unfinished transaction to its end; throws `nothing_to_resume` where there is none. `isPatient`: only what a living updater, which is waited for, leaves between two versions. */
+  readonly resume: (options: { readonly isPatient?: boolean | undefined; readonly signal: AbortSignal }) => Promise<InstallResult>;
   /** The guard's part in the moment before the product starts; see before-start.ts. */
   readonly beforeStart: () => Promise<BeforeStart>;
   /** Approves an unfinished transaction again, and goes on with it. */

@@ -1,5 +1,7 @@
 /** The updater: what an operator, a timer or an embedding program asks for. */
 import { fileURLToPath } from "node:url";
+import { lockOwner } from "../io/lock.ts";
+import { SlipwayError } from "../model/errors.ts";
 import type { Version } from "../model/version.ts";
 import { fromBundle, onlyVersion } from "./bundle-source.ts";
 import type { Installation } from "./installation.ts";
@@ -9,12 +11,14 @@ import type { Updater } from "./operations.ts";
 import { settledUpdater } from "./settled-updater.ts";
 import { settleStrategy } from "./settle.ts";
 import { findStateDirectory } from "./state-directory.ts";
-import { isFinal, type Transaction } from "./transaction.ts";
+import { isFinal, isSwitching, type Transaction } from "./transaction.ts";
 
 export type { CheckResult, Status, Updater } from "./operations.ts";
 
 /** Where releases come from: the source, a file that was carried here, or the one of both that the unfinished transaction began with. */
 type Origin = { readonly kind: "source" } | { readonly kind: "journaled" } | { readonly kind: "file"; readonly path: string };
+
+const lookAgainMs = 1000;
 
 /** An unfinished transaction keeps the strategy that it began with, whatever half-done files would suggest now. */
 async function settled(installation: Installation, machine: Machine, origin: Origin): Promise<Updater> {
@@ -39,6 +43,17 @@ async function meantVersion(installation: Installation, { version, file }: { rea
   return version !== undefined || file === undefined ? version : onlyVersion(file, installation.product);
 }
 
+/** Waits beside a living updater, without a lock of its own. Throws `nothing_to_resume` unless that one left files switched and not proven. */
+async function untilLeftAlone(installation: Installation, machine: Machine, signal: AbortSignal): Promise<void> {
+  const directory = await findStateDirectory(installation.stateDir);
+  if (directory !== undefined) {
+    while ((await lockOwner(directory.path)) !== undefined) await machine.sleep(lookAgainMs, signal);
+    const reading = await readJournal(directory.transaction, installation.product);
+    if (reading.kind === "foreign" || (reading.kind === "known" && isSwitching(reading.transaction))) return;
+  }
+  throw new SlipwayError("nothing_to_resume", "no upgrade of this installation was left between two versions");
+}
+
 /** Every operation looks at the machine anew: a package may have been installed or removed in between. */
 export function createUpdater(installation: Installation, machine: Machine): Updater {
   const now = (origin: Origin = { kind: "journaled" }): Promise<Updater> => settled(installation, machine, origin);
@@ -47,7 +62,10 @@ export function createUpdater(installation: Installation, machine: Machine): Upd
     check: async (options) => (await now()).check(options),
     plan: async (options) => (await now(originOf(options.file))).plan({ ...options, version: await meantVersion(installation, options) }),
     install: async (options) => (await now(originOf(options.file))).install({ ...options, version: await meantVersion(installation, options) }),
-    resume: async (options) => (await now()).resume(options),
+    resume: async (options) => {
+      if (options.isPatient === true) await untilLeftAlone(installation, machine, options.signal);
+      return (await now()).resume(options);
+    },
     beforeStart: async () => (await now()).beforeStart(),
     confirm: async (options) => (await now()).confirm(options),
     cancel: async () => (await now()).cancel(),
