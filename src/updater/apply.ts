@@ -88,23 +88,50 @@ export async function switchOver(work: Work): Promise<void> {
     });
     return;
   }
-  const stoppedAt = transaction.timings.stoppedAt ?? nowMs(work);
+  const timings = { ...transaction.timings, stoppedAt: transaction.timings.stoppedAt ?? nowMs(work) };
+  await orRunOldAgain(work, async () => {
+    try {
+      if (transaction.from.version !== undefined || reality !== "old") await service.stop();
+      await strategy.switchForward(transaction);
+    } catch (error) {
+      const failure = asSlipwayError(error);
+      // Another package manager came in between: nothing was switched, so the old version starts again and this is tried later.
+      const isBusy = failure.code === "lock_held" && (await strategy.reality(transaction)) === "old";
+      await journal.advance({ step: "rollback", rollbackReason: isBusy ? "busy" : "trial", lastError: recordError(failure, nowMs(work)), timings });
+      return;
+    }
+    await journal.advance({ step: "trial", timings });
+  });
+}
+
+/**
+ * What is done between the stop and the first start of the new version. Where it throws, the journal cannot be written, and the new version never
+ * ran: the old one runs on where its files are back or still there, instead of nothing until somebody mends the disk.
+ */
+async function orRunOldAgain(work: Work, run: () => Promise<unknown>): Promise<void> {
   try {
-    if (transaction.from.version !== undefined || reality !== "old") await service.stop();
-    await strategy.switchForward(transaction);
+    await run();
   } catch (error) {
-    const failure = asSlipwayError(error);
-    // Another package manager came in between: nothing was switched, so the old version starts again and this is tried later.
-    const isBusy = failure.code === "lock_held" && (await strategy.reality(transaction)) === "old";
-    await journal.advance({
-      step: "rollback",
-      rollbackReason: isBusy ? "busy" : "trial",
-      lastError: recordError(failure, nowMs(work)),
-      timings: { ...transaction.timings, stoppedAt },
-    });
-    return;
+    await runOldAgain(work);
+    throw error;
   }
-  await journal.advance({ step: "trial", timings: { ...transaction.timings, stoppedAt } });
+}
+
+async function runOldAgain({ journal, strategy, service, machine, installation }: Work): Promise<void> {
+  const transaction = journal.current();
+  const { trial, from } = transaction;
+  if (from.version === undefined || trial?.triesLeft !== trial?.tries) return;
+  const warn = (what: string, error: unknown): void =>
+    machine.observe({ event: "warning", text: `${what}: ${error instanceof Error ? error.message : String(error)}` });
+  try {
+    // One rename: it counts although the disk does not confirm it. What needs more than that stays as it is.
+    if (installation.strategy === "versions") await strategy.switchBack(transaction).catch((error: unknown) => warn("switch back", error));
+    if ((await strategy.reality(transaction)) !== "old") return;
+    await service.start();
+    machine.observe({ event: "warning", text: `${from.version} runs again; \`slipway upgrade resume\` goes on once the journal can be written` });
+  } catch (error) {
+    warn(`${from.version} cannot be started again`, error);
+  }
 }
 
 /** Step trial: each start is counted before it happens, so that a crash loop uses up the tries. `isStopped`: nothing of the service runs. */
@@ -117,6 +144,10 @@ export async function tryOut(work: Work, isStopped: boolean): Promise<void> {
     await conclude(work, state);
     return;
   }
+  if (!isStopped && (trial?.triesLeft ?? 0) > 0 && (await work.strategy.reality(journal.current())) === "old") {
+    await journal.advance({ step: "switch" }); // a journal that could not be written led back to the old version
+    return;
+  }
   // The guard counted this start while no updater ran (a reboot, a crash of ours): it is watched, not repeated.
   const isStartedByGuard = trial?.isStartedByGuard === true && trial.bootId === (await bootId()) && !isStopped && (await service.isRunning()) === true;
   if (trial === undefined || (trial.triesLeft <= 0 && !isStartedByGuard)) {
@@ -127,7 +158,8 @@ export async function tryOut(work: Work, isStopped: boolean): Promise<void> {
     return;
   }
   const counted = { tries: trial.tries, triesLeft: trial.triesLeft - (isStartedByGuard ? 0 : 1), bootId: await bootId() };
-  await journal.advance({ trial: counted });
+  const count = (): Promise<Transaction> => journal.advance({ trial: counted });
+  await (isStopped ? orRunOldAgain(work, count) : count());
   let verdict: Verdict;
   try {
     if (!isStopped && !isStartedByGuard) await stopForTry(work);

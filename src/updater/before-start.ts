@@ -67,13 +67,14 @@ async function finishCutRestore(context: StrategyContext): Promise<boolean> {
 
 async function settleStart(work: Work): Promise<BeforeStart> {
   const { journal, strategy } = work;
-  const isMixed = (await strategy.reality(journal.current())) === "mixed";
-  if (journal.current().step === "switch") {
-    if (!isMixed && (await strategy.reality(journal.current())) === "old") return "nothing"; // the old version starts; `resume` goes on from there
+  const { step, trial } = journal.current();
+  const reality = await strategy.reality(journal.current());
+  if (reality === "old" && (step === "switch" || (step === "trial" && (trial?.triesLeft ?? 0) > 0))) return "nothing"; // `resume` goes on from there
+  if (step === "switch") {
     await strategy.switchForward(journal.current());
     await journal.advance({ step: "trial" });
   }
-  if (journal.current().step === "trial" && (await countStart(work))) return isMixed ? "finished" : "counted";
+  if (journal.current().step === "trial" && (await countStart(work))) return reality === "mixed" ? "finished" : "counted";
   await putBack(work);
   return "rolled_back";
 }

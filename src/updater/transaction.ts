@@ -138,7 +138,7 @@ const allowedPhases: Readonly<Record<Phase, readonly Phase[]>> = {
 const allowedSteps: Readonly<Record<Step, readonly Step[]>> = {
   prepare: ["prepare", "switch"],
   switch: ["switch", "trial", "rollback"],
-  trial: ["trial", "rollback"],
+  trial: ["trial", "rollback", "switch"], // to switch: before any start the old files came back
   rollback: ["rollback"],
 };
 

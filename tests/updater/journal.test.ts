@@ -6,6 +6,9 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { runCommand } from "../../src/io/command.ts";
 import { acquireLock } from "../../src/io/lock.ts";
+import { SlipwayError } from "../../src/model/errors.ts";
+import type { Machine } from "../../src/updater/machine.ts";
+import type { Transaction } from "../../src/updater/transaction.ts";
 import { needClient } from "../support/clients.ts";
 import { killAtChange, plainRun } from "./crash.ts";
 import { fsyncFaults, requireUpgradable, upgradeWithFault } from "./fsync-fault.ts";
@@ -180,6 +183,23 @@ for (const code of fsyncFaults) {
     await requireUpgradable(site, "1.5.0");
   });
 }
+
+test("52 the journal fails between stop and start: the old version runs on, its start costs no try, and the release is as good as before", async (t) => {
+  const { site, journal } = await field(t);
+  let isBroken = false;
+  const observe: Machine["observe"] = (event) => {
+    isBroken ||= event.event === "phase" && event.step === "trial";
+    if (isBroken && event.event === "phase") throw new SlipwayError("disk_full", "written, and not confirmed");
+  };
+  await failure((await site.updater({ observe })).install({ signal }), "disk_full");
+  assert.deepEqual([await site.live(), await site.running()], ["1.4.2", "1.4.2"]);
+  assert.equal((await readJson(journal))["step"], "trial");
+  const updater = await site.updater();
+  assert.equal(await updater.beforeStart(), "nothing");
+  await updater.resume({ signal });
+  assert.equal(await site.running(), "1.5.0");
+  assert.equal(((await readJson(journal)) as Transaction).trial?.triesLeft, 2, "one start of the new version");
+});
 
 test("51 a service that asks before its start is not held up by the updater that starts it", async (t) => {
   const { site } = await field(t, { strategy: "inplace" });
