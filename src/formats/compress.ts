@@ -7,6 +7,7 @@
  */
 import { constants, createZstdCompress, gzipSync, type ZstdCompress } from "node:zlib";
 import { SlipwayError } from "../model/errors.ts";
+import { createBlockFiller } from "./block-filler.ts";
 import { createGzipWriter } from "./gzip-write.ts";
 import type { ByteSink, Compressor, MakeXzCompressor, PackageCompression } from "./package.ts";
 
@@ -86,36 +87,23 @@ function pumped(stream: ZstdCompress, sink: ByteSink): Compressor {
       });
   };
 
-  let block = Buffer.alloc(blockSizeBytes);
-  let spare = Buffer.alloc(blockSizeBytes);
-  let filled = 0;
-  const flush = async (): Promise<void> => {
+  const flush = async (block: Buffer): Promise<void> => {
     await settled();
-    const full = block.subarray(0, filled);
-    start((done) => stream.write(full, done));
-    [block, spare] = [spare, block];
-    filled = 0;
+    start((done) => stream.write(block, done));
   };
-
-  const writeAcross = async (piece: Uint8Array): Promise<void> => {
-    for (let offset = 0; offset < piece.length; ) {
-      const count = Math.min(piece.length - offset, blockSizeBytes - filled);
-      block.set(piece.subarray(offset, offset + count), filled);
-      filled += count;
-      offset += count;
-      if (filled === blockSizeBytes) await flush();
-    }
-  };
+  let spare = Buffer.alloc(blockSizeBytes);
+  const filler = createBlockFiller(Buffer.alloc(blockSizeBytes), async (full) => {
+    await flush(full);
+    const next = spare;
+    spare = full;
+    return next;
+  });
 
   return {
-    write: (piece) => {
-      if (piece.length >= blockSizeBytes - filled) return writeAcross(piece);
-      block.set(piece, filled);
-      filled += piece.length;
-      return undefined;
-    },
+    write: filler.write,
     end: async () => {
-      if (filled > 0) await flush();
+      const rest = filler.rest();
+      if (rest.length > 0) await flush(rest);
       await settled();
       start((done) => {
         stream.once("end", done);

@@ -2,21 +2,26 @@
  * A delta: what makes a new file out of an old one. Neither its maker nor its bytes are trusted: who applies one compares the outcome with the
  * signed digest, and here nothing is read or written beyond the bounds that were given.
  *
- *     "SLWDELT1"                      8 bytes
+ *     "SLWDELT2"                      8 bytes
  *     size of the new file            u64, little-endian, as all of these
  *     size of each stream             3 x u64, as stored
  *     control | differences | extra   three zstd frames (RFC 8878), window at most 8 MiB
  *
- * `control` is a list of unsigned LEB128 numbers, three to a step: `add`, `extra`, `seek` (zigzag). A step takes `add` bytes of the old file from
- * where it stands, adds to each the next byte of `differences` (modulo 256), appends the next `extra` bytes of `extra`, then moves `seek` bytes
- * from there in the old file. The scheme is that of bsdiff (C. Percival, 2003), with other matches (delta-make.ts).
+ * `control` is a list of unsigned LEB128 numbers: the layout of the old file, that of the new one (delta-layout.ts), then three to a step: `add`,
+ * `extra`, `seek` (zigzag). A step takes `add` bytes of the old file from where it stands, adds to each the next byte of `differences` (modulo
+ * 256), appends the next `extra` bytes of `extra`, then moves `seek` bytes from there in the old file. The scheme is that of bsdiff (C. Percival,
+ * 2003), with other matches (delta-match.ts). Where the layouts say that addresses stand, the difference is that from where the steps have taken
+ * what the old one points to (delta-predict.ts); therefore the steps are read twice, the first time for the map of them all.
  */
 import { createZstdDecompress, constants } from "node:zlib";
 import { Readable } from "node:stream";
 import { SlipwayError } from "../model/errors.ts";
+import { readLayout, type Region } from "./delta-layout.ts";
+import { createStepMap, type StepMap } from "./delta-map.ts";
+import { createCoder } from "./delta-predict.ts";
 import type { ByteSink } from "./package.ts";
 
-export const deltaMagic = Buffer.from("SLWDELT1", "latin1");
+export const deltaMagic = Buffer.from("SLWDELT2", "latin1");
 export const deltaHeaderBytes = deltaMagic.length + 4 * 8;
 /** 2^23 = 8 MiB: what a reader must hold for each of the three streams. */
 export const deltaWindowLog = 23;
@@ -40,8 +45,8 @@ export type DeltaOptions = {
 };
 
 /**
- * Writes the new file into `sink`; holds a few pieces and three windows, however large the files are. Throws `format_limit` where the new file would
- * be larger than the limit, `format_invalid` for everything else that is wrong; what was written until then is worthless.
+ * Writes the new file into `sink`; holds a few pieces, three windows and a map of at most 24 MiB (52 while it is made), however large the files are. Throws `format_limit`
+ * where the new file would be larger than the limit, `format_invalid` for everything else that is wrong; what was written until then is worthless.
  */
 export async function applyDelta({ delta, old, sink, limitBytes }: DeltaOptions): Promise<void> {
   if (delta.size < deltaHeaderBytes) throw invalid("it is shorter than its header");
@@ -50,41 +55,68 @@ export async function applyDelta({ delta, old, sink, limitBytes }: DeltaOptions)
   const [newSize = 0, controlSize = 0, differencesSize = 0, extraSize = 0] = [0, 1, 2, 3].map((at) => readSize(header, deltaMagic.length + at * 8));
   if (newSize > limitBytes) throw new SlipwayError("format_limit", `the delta would make ${newSize} bytes; at most ${limitBytes} are expected`);
   if (deltaHeaderBytes + controlSize + differencesSize + extraSize !== delta.size) throw invalid("its streams do not fill it");
-  const control = openStream(delta, deltaHeaderBytes, controlSize);
+  const sizes = { old: old.size, new: newSize };
+  const controls = (): DeltaStream => openStream(delta, deltaHeaderBytes, controlSize);
+  const { layouts, map } = await surveySteps(controls(), sizes);
+  const code = createCoder({ way: "apply", ...layouts, map });
+  const control = controls();
   const differences = openStream(delta, deltaHeaderBytes + controlSize, differencesSize);
   const extra = openStream(delta, deltaHeaderBytes + controlSize + differencesSize, extraSize);
+  const coding = { old: old.read, input: (_at: number, length: number) => differences.bytes(length), output: sink };
   try {
-    let written = 0;
-    let position = 0;
-    let isFirst = true;
-    while (written < newSize) {
-      const add = await control.number();
-      const append = await control.number();
-      const seek = unzigzag(await control.number());
-      // Only the first step may make nothing: it says where in the old file to begin. Others would be a way to go on for ever.
-      if ((add + append === 0 && !isFirst) || written + add + append > newSize) throw invalid("a step leads past the end of the new file");
-      if (position + add > old.size) throw invalid("a step leads past the end of the old file");
-      for (let done = 0; done < add; ) {
-        const length = Math.min(pieceBytes, add - done);
-        const piece = Buffer.from(await old.read(position + done, length));
-        const difference = await differences.bytes(length);
-        for (let at = 0; at < length; at += 1) piece[at] = ((piece[at] ?? 0) + (difference[at] ?? 0)) & 0xff;
-        await sink(piece);
-        done += length;
-      }
+    await readLayouts(control);
+    for await (const { at, from, add, append } of readSteps(control, sizes)) {
+      await code({ at, from, length: add }, coding);
       for (let done = 0; done < append; ) {
         const piece = await extra.bytes(Math.min(pieceBytes, append - done));
         await sink(piece);
         done += piece.length;
       }
-      isFirst = false;
-      written += add + append;
-      position += add + seek;
-      if (position < 0 || position > old.size) throw invalid("a step leads out of the old file");
     }
     for (const stream of [control, differences, extra]) if (!(await stream.isAtEnd())) throw invalid("it has more than the new file needs");
   } finally {
     for (const stream of [control, differences, extra]) stream.close();
+  }
+}
+
+type Layouts = { readonly old: readonly Region[]; readonly new: readonly Region[] };
+
+/** Reads all of `control`. Without a layout no address is looked up, and nothing of the steps is kept. */
+async function surveySteps(control: DeltaStream, sizes: Sizes): Promise<{ readonly layouts: Layouts; readonly map: StepMap }> {
+  const map = createStepMap();
+  try {
+    const layouts = await readLayouts(control);
+    if (layouts.old.length > 0) for await (const { at, from, add } of readSteps(control, sizes)) map.add(at, from, add);
+    return { layouts, map: map.finish() };
+  } finally {
+    control.close();
+  }
+}
+
+async function readLayouts(control: DeltaStream): Promise<Layouts> {
+  const [old, fresh] = [await readLayout(control.number), await readLayout(control.number)];
+  if (old === undefined || fresh === undefined) throw invalid("the layout of a file is out of all bounds");
+  return { old, new: fresh };
+}
+
+type Sizes = { readonly old: number; readonly new: number };
+type DeltaStep = { readonly at: number; readonly from: number; readonly add: number; readonly append: number };
+
+/** The steps that make the whole new file, and lie in both files. */
+async function* readSteps(control: DeltaStream, sizes: Sizes): AsyncGenerator<DeltaStep> {
+  let at = 0;
+  let from = 0;
+  for (let isFirst = true; at < sizes.new; isFirst = false) {
+    const add = await control.number();
+    const append = await control.number();
+    const seek = unzigzag(await control.number());
+    // Only the first step may make nothing: it says where in the old file to begin. Others would be a way to go on for ever.
+    if ((add + append === 0 && !isFirst) || at + add + append > sizes.new) throw invalid("a step leads past the end of the new file");
+    if (from + add > sizes.old) throw invalid("a step leads past the end of the old file");
+    yield { at, from, add, append };
+    at += add + append;
+    from += add + seek;
+    if (from < 0 || from > sizes.old) throw invalid("a step leads out of the old file");
   }
 }
 
@@ -98,7 +130,7 @@ const unzigzag = (number: number): number => (number % 2 === 0 ? number / 2 : -(
 
 type DeltaStream = {
   /** The next `length` bytes. */
-  readonly bytes: (length: number) => Promise<Uint8Array>;
+  readonly bytes: (length: number) => Promise<Buffer>;
   readonly number: () => Promise<number>;
   readonly isAtEnd: () => Promise<boolean>;
   readonly close: () => void;

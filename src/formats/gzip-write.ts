@@ -7,6 +7,7 @@
  */
 import { promisify } from "node:util";
 import { constants, crc32, deflateRaw, type InputType, type ZlibOptions } from "node:zlib";
+import { createBlockFiller } from "./block-filler.ts";
 import type { ByteSink, Compressor } from "./package.ts";
 
 /** Part of the format: another size gives other bytes. Smaller blocks cost more for their dictionaries, larger ones more memory. */
@@ -26,24 +27,20 @@ const deflateBlock = promisify<InputType, ZlibOptions, Buffer>(deflateRaw);
 export function createGzipWriter(level: number, sink: ByteSink): Compressor {
   const underWay: { readonly input: Buffer<ArrayBuffer>; readonly output: Promise<Buffer> }[] = [];
   const spare: Buffer<ArrayBuffer>[] = [];
-  let block = Buffer.allocUnsafeSlow(blockSizeBytes);
-  let filled = 0;
-  let previous = block.subarray(0, 0);
+  let previous: Buffer<ArrayBuffer> = Buffer.allocUnsafeSlow(0);
   let checksum = 0;
   let sizeBytes = 0;
   let isBegun = false;
 
   /** The block before it still has its bytes: blocks are used again in the order in which they were filled, several later. */
-  const start = (finishFlush: number): void => {
-    const content = block.subarray(0, filled);
+  const start = (content: Buffer<ArrayBuffer>, finishFlush: number): void => {
     const dictionary = previous.subarray(-dictionarySizeBytes);
     const output = deflateBlock(content, { level, memLevel, chunkSize, finishFlush, ...(dictionary.length === 0 ? {} : { dictionary }) });
     output.catch(() => undefined); // heard where it is awaited; until then nobody may be listening
-    underWay.push({ input: block, output });
+    underWay.push({ input: content, output });
     checksum = crc32(content, checksum);
-    sizeBytes += filled;
+    sizeBytes += content.length;
     previous = content;
-    filled = 0;
   };
 
   const finishFirst = async (): Promise<void> => {
@@ -57,28 +54,16 @@ export function createGzipWriter(level: number, sink: ByteSink): Compressor {
     spare.push(first.input);
   };
 
-  const writeAcross = async (piece: Uint8Array): Promise<void> => {
-    for (let offset = 0; offset < piece.length; ) {
-      const count = Math.min(piece.length - offset, blockSizeBytes - filled);
-      block.set(piece.subarray(offset, offset + count), filled);
-      filled += count;
-      offset += count;
-      if (filled < blockSizeBytes) continue;
-      start(constants.Z_SYNC_FLUSH);
-      if (underWay.length >= blocksAtWork) await finishFirst();
-      block = spare.pop() ?? Buffer.allocUnsafeSlow(blockSizeBytes);
-    }
-  };
+  const filler = createBlockFiller(Buffer.allocUnsafeSlow(blockSizeBytes), async (full) => {
+    start(full, constants.Z_SYNC_FLUSH);
+    if (underWay.length >= blocksAtWork) await finishFirst();
+    return spare.pop() ?? Buffer.allocUnsafeSlow(blockSizeBytes);
+  });
 
   return {
-    write: (piece) => {
-      if (piece.length >= blockSizeBytes - filled) return writeAcross(piece);
-      block.set(piece, filled);
-      filled += piece.length;
-      return undefined;
-    },
+    write: filler.write,
     end: async () => {
-      start(constants.Z_FINISH);
+      start(filler.rest(), constants.Z_FINISH);
       while (underWay.length > 0) await finishFirst();
       await sink(gzipTrailer(checksum, sizeBytes));
     },

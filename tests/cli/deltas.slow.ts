@@ -12,7 +12,7 @@ test("J7 a release with deltas is built again without a loss, and rebuilt from i
   const vendor = await createVendor(t, `${acmeProduct}${acmeBinaries}deltas: 1\nprovenance: true\n`);
   const git = (...words: readonly string[]): Promise<string> =>
     requireCommand(["git", "-C", vendor.folder, "-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false", ...words], {
-      timeoutMs: 60_000,
+      timeoutMs: 120_000,
     });
   delete vendor.env["SOURCE_DATE_EPOCH"];
   await git("init", "--quiet");

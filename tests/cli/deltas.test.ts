@@ -65,7 +65,7 @@ test("deltas come from the newest earlier releases, of the server where they are
     const headers = { authorization: `Bearer ${vendor.env["SLIPWAY_TOKEN"] ?? ""}` };
     return (await (await fetch(`${vendor.url}/api/v1/audit?product=acme`, { headers })).text()).includes(name);
   };
-  for (let tries = 0; !(await isAudited()) && tries < 100; tries += 1) await sleep(100); // the trail is written behind the answer
+  for (let tries = 0; !(await isAudited()) && tries < 1_000; tries += 1) await sleep(100); // the trail is written behind the answer
   assert.ok(await isAudited(), "the download stands in the audit trail");
 
   const away = await vendor.run(["build", "--version", "1.2.0", "--dry-run"], { SLIPWAY_TOKEN: "" });
