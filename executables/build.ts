@@ -1,11 +1,14 @@
 /**
  * Builds one single-file executable of Slipway: `node executables/build.ts --target linux/amd64 --version 0.1.0 --output FILE`.
  *
+ * With `--package-files FOLDER` also what Linux packages hold besides: `musl/slipway`, the same program for Alpine, and `completions/slipway.bash`,
+ * `_slipway` (zsh) and `slipway.fish`; for other systems nothing.
+ *
  * The sources are bundled, compiled ahead of time and put behind the target's runtime. The result reads no configuration of the runtime from
  * the folder that it is started in (bunfig.toml, .env): a root updater must not run what lies there. Same sources, version and name of the
  * output file give the same bytes.
  */
-import { mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { requireCommand } from "../src/io/command.ts";
@@ -44,6 +47,8 @@ async function buildExecutable(options: { readonly target: ExecutableTarget; rea
       "--splitting",
       "--format=esm",
       "--bytecode",
+      // Code is compiled to machine code after ten times as many runs: the code of a command's start runs too seldom to be worth it.
+      "--compile-jit-policy=10",
       "--minify",
       "--sourcemap=none",
       ...absentPackages.map((name) => `--external=${name}`),
@@ -61,11 +66,33 @@ async function buildExecutable(options: { readonly target: ExecutableTarget; rea
   }
 }
 
-const { values } = parseArgs({ options: { target: { type: "string" }, version: { type: "string" }, output: { type: "string" } } });
-const target = executableTargets.find((known) => known === values.target);
+/** Where each shell's package looks for it is the recipe's business. */
+const completions = { bash: "slipway.bash", zsh: "_slipway", fish: "slipway.fish" } as const;
+
+async function writePackageFiles(options: { readonly target: ExecutableTarget; readonly version: string; readonly folder: string }): Promise<void> {
+  const { target, version, folder } = options;
+  const sibling = targetNamed(`${target}/musl`);
+  if (sibling === undefined) return;
+  await buildExecutable({ target: sibling, version, output: join(folder, "musl/slipway") });
+  await mkdir(join(folder, "completions"), { recursive: true });
+  for (const [shell, name] of Object.entries(completions)) {
+    const script = await requireCommand([process.execPath, join(root, "src/main.ts"), "completion", shell], { timeoutMs: 60_000 });
+    await writeFile(join(folder, "completions", name), script);
+  }
+}
+
+const targetNamed = (name: string): ExecutableTarget | undefined => executableTargets.find((known) => known === name);
+
+const { values } = parseArgs({
+  options: { target: { type: "string" }, version: { type: "string" }, output: { type: "string" }, "package-files": { type: "string" } },
+});
+const target = targetNamed(values.target ?? "");
 if (target === undefined || values.version === undefined || values.output === undefined) {
-  process.stderr.write(`usage: node executables/build.ts --target ${executableTargets.join("|")} --version VERSION --output FILE\n`);
+  process.stderr.write(`usage: node executables/build.ts --target ${executableTargets.join("|")} --version VERSION --output FILE [--package-files FOLDER]\n`);
   process.exitCode = 2;
 } else {
-  await buildExecutable({ target, version: parseVersion(values.version), output: values.output });
+  const version = parseVersion(values.version);
+  await buildExecutable({ target, version, output: values.output });
+  const folder = values["package-files"];
+  if (folder !== undefined) await writePackageFiles({ target, version, folder: resolve(folder) });
 }

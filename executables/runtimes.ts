@@ -24,6 +24,14 @@ const runtimes = {
     name: "linux-aarch64",
     sha512: "4BXmsSKnjOrlGWqZV4x/oWa7AVoR+B6lCXddMzOAXBIm3t50eslg9wb66gmtW1AamEQ1l1CDvmmruysEhqOWMg==",
   },
+  "linux/amd64/musl": {
+    name: "linux-x64-musl-baseline",
+    sha512: "cWJhU8h0+MiUgpSt99sQhjxLIIosKEcKYdtKddohokUvAuN6jKOy7g7+QDTZTXtwHxz93wL3BX+L6wXVPDUH3A==",
+  },
+  "linux/arm64/musl": {
+    name: "linux-aarch64-musl",
+    sha512: "XCNc+WvvMAdNNb+OWTogpy+N9wm62fkVeEVLb6how0RZhW5LPi6c7BlkeVCuWps7XjEl2saFpHFa20/1E+PAHg==",
+  },
   "darwin/amd64": {
     name: "darwin-x64-baseline",
     sha512: "zqfLA5A4B+hYMh5WYzYSot3uZ06FzhdP0OEwQisEzdirYtXGj5cQFlfy31BGfNsAsk1Gd/w/OxJ/jqqJ3cMclw==",
@@ -42,6 +50,7 @@ const runtimes = {
   },
 } as const;
 
+/** `os/arch`, and behind it `musl` for systems with that C library (Alpine). */
 export type ExecutableTarget = keyof typeof runtimes;
 export const executableTargets = Object.keys(runtimes) as readonly ExecutableTarget[];
 

@@ -171,7 +171,8 @@ async function deriveStream(parameters: { passphrase: string; salt: Buffer; oper
   const maxmem = 128 * cost * blockSize + 128 * blockSize * parallelization + 1024 * 1024;
   return new Promise((resolve, reject) => {
     scrypt(parameters.passphrase, parameters.salt, protectedLength, { cost, blockSize, parallelization, maxmem }, (error, stream) => {
-      if (error === null) resolve(stream);
+      // Node's word for "no error" is null, Bun's is undefined.
+      if (!(error instanceof Error)) resolve(stream);
       else reject(new SlipwayError("key_locked", `the minisign key's passphrase could not be tried: ${error.message}`, { cause: error }));
     });
   });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdtemp, open, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, open, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -10,7 +10,9 @@ import { after, before, test } from "node:test";
 import { checkSignature, signAdHoc } from "../../executables/mach-o-signature.ts";
 import { type ExecutableTarget, executableTargets, hostTarget } from "../../executables/runtimes.ts";
 import { requireCommand, runCommand } from "../../src/io/command.ts";
-import { findProgram } from "../support/clients.ts";
+import { arm64Base } from "../support/arm64-root.ts";
+import { needClient, needRoot } from "../support/clients.ts";
+import { withMuslRoot } from "../support/musl-root.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const version = "0.1.0-preview1";
@@ -55,6 +57,8 @@ async function kindOf(path: string): Promise<string> {
 const kinds: Readonly<Record<ExecutableTarget, string>> = {
   "linux/amd64": "ELF 62",
   "linux/arm64": "ELF 183",
+  "linux/amd64/musl": "ELF 62",
+  "linux/arm64/musl": "ELF 183",
   "darwin/amd64": "Mach-O 1000007",
   "darwin/arm64": "Mach-O 100000c",
   "windows/amd64": "PE 8664",
@@ -91,22 +95,52 @@ test("this machine's executable says its version, from any folder, whatever lies
   await writeFile(join(hostile, "evil.ts"), 'console.log("EVIL");');
   await writeFile(join(hostile, "bunfig.toml"), 'preload = ["./evil.ts"]\n');
   await writeFile(join(hostile, ".env"), "SLIPWAY_LOG_LEVEL=trace\n");
-  const stdout = await requireCommand([path, "--version"], { timeoutMs: 10_000, cwd: hostile });
+  const stdout = await requireCommand([path, "--version"], { timeoutMs: 120_000, cwd: hostile });
   assert.equal(stdout, `${version}\n`);
 });
 
 test("the executable for arm64 runs under qemu", async (t) => {
-  const qemu = findProgram("qemu-aarch64-static") ?? findProgram("qemu-aarch64");
-  if (hostTarget() !== "linux/amd64" || qemu === undefined) return t.skip("needs qemu-user-static on linux/amd64");
-  // Its C library comes from Debian's cross packages.
+  if (!needClient(t, "qemu-aarch64-static", "mmdebstrap") || !needRoot(t, "a private root for arm64")) return;
   const path = await build("linux/arm64", "foreign");
-  const stdout = await requireCommand([qemu, "-L", "/usr/aarch64-linux-gnu", path, "--version"], { timeoutMs: 60_000 });
+  const stdout = await requireCommand(["qemu-aarch64-static", "-L", await arm64Base(), path, "--version"], { timeoutMs: 120_000 });
   assert.equal(stdout, `${version}\n`);
 });
 
+for (const arch of ["amd64", "arm64"] as const) {
+  test(`the executable for Alpine's C library runs on ${arch}: with libstdc++ and libgcc it needs nothing else, and verifies, makes keys and builds`, async (t) => {
+    await withMuslRoot(t, arch, async ({ path, command }) => {
+      await copyFile(await build(`linux/${arch}/musl`, `musl-${arch}`), join(path, "usr/bin/slipway"));
+      const slipway = async (...words: readonly string[]): Promise<string> => {
+        const end = await command(["sh", "-c", `SOURCE_DATE_EPOCH=1767225600 SLIPWAY_KEY_PASSPHRASE="correct horse" exec slipway ${words.join(" ")}`]);
+        assert.equal(end.exitCode, 0, end.stdout + end.stderr);
+        return end.stdout;
+      };
+      assert.equal(await slipway("--version"), `${version}\n`);
+      await writeFile(join(path, "root/acme"), "#!/bin/sh\n");
+      await writeFile(
+        join(path, "root/slipway.yaml"),
+        `name: acme
+summary: Acme
+maintainer: Acme <release@acme.example>
+license: Apache-2.0
+targets: [linux/amd64]
+build: { prebuilt: acme, binaries: [acme] }
+packages: { formats: [deb, rpm, apk], files: { /usr/bin/: [acme] } }
+sign: { minisign: "key:release" }
+`,
+      );
+      await slipway("keys", "new", "--type", "minisign");
+      await slipway("build", "--recipe", "/root/slipway.yaml", "--version", "1.0.0", "--out", "/root/dist");
+      await slipway("keys", "export", "release", "--format", "minisign", "--out", "/root/acme.pub");
+      const [sums, file] = ["/root/dist/1.0.0/SHA256SUMS", "/root/dist/1.0.0/acme_1.0.0_x86_64.apk"];
+      assert.match(await slipway("verify", "artifact", "--key", "/root/acme.pub", "--sums", sums, file), /PASS +acme_1\.0\.0_x86_64\.apk/);
+    });
+  });
+}
+
 test("this machine's executable passes the tests of the command", async () => {
   const path = await build(hostTarget(), "tested");
-  const files = ["audit", "build-commands", "publish", "sign", "upgrade"].map((name) => `tests/cli/${name}.test.ts`);
+  const files = (await readdir(join(root, "tests/cli"))).filter((name) => name.endsWith(".test.ts")).map((name) => `tests/cli/${name}`);
   const env = { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", SLIPWAY_EXECUTABLE: path };
   const result = await runCommand([process.execPath, "--test", "--test-reporter=tap", ...files], { timeoutMs, cwd: root, env, outputLimit: 8 * 1024 * 1024 });
   assert.equal(

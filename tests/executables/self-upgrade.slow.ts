@@ -9,6 +9,7 @@ import { basename, join, resolve } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { requireCommand, runCommand } from "../../src/io/command.ts";
+import { formatApkSecretKey, generateApkKey } from "../../src/trust/apk-signature.ts";
 import { formatMinisignPublicKey, formatMinisignSecretKey, generateMinisignKey } from "../../src/trust/minisign-key.ts";
 import { generateOpenpgpKey } from "../../src/trust/openpgp.ts";
 import { issuePair, type RunningServer, startServer } from "../server/running-server.ts";
@@ -35,6 +36,7 @@ before(async () => {
     SLIPWAY_TOKEN_FILE: join(running.dataDir, "admin-token"),
     SLIPWAY_OPENPGP_KEY: openpgp.secretKey,
     SLIPWAY_MINISIGN_KEY: await formatMinisignSecretKey(minisign),
+    SLIPWAY_APK_KEY: formatApkSecretKey(await generateApkKey()),
   };
 });
 
@@ -64,6 +66,7 @@ async function executable(version: "0.1.0" | "0.2.0"): Promise<string> {
   const place = join(folder, "executables", version);
   const path = version === "0.1.0" ? join(place, "usr/bin/slipway") : join(place, "slipway");
   if ((await stat(path).catch(() => undefined)) !== undefined) return path;
+  await mkdir(place, { recursive: true });
   const argv =
     version === "0.1.0"
       ? ["dpkg-deb", "-x", join(await firstRelease(), "slipway_0.1.0_amd64.deb"), place]
@@ -87,7 +90,8 @@ async function release(wish: {
   const names = product === "slipway" ? "slipway" : "slipway, slipwayd";
   const changed = recipe
     .replace(/^name: .*$/m, `name: ${product}`)
-    .replace(/^ {2}run: .*\n {2}binaries: .*$/m, `  run: cp ${program} {out}\n  binaries: [${names}]`);
+    .replace(/^ {2}run: .*\n {2}binaries: .*\n {2}outputs: .*$/m, `  run: cp ${program} {out}\n  binaries: [${names}]`)
+    .replace(/^ {4}\/usr\/share\/.*\n/gm, "");
   assert.ok(changed.includes(`cp ${program}`) && changed.includes(`[${names}]`), "our recipe looks otherwise");
   await writeFile(join(place, "slipway.yaml"), changed);
   await slipway(["build", "--version", version, "--target", "linux/amd64", "--only", only], place);
@@ -123,7 +127,7 @@ async function until(root: BootedRoot, what: string, is: () => Promise<boolean>)
 test("K8 J9 slipway, installed by its own deb, upgrades itself, and comes back from a version that lies, and from one that crashes when its updater is killed", async (t) => {
   if (!needClient(t, "rpm", "dpkg-deb") || !needRoot(t, "a booted container")) return;
   const packages = await firstRelease();
-  const files = await requireCommand(["rpm", "-qpl", join(packages, "slipway-0.1.0-1.x86_64.rpm")], { timeoutMs: 60_000 });
+  const files = await requireCommand(["rpm", "-qpl", join(packages, "slipway-0.1.0-1.x86_64.rpm")], { timeoutMs: 120_000 });
   assert.match(files, /^\/usr\/bin\/slipway$/m);
   await publish("slipway", packages);
   const product = "slipway";
@@ -191,7 +195,7 @@ cat > /etc/systemd/system/slipway-server.service <<'END'\n${unit}END\ncat > /etc
 chmod 600 /etc/slipway-secret; systemctl enable -q --now slipway-server.service; slipway guard install --systemd --installation /etc/slipway-self.yaml`,
     );
     assert.match(
-      await root.require("systemctl cat slipway-server.service slipway-rollback.service"),
+      await root.require("systemctl cat slipway-server.service slipway-server-rollback.service"),
       /ExecStart.*\/var\/lib\/slipway\/updates\/guard\/slipway/,
     );
     await until(root, "the server answers", async () => (await present(root, port)) === whole("0.1.0"));
@@ -220,7 +224,7 @@ trust: { minisign: ["${publicKey}"] }
 health: { deadline_seconds: 10, interval_seconds: 0.2, consecutive: 1, bake_seconds: 0, tries: 1, checks: [{ command: { argv: [${place}/slipwayd, --version], version: "[0-9].*" } }] }
 `,
   );
-  const say = async (argv: readonly string[]): Promise<string> => (await requireCommand(argv, { timeoutMs: 20_000 })).trim();
+  const say = async (argv: readonly string[]): Promise<string> => (await requireCommand(argv, { timeoutMs: 120_000 })).trim();
   const versions = async (): Promise<readonly string[]> => [
     await say([join(place, "slipway"), "--version"]),
     await say([join(place, "slipwayd"), "--version"]),
