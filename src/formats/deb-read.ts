@@ -8,6 +8,7 @@ import { arMagic, readArHeader, readArMagic, readArPadding } from "./ar.ts";
 import { type ByteReader, createByteReader } from "./byte-reader.ts";
 import { decompress } from "./decompress.ts";
 import type { ByteSource, PackageCompression } from "./package.ts";
+import { plainText } from "./plain-text.ts";
 import { readTar, requireMember, type TarMember } from "./tar-read.ts";
 import { createZstdFrameCounter } from "./zstd-frame.ts";
 
@@ -19,6 +20,7 @@ export type DebFile = {
   readonly path: string;
   readonly mode: number;
   readonly sizeBytes: number;
+  /** Of a link; a file with a target is a hard link and has no bytes of its own. */
   readonly target?: string;
 };
 
@@ -144,13 +146,13 @@ async function memberText(member: TarMember): Promise<string> {
   if (member.sizeBytes > limits.controlMember) throw new SlipwayError("format_limit", `${member.path} has ${member.sizeBytes} bytes`);
   const pieces: Uint8Array[] = [];
   for await (const piece of member.body()) pieces.push(Uint8Array.from(piece)); // the source may reuse its buffer
-  return Buffer.concat(pieces).toString("utf8");
+  return plainText(Buffer.concat(pieces));
 }
 
 async function readDataTar(plain: AsyncIterable<Uint8Array>, name: string): Promise<{ readonly files: readonly DebFile[]; readonly installedBytes: number }> {
   const files: DebFile[] = [];
   let installedBytes = 0;
-  for await (const one of readTar(plain, { name, memberLimit: limits.members, pax: "refused" })) {
+  for await (const one of readTar(plain, { name, memberLimit: limits.members, pax: "refused", areBackslashesPlain: true, areHardLinksRead: true })) {
     const member = requireMember(one, name);
     if (member.path === ".") continue;
     const { kind, mode, sizeBytes, target } = member;

@@ -213,7 +213,7 @@ function filesOf(header: RpmHeader): readonly RpmFile[] {
     if (folder === undefined) throw unequal(rpmTag.DIRINDEXES);
     const isGhost = ((flags[place] ?? 0) & rpmFileFlag.GHOST) !== 0;
     const isDirectory = ((modes[place] ?? 0) & 0o170000) === 0o040000;
-    return { path: `${folder}${baseName}`, kind: isGhost ? "ghost" : isDirectory ? "dir" : "file" };
+    return { path: `${folder}${baseName}`, kind: isDirectory ? "dir" : isGhost ? "ghost" : "file" };
   });
 }
 

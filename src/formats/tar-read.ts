@@ -22,7 +22,7 @@ export type TarMember = {
   readonly epochSeconds: number;
   readonly owner: string;
   readonly group: string;
-  /** Symbolic links: the target as stored, not judged here. */
+  /** Symbolic links: the target as stored, not judged here. Hard links: the path of the file before it whose content this is. */
   readonly target?: string;
   /** PAX records of the member that change nothing of the above. */
   readonly pax: ReadonlyMap<string, string>;
@@ -53,6 +53,10 @@ export type TarLimits = {
   readonly end?: "required" | "absent";
   /** apk knows no base-256 numbers. */
   readonly isOctalOnly?: boolean;
+  /** A backslash is a character like others: systemd's unit names have it (`dev-disk-by\x2duuid.swap`). Only for who writes none of the names. */
+  readonly areBackslashesPlain?: boolean;
+  /** A hard link to a file before it is a file without content of its own; to anything else it is refused. */
+  readonly areHardLinksRead?: boolean;
 };
 
 /** Long names and PAX records are held in memory; PATH_MAX is 4096. */
@@ -96,7 +100,7 @@ export async function* readTar(source: AsyncIterable<Uint8Array>, limits: TarLim
       const target = records.target ?? header.target;
       const pax = records.others ?? new Map<string, string>();
       records = {};
-      const judged = judge({ ...header, name, sizeBytes }, seen);
+      const judged = judge({ ...header, name, sizeBytes, target }, seen, limits);
       const hasContent = judged.kind === "file" || judged.kind === "refused";
       const contentSize = hasContent && header.type !== "1" ? sizeBytes : 0;
       const offset = reader.position();
@@ -106,7 +110,8 @@ export async function* readTar(source: AsyncIterable<Uint8Array>, limits: TarLim
         const { mode, epochSeconds, owner, group } = header;
         const place = { path: judged.path, storedName: name };
         const member = { kind: judged.kind, ...place, mode: mode & permissionBits, sizeBytes: contentSize, offset, epochSeconds, owner, group, pax };
-        yield { ...member, ...(judged.kind === "symlink" ? { target } : {}), body: () => body };
+        const link = judged.kind === "symlink" ? target : judged.linkedTo;
+        yield { ...member, ...(link === undefined ? {} : { target: link }), body: () => body };
       }
       await skipRest(reader, body, contentSize);
     }
@@ -216,25 +221,34 @@ function paxRecords(content: Buffer, archive: string): Records {
   return records;
 }
 
-type Judged = { readonly kind: TarMember["kind"]; readonly path: string } | TarRefusal;
+type Judged = { readonly kind: TarMember["kind"]; readonly path: string; readonly linkedTo?: string } | TarRefusal;
 
-function judge(header: Header, seen: Map<string, TarMember["kind"]>): Judged {
+function judge(header: Header, seen: Map<string, TarMember["kind"]>, limits: TarLimits): Judged {
   const refused = (reason: TarRefusalReason): TarRefusal => ({ kind: "refused", name: header.name, reason });
-  if (header.type === "1") return refused("hard_link");
+  const linkedTo = header.type === "1" && limits.areHardLinksRead === true && !header.target.startsWith("/") ? plainPath(header.target) : undefined;
+  if (header.type === "1" && (linkedTo === undefined || seen.get(linkedTo) !== "file")) return refused("hard_link");
   if (header.type === "3" || header.type === "4" || header.type === "6") return refused("device");
-  const kind = memberKinds[header.type];
+  const kind = linkedTo === undefined ? memberKinds[header.type] : "file";
   if (kind === undefined) return refused("unknown_type");
   if (header.name.startsWith("/")) return refused("absolute_path");
-  if (header.name === "" || hasControlCharacter(header.name) || header.name.includes("\\") || header.name.includes("\ufffd") || header.name.length > 4096)
-    return refused("bad_name");
-  const parts = header.name.split("/").filter((part) => part !== "" && part !== ".");
-  if (parts.includes("..")) return refused("parent_path");
-  const path = parts.length === 0 ? "." : parts.join("/");
+  if (!isSoundName(header.name) || (header.name.includes("\\") && limits.areBackslashesPlain !== true)) return refused("bad_name");
+  const path = plainPath(header.name);
+  if (path === undefined) return refused("parent_path");
+  const parts = path.split("/");
   // A link, then a member below it, would write through the link.
   if (parts.some((_, depth) => depth > 0 && (seen.get(parts.slice(0, depth).join("/")) ?? "directory") !== "directory")) return refused("through_link");
   if (seen.has(path)) return refused("duplicate");
   seen.set(path, kind);
-  return { kind, path };
+  return { kind, path, ...(linkedTo === undefined ? {} : { linkedTo }) };
+}
+
+const isSoundName = (name: string): boolean => name !== "" && name.length <= 4096 && !hasControlCharacter(name) && !name.includes("\ufffd");
+
+/** Without `./`, doubled and trailing slashes; `.` for the root, undefined for a path that goes up. */
+function plainPath(name: string): string | undefined {
+  const parts = name.split("/").filter((part) => part !== "" && part !== ".");
+  if (parts.includes("..")) return undefined;
+  return parts.length === 0 ? "." : parts.join("/");
 }
 
 /** Takes what the caller has not, then the padding. */

@@ -29,27 +29,36 @@ export function yumFragments(rpm: RpmDescription, location: YumLocation): YumFra
   const version = xmlElement("version", { epoch: rpm.epoch, ver: rpm.version, rel: rpm.release });
   const opening = `<package${xmlAttributes({ pkgid: location.sha256, name: rpm.name, arch: rpm.arch })}>\n  ${version}\n`;
   const files = rpm.files.map((file) => `  ${fileElement(file)}\n`).join("");
-  // rpm keeps the newest first; the index lists them oldest first.
-  const changes = rpm.changelogs
-    .slice(0, changelogLimit)
-    .toReversed()
-    .map(({ author, epochSeconds, text }) => `  ${xmlElement("changelog", { author, date: epochSeconds }, text)}\n`)
-    .join("");
+  const changes = listedChanges(rpm).map(({ author, epochSeconds, text }) => `  ${xmlElement("changelog", { author, date: epochSeconds }, text)}\n`);
   return {
     primary: primaryFragment(rpm, location, version),
     filelists: `${opening}${files}</package>\n`,
-    other: `${opening}${changes}</package>\n`,
+    other: `${opening}${changes.join("")}</package>\n`,
   };
+}
+
+/**
+ * The newest changes, oldest first; rpm keeps the newest first. Clients sort by time, and rpm's has the precision of a day: what stands
+ * under the same is told apart by one second each (createrepo_c does the same).
+ */
+function listedChanges(rpm: RpmDescription): RpmDescription["changelogs"] {
+  const oldestFirst = rpm.changelogs.slice(0, changelogLimit).toReversed();
+  let [before, among] = [Number.NaN, 0];
+  return oldestFirst.map((change) => {
+    [before, among] = [change.epochSeconds, change.epochSeconds === before ? among + 1 : 0];
+    return { ...change, epochSeconds: change.epochSeconds + among };
+  });
 }
 
 function primaryFragment(rpm: RpmDescription, location: YumLocation, version: string): string {
   if (location.href.startsWith("/") || location.href.split("/").includes(".."))
     throw new SlipwayError("path_unsafe", `"${location.href}" leaves the repository`);
   const primaryFiles = rpm.files.filter(({ path }) => isPrimaryFile(path));
-  const brought = new Set([...rpm.provides.map(({ name }) => name), ...primaryFiles.map(({ path }) => path)]);
+  const brought = new Set([...rpm.provides.flatMap((entry) => [entry.name, dependencyElement(entry)]), ...primaryFiles.map(({ path }) => path)]);
+  const isBrought = (entry: RpmCapability): boolean => brought.has(entry.flags === undefined ? entry.name : dependencyElement({ ...entry, isPre: false }));
   const dependencies = dependencyKinds.map((kind) => {
     // rpm's own abilities, and what the package brings itself, are nothing to look for (createrepo_c `cr_package_from_header`).
-    const entries = rpm[kind].filter((entry) => !entry.isRpmlib && (kind !== "requires" || entry.flags !== undefined || !brought.has(entry.name)));
+    const entries = rpm[kind].filter((entry) => !entry.isRpmlib && (kind !== "requires" || !isBrought(entry)));
     const lines = [...new Set(entries.map(dependencyElement))].map((line) => `      ${line}\n`).join("");
     return lines === "" ? "" : `    <rpm:${kind}>\n${lines}    </rpm:${kind}>\n`;
   });

@@ -1,7 +1,7 @@
 /** The deb reader against uploads that are not what they say: each is refused with its code before anything is believed. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { link, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
@@ -69,6 +69,28 @@ test("a package built by dpkg-deb itself is read, with each of its compressions"
       ["/usr", "/usr/share", "/usr/share/x"],
     );
   }
+});
+
+test("a package as distributions have them is read: hard links, a unit's backslashes, a control file of before UTF-8", async (t) => {
+  if (!needClient(t, "dpkg-deb")) return;
+  const folder = await temporaryFolder(t);
+  const [bin, units] = [join(folder, "tree/usr/bin"), join(folder, "tree/lib/systemd/system")];
+  for (const one of [join(folder, "tree/DEBIAN"), bin, units]) await mkdir(one, { recursive: true });
+  await writeFile(join(folder, "tree/DEBIAN/control"), controlText.replace("M <m@", "Jürgen <m@"), "latin1");
+  await writeFile(join(bin, "perl"), "x".repeat(1000));
+  await link(join(bin, "perl"), join(bin, "perl5"));
+  await writeFile(join(units, String.raw`dev-disk-by\x2duuid.swap`), "[Swap]\n");
+  execFileSync("dpkg-deb", ["--root-owner-group", "-b", join(folder, "tree"), join(folder, "x.deb")], { stdio: "pipe" });
+  const deb = await read(await readFile(join(folder, "x.deb")));
+  const files = deb.files.filter(({ kind }) => kind === "file");
+  assert.ok(files.some(({ path }) => path === String.raw`/lib/systemd/system/dev-disk-by\x2duuid.swap`));
+  // dpkg-deb takes the folder's own order: either of the two may be the link.
+  assert.deepEqual(
+    files.map(({ sizeBytes }) => sizeBytes).toSorted((left, right) => left - right),
+    [0, 7, 1000],
+  );
+  assert.match(files.find(({ target }) => target !== undefined)?.target ?? "", /^usr\/bin\/perl5?$/);
+  assert.equal(deb.fields.find(({ name }) => name === "Maintainer")?.value, "Jürgen <m@example.test>");
 });
 
 const withControl = async (text: string): Promise<Buffer> => ar([version, await controlOf(text), data]);

@@ -178,6 +178,43 @@ for (const { what, member, reason } of attacks) {
   });
 }
 
+test("for a package, a hard link is a file whose content stands before it; to anything else it stays refused", async () => {
+  const tar = Buffer.concat([
+    rawMember("usr/", "5"),
+    rawMember("usr/perl", "0", { content: Buffer.from("perl") }),
+    rawMember("usr/perl5", "1", { target: "./usr/perl" }),
+    rawMember("usr/link", "2", { target: "/etc" }),
+    rawMember("usr/to-absolute", "1", { target: "/usr/perl" }),
+    rawMember("usr/to-outside", "1", { target: "../etc/shadow" }),
+    rawMember("usr/to-folder", "1", { target: "usr" }),
+    rawMember("usr/to-link", "1", { target: "usr/link" }),
+    rawMember("usr/to-later", "1", { target: "usr/later" }),
+    rawMember("../outside", "1", { target: "usr/perl" }),
+    rawMember("usr/perl", "1", { target: "usr/perl" }),
+    rawMember("usr/later", "0"),
+    end,
+  ]);
+  const found = await rows(tar, { areHardLinksRead: true });
+  const linked = found.find((one) => one.kind === "file" && one.path === "usr/perl5");
+  assert.deepEqual(linked?.kind === "file" && [linked.target, linked.content, linked.sizeBytes], ["usr/perl", "", 0]);
+  assert.deepEqual(
+    found.flatMap((one) => (one.kind === "refused" ? [`${one.name} ${one.reason}`] : [])),
+    [
+      ...["to-absolute", "to-outside", "to-folder", "to-link", "to-later"].map((name) => `usr/${name} hard_link`),
+      "../outside parent_path",
+      "usr/perl duplicate",
+    ],
+  );
+});
+
+test("for a package, a backslash is a character like others", async () => {
+  const unit = String.raw`lib/systemd/system/dev-disk-by\x2duuid.swap`;
+  assert.deepEqual(
+    (await rows(Buffer.concat([rawMember(unit, "0"), end]), { areBackslashesPlain: true })).map((one) => one.kind === "file" && one.path),
+    [unit],
+  );
+});
+
 const flipped = (bytes: Buffer, at: number): Buffer => {
   const copy = Buffer.from(bytes);
   copy[at] = (copy[at] ?? 0) ^ 1;

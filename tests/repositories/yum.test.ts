@@ -132,8 +132,119 @@ test("the fragments of a real rpm are createrepo_c's, byte for byte", async (t) 
   }
 });
 
+const oddSpec = `Name: odd-base+x
+Epoch: 3
+Version: 1.2.3~rc1^git2
+Release: 4.el9_2
+Summary: Ödd “quoted” & <tagged>
+Summary(de): Auf Deutsch
+License: (MIT OR Apache-2.0) AND GPL-2.0-or-later WITH Classpath-exception-2.0
+URL: https://example.test/?a=1&b=<2>
+Vendor: Größe & Söhne
+ModularityLabel: odd:stream:20260101:deadbeef
+Requires: (glibc >= 2.17 or musl)
+Requires: (foo >= 1.0 if bar)
+Requires: libfoo.so.1(FOO_1.0)(64bit)
+Requires: a-thing < 2:3.0-1
+Requires(pre): shadow-utils
+Requires(post): systemd >= 200
+Requires(preun): systemd
+Requires(meta): meta-thing
+Requires: /usr/bin/odd
+Provides: bundled(thing) = 1.2.3
+Provides: virt-2 = 2:5
+Conflicts: (qux unless quux)
+Obsoletes: older-odd <= 2:1.0-5
+Recommends: nice >= 3
+Suggests: maybe
+Supplements: (odd and langpack-de)
+Enhances: emacs >= 20
+%description
+First — with dashes.\r
+\ttabbed & <end>
+%package sub
+Summary: Sub package
+BuildArch: noarch
+Requires: %{name} = %{epoch}:%{version}-%{release}
+%description sub
+%install
+mkdir -p "%{buildroot}/etc/odd.d" "%{buildroot}/usr/bin" "%{buildroot}/usr/share/odd/with space"
+echo x > %{buildroot}/usr/bin/odd
+ln %{buildroot}/usr/bin/odd %{buildroot}/usr/bin/odd-hard
+echo x > %{buildroot}/etc/odd.conf
+echo x > '%{buildroot}/usr/share/odd/dev-by\\x2duuid.swap'
+echo x > "%{buildroot}/usr/share/odd/ünï & <code>.txt"
+%post -p <lua>
+print("x")
+%transfiletriggerin -P 1000 -- /usr/share/odd
+true
+%triggerun -- other < 2
+true
+%files
+%config(noreplace) /etc/odd.conf
+%dir /etc/odd.d
+/usr/bin/odd*
+/usr/share/odd
+%ghost %dir /etc/odd.later
+%files sub
+%changelog
+* Sun Jan 05 2025 B <b@example.test> - 2
+- newest & <best>
+
+- after a blank line
+* Fri Jan 03 2025 A <a@example.test> - 1
+- same day, second
+* Fri Jan 03 2025 A <a@example.test> - 0
+- same day, first
+`;
+/** Written before UTF-8 was the rule. */
+const latinSpec = `Name: latin
+Version: 1
+Release: 1
+Summary: café
+License: MIT
+BuildArch: noarch
+%description
+%install
+mkdir -p %{buildroot}/usr/share/latin
+echo x > %{buildroot}/usr/share/latin/café
+%files
+/usr/share/latin
+%changelog
+* Sun Jan 05 2025 B <b@example.test> - 2
+- änderung
+`;
+
+test("the fragments of packages that rpmbuild made are createrepo_c's: rich dependencies, triggers, modules, old encodings", async (t) => {
+  if (!needClient(t, "createrepo_c", "rpmbuild")) return;
+  const folder = await mkdtemp(join(tmpdir(), "slipway-createrepo-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const top = join(folder, "top");
+  const options = [`_topdir ${top}`, "_rpmfilename %%{NAME}.rpm", "_invalid_encoding_terminates_build 0", "debug_package %{nil}", "__os_install_post %{nil}"];
+  const defines = options.flatMap((one) => ["--define", one]);
+  for (const [name, spec, encoding] of [["odd", oddSpec, "utf8"] as const, ["latin", latinSpec, "latin1"] as const]) {
+    await writeFile(join(folder, `${name}.spec`), spec, encoding);
+    const argv = ["rpmbuild", "-bb", ...defines, join(folder, `${name}.spec`)];
+    await requireCommand(argv, { timeoutMs: 60_000, env: { PATH: process.env["PATH"] ?? "", HOME: folder, LANG: "C.UTF-8" } });
+  }
+  const packages = join(top, "RPMS");
+  const names = (await readdir(packages)).toSorted();
+  assert.deepEqual(names, ["latin.rpm", "odd-base+x-sub.rpm", "odd-base+x.rpm"]);
+  for (const name of names) await utimes(join(packages, name), testModifiedAt, testModifiedAt);
+  await requireCommand(["createrepo_c", "--quiet", "--no-database", packages], { timeoutMs: 30_000 });
+  const ours = await Promise.all(names.map(async (name) => yumFragmentsOf(await readFile(join(packages, name)), name)));
+  const packagesOf = (xml: string): readonly string[] => (xml.match(/<package .*?<\/package>\n/gs) ?? []).toSorted();
+  for (const index of ["primary", "filelists", "other"] as const) {
+    const file = (await readdir(join(packages, "repodata"))).find((entry) => entry.endsWith(`-${index}.xml.gz`)) ?? "";
+    const theirs = gunzipSync(await readFile(join(packages, "repodata", file))).toString();
+    // Its attributes have numbers for letters.
+    const plain = theirs.replaceAll(/&#x([0-9A-F]{2,});/g, (_, hex: string) => String.fromCodePoint(Number.parseInt(hex, 16)));
+    assert.deepEqual(packagesOf(ours.map((one) => one[index]).join("")), packagesOf(plain), index);
+  }
+});
+
 test("texts that XML cannot hold are refused", () => {
-  for (const summary of ["bell \u0007", "nul \0", "escape \u001b[31m", "half \ud800", "return \r", "nonchar \uffff"]) {
+  for (const summary of ["bell \u0007", "nul \0", "escape \u001b[31m", "half \ud800", "nonchar \uffff"]) {
     assert.throws(
       () => yumFragments({ ...rpm, summary }, location),
       (error) => error instanceof SlipwayError && error.code === "format_invalid",
@@ -141,6 +252,7 @@ test("texts that XML cannot hold are refused", () => {
     );
   }
   assert.match(yumFragments({ ...rpm, summary: "tab\tand 🚢 ü" }, location).primary, /<summary>tab\tand 🚢 ü<\/summary>/);
+  assert.match(yumFragments({ ...rpm, summary: "of\r\nWindows" }, location).primary, /<summary>of&#13;\nWindows<\/summary>/);
 });
 
 test("a description that closes its own element stays text", () => {
