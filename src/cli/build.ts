@@ -1,6 +1,6 @@
 /** `slipway build`: carries out the plan into dist/<version>/. */
 import { availableParallelism } from "node:os";
-import { join, relative, resolve } from "node:path";
+import { relative } from "node:path";
 import { systemClock } from "../io/clock.ts";
 import { runCommand } from "../io/command.ts";
 import { readPassphrase } from "../io/passphrase.ts";
@@ -19,14 +19,13 @@ import { type CommandRun, flagOption, type Invocation, textOption } from "./comm
 import { type DeltaBase, fetchDeltaBases, findDeltaBases, plannedDeltas } from "./delta-bases.ts";
 import { formatBytes, type Output, type Progress } from "./output.ts";
 import { signKeyless } from "./sign-keyless.ts";
-import { absentKeyError, isPreview, type PlannedRelease, printPlan, readPlan } from "./plan.ts";
+import { absentKeyError, isPreview, outFolderOf, type PlannedRelease, printPlan, readPlan, showCommand } from "./plan.ts";
 
 export const run: CommandRun = async (invocation) => {
-  const { options, output, cwd, signal } = invocation;
+  const { options, output, signal } = invocation;
   const planned = await readPlan(invocation);
   const { recipe, folder, plan } = planned;
-  const out = textOption(options, "out");
-  const outFolder = out === undefined ? join(folder, "dist") : resolve(cwd, out);
+  const outFolder = outFolderOf(invocation, folder);
   const bases = await findDeltaBases(invocation, { recipe, plan, isPreview: isPreview(invocation, plan), outFolder });
   if (flagOption(options, "dryRun")) {
     printPlan(plan, plannedDeltas(plan, bases), output);
@@ -53,8 +52,8 @@ export const run: CommandRun = async (invocation) => {
     ...(builderId === undefined ? {} : { claims: { builderId } }),
     ...(signer === undefined ? {} : { signer }),
     onCommand: (command) => {
-      output.note(output.colors.dim(`${formatTarget(command.target)}: ${command.argv.join(" ")}`));
-      output.event({ event: "command", target: formatTarget(command.target), argv: command.argv });
+      output.note(output.colors.dim(showCommand(command)));
+      output.event({ event: "command", ...(command.target === undefined ? {} : { target: formatTarget(command.target) }), argv: command.argv });
     },
     onOutput: lines.write,
     onArtifact: (artifact) => {

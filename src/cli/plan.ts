@@ -1,12 +1,13 @@
 /** `slipway plan`: every artifact with its name and what goes into it, before anything is built; and what is missing for it. */
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { systemClock } from "../io/clock.ts";
 import { runCommand } from "../io/command.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { formatTarget, parseTarget } from "../model/target.ts";
 import { isSnapshot, parseVersion } from "../model/version.ts";
-import { artifactTargets, parseBuildableKinds, type Plan, type PlanRequest, planRelease } from "../packaging/plan.ts";
+import { hasBuildCommand, artifactTargets, parseBuildableKinds, type Plan, type PlannedCommand, type PlanRequest, planRelease } from "../packaging/plan.ts";
 import { type AbsentKey, findAbsentKeys } from "../packaging/planned-keys.ts";
+import { shellWord } from "../packaging/shell-word.ts";
 import { RecipeError } from "../packaging/recipe-error.ts";
 import { type RecipeFile, readRecipeFile } from "../packaging/recipe-file.ts";
 import { type ReleaseVersion, readReleaseVersion } from "../packaging/release-version.ts";
@@ -26,7 +27,7 @@ export const run: CommandRun = async (invocation) => {
   const absent = await absentBinaries(planned);
   const { output } = invocation;
   printPlan(plan, plannedDeltas(plan, bases), output);
-  if (recipe.build.run !== undefined) output.note("the binaries are not looked for: build.run makes them");
+  if (hasBuildCommand(recipe)) output.note(`the binaries are not looked for: ${recipe.build.run === undefined ? "build.before" : "build.run"} makes them`);
   if (absent.length > 0) {
     const rest = absent.length - shownAbsent;
     output.note(`not built yet, and needed by \`slipway build\`: ${absent.slice(0, shownAbsent).join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`);
@@ -61,11 +62,23 @@ export async function readPlan(invocation: Invocation): Promise<PlannedRelease> 
   const release = await readVersion(invocation, file, { ...choice, isUnsigned });
   const request: PlanRequest = { recipe: file.recipe, ...release, isUnsigned };
   const plan = planRelease({ ...request, ...choice });
-  await checkSources({ ...file, plan });
+  await checkSources({ ...file, plan, outFolder: outFolderOf(invocation, file.folder) });
   const absentKeys = await findAbsentKeys({ ...file, plan, isUnsigned, env, now: systemClock.now() });
   const unknown = isPreview(invocation, plan) ? undefined : absentKeys.find((key) => key.isUnknown);
   if (unknown !== undefined) throw absentKeyError(unknown);
   return { ...file, plan, fullPlan: only === undefined && targets === undefined ? plan : planRelease(request), absentKeys };
+}
+
+/** `linux/amd64: go build …`, quoted as a shell would have it; `first:` for what runs once before all others. */
+export function showCommand({ target, argv }: Pick<PlannedCommand, "target" | "argv">): string {
+  const words = argv.map((word) => (word.includes("{out}") ? word : shellWord(word)));
+  return `${target === undefined ? "first" : formatTarget(target)}: ${words.join(" ")}`;
+}
+
+/** Where `<version>/` appears, absolute. */
+export function outFolderOf({ options, cwd }: Pick<Invocation, "options" | "cwd">, folder: string): string {
+  const out = textOption(options, "out");
+  return out === undefined ? join(folder, "dist") : resolve(cwd, out);
 }
 
 /** A part of a release, or a state between two tags: nobody can take it for the release, so it may go without a signature. */
@@ -106,7 +119,7 @@ async function checkRecipe(recipe: RecipeFile["recipe"], folder: string, choice:
   try {
     const plan = planRelease({ recipe, version: standInVersion, epochSeconds: 0, ...choice });
     // The notes of a made-up version are nobody's mistake, nor is its channel.
-    await checkSources({ recipe, folder, plan: { ...plan, artifacts: plan.artifacts.filter(({ kind }) => kind !== "notes") } });
+    await checkSources({ recipe, folder, plan: { ...plan, artifacts: plan.artifacts.filter(({ kind }) => kind !== "notes") }, isVersionMadeUp: true });
   } catch (error) {
     if (error instanceof RecipeError && error.place === recipe.placeOf(["channels"])) return;
     throw error;
@@ -122,7 +135,7 @@ export function printPlan(plan: Plan, deltas: readonly PlannedDelta[], output: O
     const { inputs } = artifact;
     const rest = inputs.length - shownInputs;
     const shown = rest > 0 ? `${inputs.slice(0, shownInputs).join(", ")} and ${rest} more` : inputs.join(", ");
-    return [artifact.name, artifact.kind, artifactTargets(artifact).map(formatTarget).join(", "), shown];
+    return [artifact.name, artifact.kind, "isForAll" in artifact ? "linux/all" : artifactTargets(artifact).map(formatTarget).join(", "), shown];
   });
   output.table(
     ["NAME", "KIND", "TARGET", "MADE OF"],

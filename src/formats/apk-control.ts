@@ -18,6 +18,7 @@ export const apkScripts = {
   postupgrade: ".post-upgrade",
   preremove: ".pre-deinstall",
   postremove: ".post-deinstall",
+  trigger: ".trigger",
 } as const satisfies Partial<Record<ScriptName, string>>;
 
 /** A conflict is a dependency with `!`. apk has no weak dependencies: recommends and suggests are advice that it does not hear. */
@@ -63,6 +64,7 @@ function apkInfo(spec: PackageSpec, dataSha256: string): string {
     field("maintainer", spec.maintainer),
     field("license", spec.license),
     ...relations(spec).map(([key, value]) => field(key, value)),
+    ...extras(spec),
     field("datahash", dataSha256),
   ];
   return `${lines.join("\n")}\n`;
@@ -87,6 +89,20 @@ function relations(spec: PackageSpec): readonly (readonly [string, string])[] {
   const shells = interpreters.filter((program) => providedInterpreters.has(program)).map((program) => ["depend", program] as const);
   const byText = new Map([...lines, ...shells].map((line) => [line.join(" "), line]));
   return [...byText].sort(([left], [right]) => (left < right ? -1 : 1)).map(([, line]) => line);
+}
+
+/** apk splits `install_if` and `triggers` at spaces. */
+function extras({ apk = {}, scripts }: PackageSpec): readonly string[] {
+  const { installIf = [], triggers = [], providerPriority, replacesPriority } = apk;
+  if (triggers.length > 0 !== (scripts.trigger !== undefined)) {
+    throw new SlipwayError("recipe_invalid", "an apk has folders that trigger its script, and the script, or neither");
+  }
+  return [
+    ...(installIf.length === 0 ? [] : [field("install_if", installIf.map((one) => apkDependency(one, "installIf")).join(" "))]),
+    ...(triggers.length === 0 ? [] : [field("triggers", triggers.join(" "))]),
+    ...(providerPriority === undefined ? [] : [field("provider_priority", String(providerPriority))]),
+    ...(replacesPriority === undefined ? [] : [field("replaces_priority", String(replacesPriority))]),
+  ];
 }
 
 function field(key: string, value: string): string {

@@ -130,7 +130,7 @@ async function readData(members: GzipMembers): Promise<{ readonly files: readonl
   const plain = members.next({ name, limitBytes: limits.data, onPacked: (piece) => void sha256.update(piece) });
   const files: ApkFile[] = [];
   const folders = new Set<string>();
-  for await (const one of readTar(plain, { name, memberLimit: limits.members, pax: "read", isOctalOnly: true })) {
+  for await (const one of readTar(plain, { name, memberLimit: limits.members, pax: "read", isOctalOnly: true, areBackslashesPlain: true })) {
     const member = requireMember(one, name);
     const path = `/${member.path}`;
     checkName(member);

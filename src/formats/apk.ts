@@ -32,7 +32,7 @@ export const apkChecksumKey = "APK-TOOLS.checksum.SHA1";
  */
 export async function writeApk(spec: PackageSpec, output: ApkOutput): Promise<{ readonly sizeBytes: number }> {
   checkEntries(spec.entries);
-  for (const entry of spec.entries) checkInstallable(entry);
+  for (const entry of spec.entries) checkApkEntry(entry);
   if (spec.compression.codec !== "gzip") throw new SlipwayError("recipe_invalid", `an apk is always gzip, not ${spec.compression.codec}`);
   apkControlMembers(spec, "0".repeat(64)); // before the long work: it refuses what apk cannot say
   const { epochSeconds } = spec;
@@ -50,8 +50,8 @@ export async function writeApk(spec: PackageSpec, output: ApkOutput): Promise<{ 
   return { sizeBytes: count() };
 }
 
-/** What apk would skip with a warning, or overwrite without one, stops the build instead. */
-function checkInstallable(entry: PackageEntry): void {
+/** What apk would skip with a warning, or overwrite without one, stops the build instead. Throws `recipe_invalid`, `format_limit`. */
+export function checkApkEntry(entry: PackageEntry): void {
   if (entry.kind === "ghost") return;
   const { path } = entry;
   const baseName = path.slice(path.lastIndexOf("/") + 1);

@@ -116,10 +116,12 @@ export function lendChecked(source: ByteSource, name: string): LentBytes | undef
   throw lent.bytes.length > source.size ? grown(source, name) : cutShort(source, name, source.size - lent.bytes.length);
 }
 
+const changingHint = "let nothing write there while it is packed, and build again";
+
 function grown({ size }: ByteSource, name: string): SlipwayError {
-  return new SlipwayError("source_unusable", `${name} grew past its ${size} bytes while it was read`);
+  return new SlipwayError("source_unusable", `${name} grew past its ${size} bytes while it was read`, { hint: changingHint });
 }
 
 function cutShort({ size }: ByteSource, name: string, left: number): SlipwayError {
-  return new SlipwayError("source_unusable", `${name} ended ${left} bytes before its announced ${size}`);
+  return new SlipwayError("source_unusable", `${name} ended ${left} bytes before its announced ${size}`, { hint: changingHint });
 }

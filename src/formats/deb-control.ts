@@ -4,7 +4,7 @@ import { architectureWord } from "../model/target.ts";
 import { debVersion } from "../model/version.ts";
 import { debDependency } from "./dependency.ts";
 import { hasControlCharacter, undeclaredParents } from "./entry-path.ts";
-import { type CommonScriptName, debTriggerDirectives, type Dependency, type DependencyKind, type PackageSpec } from "./package.ts";
+import { debTriggerDirectives, type Dependency, type DependencyKind, type PackageSpec, type RelationKind, type ScriptName } from "./package.ts";
 
 const relationFields: readonly (readonly [DependencyKind, string])[] = [
   ["depends", "Depends"],
@@ -15,12 +15,13 @@ const relationFields: readonly (readonly [DependencyKind, string])[] = [
   ["provides", "Provides"],
 ];
 
-export const debScripts: Readonly<Record<CommonScriptName, string>> = {
+export const debScripts = {
+  config: "config",
   preinstall: "preinst",
   postinstall: "postinst",
   preremove: "prerm",
   postremove: "postrm",
-};
+} as const satisfies Partial<Record<ScriptName, string>>;
 
 /** Debian's full version: upstream, and a revision where the spec has one (deb-version(7)). */
 export function debFullVersion(spec: Pick<PackageSpec, "version" | "release">): string {
@@ -42,10 +43,14 @@ export function debControl(spec: PackageSpec): string {
     field("Architecture", debArchitecture(spec.arch)),
     field("Maintainer", spec.maintainer),
     field("Installed-Size", String(installedSizeKib(spec))),
+    ...relations("Pre-Depends", "predepends", spec.deb?.predepends ?? []),
     ...relationFields.flatMap(([kind, name]) => relations(name, kind, spec.dependencies[kind] ?? [])),
+    ...relations("Breaks", "breaks", spec.deb?.breaks ?? []),
+    ...relations("Enhances", "enhances", spec.deb?.enhances ?? []),
     field("Section", spec.section),
-    field("Priority", "optional"),
+    field("Priority", spec.deb?.priority ?? "optional"),
     ...(spec.homepage === undefined ? [] : [field("Homepage", spec.homepage)]),
+    ...Object.entries(spec.deb?.fields ?? {}).map(([name, value]) => furtherField(name, value)),
     field("Description", spec.summary),
     ...descriptionLines(spec.description === "" ? spec.summary : spec.description),
   ];
@@ -87,7 +92,27 @@ export function isDebTriggerName(name: string): boolean {
   return name.startsWith("/") ? /^(?:\/[\x21-\x2e\x30-\x7e]+)+$/.test(name) : /^[a-z0-9][\x21-\x2e\x30-\x7e]*$/i.test(name);
 }
 
-function relations(name: string, kind: DependencyKind, dependencies: readonly Dependency[]): readonly string[] {
+/** Fields that the rest of a package says: written by us, or meaningful to dpkg only where it made them. */
+const ownFields = [
+  ["Package", "Version", "Architecture", "Maintainer", "Installed-Size", "Section", "Priority", "Homepage", "Description"],
+  ["Depends", "Pre-Depends", "Recommends", "Suggests", "Enhances", "Conflicts", "Breaks", "Replaces", "Provides"],
+  ["Filename", "Size", "MD5sum", "SHA1", "SHA256", "SHA512", "Status", "Conffiles", "Config-Version"],
+].flat();
+
+/** What is wrong with a further field's name; undefined where nothing is (deb-control(5): letters, digits and dashes here, which all tools read). */
+export function debFieldProblem(name: string): string | undefined {
+  if (!/^[A-Za-z][A-Za-z0-9-]{0,62}$/.test(name)) return "must be the name of a field: letters, digits and dashes";
+  const own = ownFields.find((known) => known.toLowerCase() === name.toLowerCase());
+  return own === undefined ? undefined : `${own} is written from the rest of the recipe`;
+}
+
+function furtherField(name: string, value: string): string {
+  const problem = debFieldProblem(name);
+  if (problem !== undefined) throw new SlipwayError("recipe_invalid", `the field ${name} of a deb: ${problem}`);
+  return field(name, value);
+}
+
+function relations(name: string, kind: RelationKind, dependencies: readonly Dependency[]): readonly string[] {
   if (dependencies.length === 0) return [];
   return [field(name, dependencies.map((dependency) => debDependency(dependency, kind)).join(", "))];
 }

@@ -10,7 +10,7 @@ import { bytesSource, countingSink, pour } from "./byte-source.ts";
 import { createCompressor } from "./compress.ts";
 import { debConffiles, debControl, debScripts, debTriggers } from "./deb-control.ts";
 import { checkEntries, comparePaths, undeclaredParents } from "./entry-path.ts";
-import type { ByteSink, ByteSource, CommonScriptName, PackageCompression, PackageEntry, PackageOutput, PackageSpec, Spool } from "./package.ts";
+import type { ByteSink, ByteSource, PackageCompression, PackageEntry, PackageOutput, PackageSpec, Spool } from "./package.ts";
 import { formatScripts } from "./package-script.ts";
 import { createTarWriter, type TarWriter } from "./tar.ts";
 
@@ -127,7 +127,8 @@ async function writeControl(tar: TarWriter, { spec, control, triggers, md5sums }
     { name: "md5sums", text: md5sums === "" ? undefined : md5sums, mode: 0o644 },
     { name: "conffiles", text: debConffiles(spec), mode: 0o644 },
     { name: "triggers", text: triggers, mode: 0o644 },
-    ...(Object.entries(debScripts) as [CommonScriptName, string][]).map(([script, name]) => ({ name, text: spec.scripts[script], mode: 0o755 })),
+    { name: "templates", text: spec.deb?.templates, mode: 0o644 },
+    ...(Object.entries(debScripts) as [keyof typeof debScripts, string][]).map(([script, name]) => ({ name, text: spec.scripts[script], mode: 0o755 })),
   ];
   await tar.add({ name: "./", kind: "directory", mode: 0o755, epochSeconds });
   for (const { name, text, mode } of members) {

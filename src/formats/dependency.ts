@@ -6,7 +6,7 @@
  */
 import { SlipwayError } from "../model/errors.ts";
 import { isApkVersion } from "./apk-version.ts";
-import type { Dependency, DependencyKind } from "./package.ts";
+import type { Dependency, DependencyKind, RelationKind } from "./package.ts";
 
 type Alternative = Dependency[number];
 type Operator = NonNullable<Alternative["operator"]>;
@@ -15,11 +15,11 @@ type Operator = NonNullable<Alternative["operator"]>;
 const namePattern = "[A-Za-z0-9/_][A-Za-z0-9/_.+:-]*(?:\\([A-Za-z0-9_.:+-]+\\))?";
 const versionPattern = "[A-Za-z0-9.+~:^_-]+";
 const alternativePattern = new RegExp(
-  `^(?<name>${namePattern})(?: *\\( *(?<operator><<|<=|=|>=|>>) *(?<version>${versionPattern}) *\\)| +(?<bareOperator><=|>=|<|=|>) *(?<bareVersion>${versionPattern}))?$`,
+  `^(?<name>${namePattern})(?: *\\( *(?<operator><<|<=|=|>=|>>) *(?<version>${versionPattern}) *\\)| *(?<bareOperator><=|>=|<|=|>) *(?<bareVersion>${versionPattern}))?$`,
 );
 const bareOperators: Readonly<Record<string, Operator>> = { "<": "<<", "<=": "<=", "=": "=", ">=": ">=", ">": ">>" };
 
-/** Reads `a (>= 1) | b`, or rpm's spelling `a >= 1`; throws `recipe_invalid`. */
+/** Reads `a (>= 1) | b`, or rpm's and apk's spelling `a >= 1`, `a>=1`; throws `recipe_invalid`. */
 export function parseDependency(text: string): Dependency {
   const alternatives = text.split("|").map((part): Alternative => {
     const groups = alternativePattern.exec(part.trim())?.groups;
@@ -37,7 +37,7 @@ export function parseDependency(text: string): Dependency {
 }
 
 /** One relation of deb's Depends, Conflicts…; throws `recipe_invalid` for what deb cannot say. */
-export function debDependency(dependency: Dependency, kind: DependencyKind): string {
+export function debDependency(dependency: Dependency, kind: RelationKind): string {
   const printed = dependency.map(({ name, operator, version }) => {
     if (!/^[a-z0-9][a-z0-9+.-]+(?::[a-z0-9]+)?$/.test(name)) throw impossible("deb", kind, `the name ${name}`);
     if (kind === "provides" && operator !== undefined && operator !== "=") throw impossible("deb", kind, `${operator} (only = is allowed)`);
@@ -52,7 +52,7 @@ export type RpmRelation = { readonly name: string; readonly operator?: "<" | "<=
 const rpmOperators: Readonly<Record<Operator, NonNullable<RpmRelation["operator"]>>> = { "<<": "<", "<=": "<=", "=": "=", ">=": ">=", ">>": ">" };
 
 /** One relation of an rpm header: alternatives become one rich dependency, whose name is the whole expression. */
-export function rpmDependency(dependency: Dependency, kind: DependencyKind): RpmRelation {
+export function rpmDependency(dependency: Dependency, kind: RelationKind): RpmRelation {
   const relations = dependency.map(({ name, operator, version }): RpmRelation => {
     return operator === undefined || version === undefined ? { name } : { name, operator: rpmOperators[operator], version };
   });
@@ -65,7 +65,7 @@ export function rpmDependency(dependency: Dependency, kind: DependencyKind): Rpm
 }
 
 /** One word of apk's depend, provides, replaces. `!` before a name is a conflict. */
-export function apkDependency(dependency: Dependency, kind: DependencyKind): string {
+export function apkDependency(dependency: Dependency, kind: RelationKind): string {
   const [only, ...others] = dependency;
   if (only === undefined || others.length > 0) throw impossible("apk", kind, "alternatives");
   const operator = only.operator === undefined ? "" : rpmOperators[only.operator];
@@ -77,12 +77,16 @@ export function apkDependency(dependency: Dependency, kind: DependencyKind): str
   return `${kind === "conflicts" ? "!" : ""}${only.name}${operator}${only.version ?? ""}`;
 }
 
-function takesAlternatives(kind: DependencyKind): boolean {
-  return kind === "depends" || kind === "recommends" || kind === "suggests";
+function takesAlternatives(kind: RelationKind): boolean {
+  return kind === "depends" || kind === "predepends" || kind === "recommends" || kind === "suggests" || kind === "supplements";
 }
 
-function impossible(format: string, kind: DependencyKind, what: string): SlipwayError {
-  return new SlipwayError("recipe_invalid", `${format} packages cannot have ${what} under "${kind}"`, {
-    hint: `give ${format} its own list: a map with the key ${format}`,
-  });
+/** A recipe has one list of these for all formats, or one for each. */
+function isShared(kind: RelationKind): kind is DependencyKind {
+  return kind !== "predepends" && kind !== "breaks" && kind !== "enhances" && kind !== "supplements" && kind !== "installIf";
+}
+
+function impossible(format: string, kind: RelationKind, what: string): SlipwayError {
+  const options = isShared(kind) ? { hint: `give ${format} its own list: a map with the key ${format}` } : {};
+  return new SlipwayError("recipe_invalid", `${format} packages cannot have ${what} under "${kind}"`, options);
 }

@@ -32,8 +32,10 @@ const headerSize = 32;
 const alignment = 16;
 const inlineStrings = 2;
 const bigEndian = 1;
-/** The Go linker puts the blob at the beginning of its section or segment; the limit is for files that only pretend. */
-const searchLimit = 64 * 1024 * 1024;
+/** For files that only pretend; a section of its own holds the blob and little else. */
+const sectionLimit = 64 * 1024 * 1024;
+/** Without a section the blob stands at the beginning of the data (Go's debug/buildinfo); further on the same bytes are some text, as in a program that reads blobs. */
+const segmentLimit = 64 * 1024;
 const searchStep = 1024 * 1024;
 /** Kubernetes, with its thousand modules, has below 200 KB. */
 const textLimit = 16 * 1024 * 1024;
@@ -51,14 +53,16 @@ export async function readGoBuildInformation(file: RandomAccess, image: ProgramI
   return { goVersion: goVersion.toString("utf8"), ...parseModules(unmarked(marked).toString("utf8")) };
 }
 
-/** The section of the blob; older linkers have none, and put it at the beginning of the data. */
-function placeOf(image: ProgramImage): ImagePart | undefined {
+/** The section of the blob, or what of the data may hold it where a linker made no such section. */
+function placeOf(image: ProgramImage): Pick<ImagePart, "offset" | "size"> | undefined {
   const section = image.sections.find((part) => part.name === ".go.buildinfo" || part.name === "__go_buildinfo");
-  return section ?? image.segments.find((part) => part.isWritable && part.size > 0);
+  if (section !== undefined) return { offset: section.offset, size: Math.min(section.size, sectionLimit) };
+  const data = image.segments.find((part) => part.isWritable && part.size > 0);
+  return data === undefined ? undefined : { offset: data.offset, size: Math.min(data.size, segmentLimit) };
 }
 
-async function findBlob(file: RandomAccess, place: ImagePart): Promise<number | undefined> {
-  const end = Math.min(place.offset + Math.min(place.size, searchLimit), file.size);
+async function findBlob(file: RandomAccess, place: Pick<ImagePart, "offset" | "size">): Promise<number | undefined> {
+  const end = Math.min(place.offset + place.size, file.size);
   for (let from = place.offset; from + headerSize <= end; from += searchStep) {
     const piece = await file.read(from, Math.min(searchStep + headerSize, end - from));
     for (let at = piece.indexOf(magic); at >= 0; at = piece.indexOf(magic, at + 1)) {

@@ -5,6 +5,7 @@
  * variables and labels are merged by name, and a new entrypoint drops the base's command.
  */
 import { z } from "zod";
+import { lazyObject } from "../model/lazy-object.ts";
 import { type Digest, isDigest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { type OciDocument, type OciPlatform, ociDocument, ociMediaTypes, parseOciJson, sortedMap } from "./oci-descriptor.ts";
@@ -123,37 +124,35 @@ const words = z.array(z.string().max(32_768)).max(4_096);
 const wordSet = z.record(z.string().max(4_096), z.unknown());
 
 /** Docker writes `null` where it has nothing. */
-const configSchema = z.object({
+const configSchema = lazyObject(() => ({
   architecture: z.string().min(1).max(64),
   os: z.string().min(1).max(64),
   variant: z.string().max(64).nullish(),
   "os.version": z.string().max(64).nullish(),
-  config: z
-    .object({
-      User: z.string().max(4_096).nullish(),
-      ExposedPorts: wordSet.nullish(),
-      Env: words.nullish(),
-      Entrypoint: words.nullish(),
-      Cmd: words.nullish(),
-      Volumes: wordSet.nullish(),
-      WorkingDir: z.string().max(4_096).nullish(),
-      Labels: z.record(z.string(), z.string()).nullish(),
-      StopSignal: z.string().max(64).nullish(),
-    })
-    .nullish(),
-  rootfs: z.object({ type: z.literal("layers"), diff_ids: z.array(z.custom<Digest>(isDigest, "is not a sha256 digest")).max(500) }),
+  config: lazyObject(() => ({
+    User: z.string().max(4_096).nullish(),
+    ExposedPorts: wordSet.nullish(),
+    Env: words.nullish(),
+    Entrypoint: words.nullish(),
+    Cmd: words.nullish(),
+    Volumes: wordSet.nullish(),
+    WorkingDir: z.string().max(4_096).nullish(),
+    Labels: z.record(z.string(), z.string()).nullish(),
+    StopSignal: z.string().max(64).nullish(),
+  })).nullish(),
+  rootfs: lazyObject(() => ({ type: z.literal("layers"), diff_ids: z.array(z.custom<Digest>(isDigest, "is not a sha256 digest")).max(500) })),
   history: z
     .array(
-      z.object({
+      lazyObject(() => ({
         created: z.string().max(64).nullish(),
         created_by: z.string().max(65_536).nullish(),
         comment: z.string().max(65_536).nullish(),
         empty_layer: z.boolean().nullish(),
-      }),
+      })),
     )
     .max(2_000)
     .nullish(),
-});
+}));
 
 /** Reads a configuration, OCI's or Docker's; throws `format_invalid`. Keys that no specification knows are dropped. */
 export function parseOciConfig(bytes: Uint8Array): OciImageConfig {

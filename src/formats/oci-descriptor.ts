@@ -6,6 +6,7 @@
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { lazyObject } from "../model/lazy-object.ts";
 import { type Digest, digestFromHex, isDigest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { Target } from "../model/target.ts";
@@ -94,23 +95,23 @@ export function digestOf(bytes: Uint8Array): Digest {
   return digestFromHex(createHash("sha256").update(bytes).digest("hex"));
 }
 
-const platformSchema = z.object({
+const platformSchema = lazyObject(() => ({
   architecture: z.string().min(1).max(64),
   os: z.string().min(1).max(64),
   variant: z.string().max(64).optional(),
   "os.version": z.string().max(64).optional(),
-});
+}));
 
 export const annotationsSchema = z.record(z.string().min(1).max(512), z.string().max(256 * 1024));
 
 /** Unknown keys are dropped, as the specification asks of readers; digests other than SHA-256 are refused, because nothing here could check them. */
-export const descriptorSchema = z.object({
+export const descriptorSchema = lazyObject(() => ({
   mediaType: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}\/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$/, "is not a media type"),
   digest: z.custom<Digest>(isDigest, "is not a sha256 digest"),
   size: z.int().nonnegative(),
   platform: platformSchema.optional(),
   annotations: annotationsSchema.nullish().transform((value) => value ?? undefined),
-});
+}));
 
 /** Drops the keys that zod leaves behind as `undefined`. */
 export function asDescriptor(parsed: z.output<typeof descriptorSchema>): OciDescriptor {

@@ -5,6 +5,7 @@
  * images under one digest (CVE-2021-41190).
  */
 import { z } from "zod";
+import { lazyObject } from "../model/lazy-object.ts";
 import { SlipwayError } from "../model/errors.ts";
 import {
   annotationsSchema,
@@ -70,23 +71,23 @@ const manifestLimit = 1_000;
 
 const noAnnotations = annotationsSchema.nullish().transform((value) => value ?? {});
 
-const manifestSchema = z.object({
+const manifestSchema = lazyObject(() => ({
   schemaVersion: z.literal(2),
   mediaType: z.string().optional(),
   manifests: z.undefined("stands beside layers: the document is ambiguous").optional(),
   config: descriptorSchema,
   layers: z.array(descriptorSchema).max(layerLimit),
   annotations: noAnnotations,
-});
+}));
 
-const indexSchema = z.object({
+const indexSchema = lazyObject(() => ({
   schemaVersion: z.literal(2),
   mediaType: z.string().optional(),
   config: z.undefined("stands beside manifests: the document is ambiguous").optional(),
   layers: z.undefined("stands beside manifests: the document is ambiguous").optional(),
   manifests: z.array(descriptorSchema).max(manifestLimit),
   annotations: noAnnotations,
-});
+}));
 
 /** Reads what a descriptor of this media type names; throws `format_invalid`, also where the document says another type of itself. */
 export function parseOciManifest(bytes: Uint8Array, mediaType: string): OciManifest | OciIndex {

@@ -20,7 +20,8 @@ export type ByteSource = {
 /** Bytes that are the reader's until it calls `giveBack`, which it does exactly once. */
 export type LentBytes = { readonly bytes: Uint8Array; readonly giveBack: () => void };
 
-export type ConfigPolicy = "noreplace" | "replace";
+/** `missingok` differs from `replace` in rpm alone: `rpm --verify` does not mind that the file is gone. */
+export type ConfigPolicy = "noreplace" | "replace" | "missingok";
 
 type EntryCommon = {
   /** Absolute, normalised, no trailing slash: `/usr/bin/jaco`. */
@@ -52,14 +53,20 @@ export type PackageEntry = FileEntry | DirectoryEntry | LinkEntry | GhostEntry;
 
 export type DependencyKind = "depends" | "recommends" | "suggests" | "conflicts" | "provides" | "replaces";
 
+/** Also what not every format knows: deb's predepends and breaks, enhances of deb and rpm, rpm's supplements, apk's installIf. */
+export type RelationKind = DependencyKind | "predepends" | "breaks" | "enhances" | "supplements" | "installIf";
+
 /** `docker.io (>= 20) | docker-ce`: the alternatives of one dependency; parsed once, printed per format. */
 export type Dependency = readonly { readonly name: string; readonly operator?: "<<" | "<=" | "=" | ">=" | ">>"; readonly version?: string }[];
 
 /** The moments at which every format runs a script. */
 export type CommonScriptName = "preinstall" | "postinstall" | "preremove" | "postremove";
 
-/** `posttransaction` is rpm's alone, the upgrade scripts are apk's; a writer refuses a script that its format does not run. */
-export type ScriptName = CommonScriptName | "posttransaction" | "preupgrade" | "postupgrade";
+/**
+ * The transaction scripts and `verify` are rpm's alone, the upgrade scripts and `trigger` are apk's, `config` is deb's (debconf-devel(7)); a
+ * writer refuses a script that its format does not run.
+ */
+export type ScriptName = CommonScriptName | "pretransaction" | "posttransaction" | "verify" | "preupgrade" | "postupgrade" | "trigger" | "config";
 
 /** One release in a package's changelog. */
 export type ChangelogEntry = {
@@ -73,6 +80,46 @@ export type ChangelogEntry = {
 export type DebTriggers = Readonly<Partial<Record<DebTriggerDirective, readonly string[]>>>;
 export const debTriggerDirectives = ["interest", "interest-await", "interest-noawait", "activate", "activate-await", "activate-noawait"] as const;
 export type DebTriggerDirective = (typeof debTriggerDirectives)[number];
+
+/** What only a deb can say (deb-control(5)). */
+type DebExtras = {
+  readonly predepends?: readonly Dependency[];
+  readonly breaks?: readonly Dependency[];
+  readonly enhances?: readonly Dependency[];
+  /** `optional` by default. */
+  readonly priority?: string;
+  /** Further fields of `control`, none of those that are written anyway. */
+  readonly fields?: Readonly<Record<string, string>>;
+  /** Questions of debconf, the member `templates`. */
+  readonly templates?: string;
+};
+
+/** Which of rpm's scripts a requirement is for. */
+export const rpmRequireMoments = ["pre", "post", "preun", "postun", "pretrans", "posttrans", "verify"] as const;
+export type RpmRequireMoment = (typeof rpmRequireMoments)[number];
+
+/** What only an rpm can say. */
+type RpmExtras = {
+  readonly enhances?: readonly Dependency[];
+  readonly supplements?: readonly Dependency[];
+  /** `Requires(post): systemd`. */
+  readonly requires?: Readonly<Partial<Record<RpmRequireMoment, readonly Dependency[]>>>;
+  readonly group?: string;
+  /** Folders whose files `rpm --relocate` may put elsewhere. */
+  readonly prefixes?: readonly string[];
+};
+
+/** What only an apk can say (apk-package(5)). */
+type ApkExtras = {
+  /** Installed by itself once all of these are. */
+  readonly installIf?: readonly Dependency[];
+  /** Folders whose changes run the script `trigger`. */
+  readonly triggers?: readonly string[];
+  /** Among packages that provide one name without a version, the highest is taken. */
+  readonly providerPriority?: number;
+  /** Which of two packages that replace each other's files wins. */
+  readonly replacesPriority?: number;
+};
 
 export type PackageCompression = { readonly codec: "gzip" | "zstd" | "xz" | "none"; readonly level: number };
 
@@ -93,6 +140,9 @@ export type PackageSpec = {
   readonly section: string;
   readonly dependencies: Readonly<Partial<Record<DependencyKind, readonly Dependency[]>>>;
   readonly triggers?: DebTriggers;
+  readonly deb?: DebExtras;
+  readonly rpm?: RpmExtras;
+  readonly apk?: ApkExtras;
   /** Newest first, this release's own entry among them; absent: one entry that names the release. */
   readonly changelog?: readonly ChangelogEntry[];
   /** Script bodies, each with its own `#!/bin/sh` line. */

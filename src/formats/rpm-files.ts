@@ -1,5 +1,5 @@
 /** The file tags of an rpm header: parallel arrays, one value per file in byte order of the path. */
-import type { PackageEntry } from "./package.ts";
+import type { ConfigPolicy, PackageEntry } from "./package.ts";
 import type { RpmValue } from "./rpm-header.ts";
 import { rpmFileFlag, rpmHashSha256, rpmTag } from "./rpm-tags.ts";
 
@@ -48,7 +48,7 @@ export function rpmFileTags(
     [rpmTag.FILEVERIFYFLAGS, numbers("int32", (entry) => (entry.kind === "ghost" ? verifyGhost : verifyAll))],
     [rpmTag.FILEDEVICES, numbers("int32", () => 1)],
     [rpmTag.FILEINODES, numbers("int32", (_, place) => place + 1)],
-    [rpmTag.FILELANGS, texts(() => "")],
+    [rpmTag.FILELANGS, texts(languageOf)],
     [rpmTag.DIRINDEXES, numbers("int32", (entry) => folders.get(folderOf(entry.path)) ?? 0)],
     [rpmTag.BASENAMES, texts((entry) => entry.path.slice(entry.path.lastIndexOf("/") + 1))],
     [rpmTag.DIRNAMES, { kind: "strings", texts: [...folders.keys()] }],
@@ -56,9 +56,18 @@ export function rpmFileTags(
   ];
 }
 
+const configFlags: Readonly<Record<ConfigPolicy, number>> = { noreplace: rpmFileFlag.NOREPLACE, replace: 0, missingok: rpmFileFlag.MISSINGOK };
+
+/** The language of a translation or a translated manual page, which a system may leave out (`%_install_langs`); rpmbuild's find-lang.sh says so too. */
+function languageOf({ kind, path }: PackageEntry): string {
+  if (kind !== "file") return "";
+  const [, locale, manual] = /^\/usr\/share\/(?:locale\/([^/]+)\/LC_[A-Z]+\/[^/]+\.mo|man\/(?!man\d)([A-Za-z][^/]*)\/man\d[^/]*\/[^/]+)$/.exec(path) ?? [];
+  return locale ?? manual ?? "";
+}
+
 function fileFlags(entry: PackageEntry): number {
   if (entry.kind === "ghost") return rpmFileFlag.GHOST;
   if (entry.kind !== "file") return 0;
-  const config = entry.config === undefined ? 0 : rpmFileFlag.CONFIG | (entry.config === "noreplace" ? rpmFileFlag.NOREPLACE : 0);
+  const config = entry.config === undefined ? 0 : rpmFileFlag.CONFIG | configFlags[entry.config];
   return config | (entry.isDoc === true ? rpmFileFlag.DOC : 0) | (entry.isLicense === true ? rpmFileFlag.LICENSE : 0);
 }

@@ -5,6 +5,7 @@
  * by digest and signature (a negative offset of 16 bytes per entry). Source: rpm's docs/manual/format.md and lib/header.c.
  */
 import { SlipwayError } from "../model/errors.ts";
+import { plainText } from "./plain-text.ts";
 
 export type RpmValue =
   | { readonly kind: "int16" | "int32"; readonly values: readonly number[] }
@@ -170,7 +171,7 @@ function readTexts(entry: IndexEntry, data: Buffer): readonly string[] {
   for (let at = entry.offset; texts.length < entry.count; ) {
     const end = data.indexOf(0, at);
     if (end === -1) throw damaged(entry.tag);
-    texts.push(data.toString("utf8", at, end));
+    texts.push(plainText(data.subarray(at, end)));
     at = end + 1;
   }
   return texts;

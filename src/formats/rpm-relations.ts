@@ -1,13 +1,22 @@
 /** The dependency tags of an rpm: what the spec says, and what rpm itself demands of a package that uses its features. */
 import { architectures } from "../model/target.ts";
 import { type RpmRelation, rpmDependency } from "./dependency.ts";
-import type { CommonScriptName, DependencyKind, PackageCompression, PackageSpec } from "./package.ts";
+import {
+  type CommonScriptName,
+  type Dependency,
+  type DependencyKind,
+  type PackageCompression,
+  type PackageSpec,
+  type RelationKind,
+  type RpmRequireMoment,
+  rpmRequireMoments,
+} from "./package.ts";
 import { formatScripts } from "./package-script.ts";
 import type { RpmValue } from "./rpm-header.ts";
 import { rpmSense, rpmTag } from "./rpm-tags.ts";
 
 /** The scripts that rpm runs. */
-export type RpmScriptName = CommonScriptName | "posttransaction";
+export type RpmScriptName = CommonScriptName | "pretransaction" | "posttransaction" | "verify";
 
 type Relation = { readonly name: string; readonly flags: number; readonly version: string };
 
@@ -28,7 +37,20 @@ const scriptSense: Readonly<Record<RpmScriptName, number>> = {
   postinstall: rpmSense.SCRIPT_POST,
   preremove: rpmSense.SCRIPT_PREUN,
   postremove: rpmSense.SCRIPT_POSTUN,
+  pretransaction: rpmSense.SCRIPT_PRETRANS,
   posttransaction: rpmSense.SCRIPT_POSTTRANS,
+  verify: rpmSense.SCRIPT_VERIFY,
+};
+
+/** `Requires(post):` and its like (rpm-spec(5)). */
+const momentSense: Readonly<Record<RpmRequireMoment, number>> = {
+  pre: rpmSense.SCRIPT_PRE,
+  post: rpmSense.SCRIPT_POST,
+  preun: rpmSense.SCRIPT_PREUN,
+  postun: rpmSense.SCRIPT_POSTUN,
+  pretrans: rpmSense.SCRIPT_PRETRANS,
+  posttrans: rpmSense.SCRIPT_POSTTRANS,
+  verify: rpmSense.SCRIPT_VERIFY,
 };
 
 const operatorSense = {
@@ -47,21 +69,31 @@ const tags = {
   replaces: { name: rpmTag.OBSOLETENAME, flags: rpmTag.OBSOLETEFLAGS, version: rpmTag.OBSOLETEVERSION },
   recommends: { name: rpmTag.RECOMMENDNAME, flags: rpmTag.RECOMMENDFLAGS, version: rpmTag.RECOMMENDVERSION },
   suggests: { name: rpmTag.SUGGESTNAME, flags: rpmTag.SUGGESTFLAGS, version: rpmTag.SUGGESTVERSION },
-} as const satisfies Record<DependencyKind, RelationTags>;
+  supplements: { name: rpmTag.SUPPLEMENTNAME, flags: rpmTag.SUPPLEMENTFLAGS, version: rpmTag.SUPPLEMENTVERSION },
+  enhances: { name: rpmTag.ENHANCENAME, flags: rpmTag.ENHANCEFLAGS, version: rpmTag.ENHANCEVERSION },
+} as const satisfies Partial<Record<RelationKind, RelationTags>>;
+type RpmRelationKind = keyof typeof tags;
 
 /** All dependency tags; `evr` is the package's own `version-release`. Throws `recipe_invalid`. */
 export function rpmRelationTags(spec: PackageSpec, evr: string): readonly (readonly [number, RpmValue])[] {
-  const asked = (kind: DependencyKind): readonly Relation[] => (spec.dependencies[kind] ?? []).map((dependency) => relation(rpmDependency(dependency, kind)));
-  const all: Readonly<Record<DependencyKind, readonly Relation[]>> = {
+  const read = (kind: RpmRelationKind, dependencies: readonly Dependency[] = []): readonly Relation[] =>
+    dependencies.map((dependency) => relation(rpmDependency(dependency, kind)));
+  const asked = (kind: DependencyKind): readonly Relation[] => read(kind, spec.dependencies[kind]);
+  const forScripts = rpmRequireMoments.flatMap((moment) =>
+    read("depends", spec.rpm?.requires?.[moment]).map((one) => ({ ...one, flags: one.flags | momentSense[moment] })),
+  );
+  const all: Readonly<Record<RpmRelationKind, readonly Relation[]>> = {
     provides: [...asked("provides"), ...ownProvides(spec, evr)],
-    depends: [...asked("depends"), ...scriptRequires(spec)],
+    depends: [...asked("depends"), ...forScripts, ...scriptRequires(spec)],
     conflicts: asked("conflicts"),
     replaces: asked("replaces"),
     recommends: asked("recommends"),
     suggests: asked("suggests"),
+    supplements: read("supplements", spec.rpm?.supplements),
+    enhances: read("enhances", spec.rpm?.enhances),
   };
   const used = Object.values(all).flat();
-  return (Object.keys(tags) as DependencyKind[]).flatMap((kind) =>
+  return (Object.keys(tags) as RpmRelationKind[]).flatMap((kind) =>
     relationTags(tags[kind], kind === "depends" ? [...all.depends, ...featureRequires(spec, evr, used)] : all[kind]),
   );
 }

@@ -43,7 +43,9 @@ const scriptTags: Readonly<Record<RpmScriptName, readonly [body: number, program
   postinstall: [rpmTag.POSTIN, rpmTag.POSTINPROG],
   preremove: [rpmTag.PREUN, rpmTag.PREUNPROG],
   postremove: [rpmTag.POSTUN, rpmTag.POSTUNPROG],
+  pretransaction: [rpmTag.PRETRANS, rpmTag.PRETRANSPROG],
   posttransaction: [rpmTag.POSTTRANS, rpmTag.POSTTRANSPROG],
+  verify: [rpmTag.VERIFYSCRIPT, rpmTag.VERIFYSCRIPTPROG],
 };
 
 /**
@@ -163,7 +165,8 @@ function specTags(spec: PackageSpec): readonly (readonly [number, RpmValue])[] {
     ...(spec.vendor === undefined ? [] : [[rpmTag.VENDOR, textValue(spec.vendor)] as const]),
     [rpmTag.LICENSE, textValue(spec.license)],
     [rpmTag.PACKAGER, textValue(spec.maintainer)],
-    [rpmTag.GROUP, localized(rpmGroup)],
+    [rpmTag.GROUP, localized(spec.rpm?.group ?? rpmGroup)],
+    ...(spec.rpm?.prefixes === undefined ? [] : [[rpmTag.PREFIXES, { kind: "strings", texts: spec.rpm.prefixes }] as const]),
     ...(spec.homepage === undefined ? [] : [[rpmTag.URL, textValue(spec.homepage)] as const]),
     // The same releases as in deb's changelog: `rpm -q --changelog` says which one is installed.
     [rpmTag.CHANGELOGTIME, { kind: "int32", values: changelog.map(({ epochSeconds }) => epochSeconds) }],

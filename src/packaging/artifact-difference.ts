@@ -105,7 +105,8 @@ async function* membersOf(path: string, bytes: ByteSource): AsyncGenerator<Membe
 }
 
 async function* tarMembers(plain: AsyncIterable<Uint8Array>, archive: string): AsyncGenerator<Member> {
-  for await (const one of readTar(plain, { name: archive === "" ? "the archive" : archive, memberLimit: limits.members, pax: "read" })) {
+  const name = archive === "" ? "the archive" : archive;
+  for await (const one of readTar(plain, { name, memberLimit: limits.members, pax: "read", areBackslashesPlain: true })) {
     const { kind, path, mode, owner, group, epochSeconds, target = "", body } = requireMember(one, archive);
     const attributes = `${kind} ${octal(mode)} ${owner}:${group} ${epochSeconds}${target === "" ? "" : ` -> ${target}`}`;
     yield { name: archive === "" ? path : `${archive}: ${path}`, attributes, body };

@@ -1,7 +1,7 @@
 /** Gets the product's binaries: runs the recipe's build command for each target, or takes what is built already. */
 import { mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { cleanEnvironment, type RunCommand } from "../io/command.ts";
+import { cleanEnvironment, type CommandOptions, type CommandResult, type RunCommand } from "../io/command.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { formatTarget, type Target } from "../model/target.ts";
 import { assertRunsOn } from "./executable.ts";
@@ -9,6 +9,7 @@ import { insideFolder } from "./file-rules.ts";
 import { buildValues, type Plan, type PlannedCommand } from "./plan.ts";
 import type { Recipe } from "./recipe.ts";
 import { type BinaryFile, type FindBinary, readNature } from "./resolve-files.ts";
+import { sourceFailure } from "./source-failure.ts";
 import { expandTemplate } from "./templates.ts";
 
 export type BinarySources = {
@@ -57,6 +58,11 @@ async function runCommands(sources: BinarySources): Promise<ReadonlyMap<string, 
   const outputs = new Map<string, string>();
   for (const command of sources.plan.commands) {
     const { target, binary } = command;
+    if (target === undefined) {
+      sources.onCommand?.(command);
+      await runBuild(sources, command);
+      continue;
+    }
     const folder = join(sources.workFolder, `${target.os}-${target.arch}`);
     await mkdir(folder, { recursive: true });
     const out = join(folder, `${binary ?? "out"}${target.os === "windows" ? ".exe" : ""}`);
@@ -68,11 +74,12 @@ async function runCommands(sources: BinarySources): Promise<ReadonlyMap<string, 
   return outputs;
 }
 
-async function runBuild(sources: BinarySources, command: PlannedCommand, out: string): Promise<void> {
-  const argv = command.argv.map((word) => word.replaceAll("{out}", out));
-  const result = await sources.run(argv, {
+async function runBuild(sources: BinarySources, command: PlannedCommand, out?: string): Promise<void> {
+  const argv = out === undefined ? command.argv : command.argv.map((word) => word.replaceAll("{out}", out));
+  const place = sources.recipe.placeOf(["build", command.target === undefined ? "before" : "run"]);
+  const result = await startBuild(sources, argv, place, {
     cwd: sources.folder,
-    env: { ...cleanEnvironment(), ...standardEnvironment(sources.plan, command, out), ...command.env },
+    env: { ...passedEnvironment(sources.recipe.build.pass), ...standardEnvironment(sources.plan, command, out), ...command.env },
     timeoutMs: commandTimeoutMs,
     ...(sources.signal === undefined ? {} : { signal: sources.signal }),
     ...(sources.onOutput === undefined ? {} : { onOutput: sources.onOutput }),
@@ -81,27 +88,57 @@ async function runBuild(sources: BinarySources, command: PlannedCommand, out: st
   if (result.exitCode === 0) return;
   const why = result.isTimedOut ? `no end after ${commandTimeoutMs / 60_000} minutes` : `exit ${result.exitCode ?? result.signal}`;
   const tail = (result.stderr || result.stdout).trim().split("\n").slice(-5).join("\n");
-  throw new SlipwayError("build_failed", `${argv[0] ?? ""} for ${formatTarget(command.target)}: ${why}${tail === "" ? "" : `\n${tail}`}`, {
-    place: sources.recipe.placeOf(["build", "run"]),
-  });
+  throw new SlipwayError(
+    "build_failed",
+    `${argv[0] ?? ""}${command.target === undefined ? "" : ` for ${formatTarget(command.target)}`}: ${why}${tail === "" ? "" : `\n${tail}`}`,
+    {
+      place,
+    },
+  );
+}
+
+async function startBuild({ run }: BinarySources, argv: readonly string[], place: string, options: CommandOptions): Promise<CommandResult> {
+  try {
+    return await run(argv, options);
+  } catch (error) {
+    if (!(error instanceof SlipwayError) || error.code !== "command_failed") throw error;
+    const hint = "install it, put its folder into PATH, or correct the command; a script of the recipe's folder is started as ./name or with its interpreter";
+    throw new SlipwayError("build_failed", error.message, { place, hint, cause: error });
+  }
+}
+
+/**
+ * Where tools and their caches lie, and how the network is reached: what a compiler in a container or behind a proxy does not start without.
+ * What decides over the bytes (GOFLAGS, RUSTFLAGS, CC) is not among them and has to be named.
+ */
+const toolVariables = [
+  ["GOROOT", "GOPATH", "GOCACHE", "GOMODCACHE", "GOPROXY", "GOPRIVATE", "GONOPROXY", "GONOSUMDB", "GOSUMDB"],
+  ["CARGO_HOME", "RUSTUP_HOME", "JAVA_HOME", "NPM_CONFIG_CACHE", "npm_config_cache", "XDG_CACHE_HOME"],
+  ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK"],
+].flat();
+
+function passedEnvironment(passed: readonly string[]): Readonly<Record<string, string>> {
+  const isPassed = (name: string): boolean =>
+    [...toolVariables, ...passed].some((one) => (one.endsWith("*") ? name.startsWith(one.slice(0, -1)) : name === one));
+  const given = Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined && isPassed(entry[0]));
+  return { ...cleanEnvironment(), ...Object.fromEntries(given) };
 }
 
 /** The same on every machine; Go's cross-build variables too, because a forgotten one would build for this machine. */
-function standardEnvironment(plan: Plan, command: PlannedCommand, out: string): Readonly<Record<string, string>> {
-  const { os, arch } = command.target;
+function standardEnvironment(plan: Plan, command: PlannedCommand, out: string | undefined): Readonly<Record<string, string>> {
+  const { target } = command;
+  const common = { TZ: "UTC", LC_ALL: "C", SOURCE_DATE_EPOCH: String(plan.epochSeconds), SLIPWAY_VERSION: plan.version, SLIPWAY_TAG: plan.tag };
+  if (target === undefined) return common;
+  const { os, arch } = target;
   return {
-    TZ: "UTC",
-    LC_ALL: "C",
-    SOURCE_DATE_EPOCH: String(plan.epochSeconds),
+    ...common,
     GOOS: os,
     ...(arch === "armv7" ? { GOARCH: "arm", GOARM: "7" } : { GOARCH: arch }),
-    SLIPWAY_VERSION: plan.version,
-    SLIPWAY_TAG: plan.tag,
-    SLIPWAY_TARGET: formatTarget(command.target),
+    SLIPWAY_TARGET: formatTarget(target),
     SLIPWAY_OS: os,
     SLIPWAY_ARCH: arch,
     ...(command.binary === undefined ? {} : { SLIPWAY_BIN: command.binary }),
-    SLIPWAY_OUT: out,
+    ...(out === undefined ? {} : { SLIPWAY_OUT: out }),
   };
 }
 
@@ -121,12 +158,19 @@ async function lookAt(sources: BinarySources, wanted: WantedBinary): Promise<Bin
   try {
     const found = await stat(path);
     if (!found.isFile()) throw new SlipwayError("source_unusable", `${shown} for ${formatTarget(target)} is not a file`, { place });
+    if (found.size === 0) {
+      throw new SlipwayError("source_unusable", `${shown} for ${formatTarget(target)} is empty`, { place, hint: "look at what the build command did" });
+    }
     assertRunsOn(readNature(path), target, { path: shown, place });
     return { path, size: found.size };
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw sourceFailure(error, { what: `${shown} for ${formatTarget(target)}`, place, folder });
     const what = expected === undefined ? `the build command wrote no ${shown}` : `there is no ${shown}`;
-    throw new SlipwayError("source_missing", `${what} for ${formatTarget(target)}`, { place, cause: error });
+    throw new SlipwayError("source_missing", `${what} for ${formatTarget(target)}`, {
+      place,
+      ...(expected === undefined ? { hint: "it has to write to the path that stands for {out}" } : {}),
+      cause: error,
+    });
   }
 }
 

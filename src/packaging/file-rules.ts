@@ -1,6 +1,7 @@
 /** The lines of `packages.files`, `archives.files` and `images.files` for one target: what goes where, before the disk is looked at. */
 import type { ConfigPolicy } from "../formats/package.ts";
 import type { Target } from "../model/target.ts";
+import type { PackageFormat } from "./dependency-schema.ts";
 import type { FileValue } from "./file-schema.ts";
 import { documentNames } from "./package-documents.ts";
 import type { Recipe } from "./recipe.ts";
@@ -41,8 +42,8 @@ export const defaultBinaryFolder = "/usr/bin";
 
 type TargetValues = TemplateValues & { readonly target: Target };
 
-/** The rules of `packages.files` for one target; throws RecipeError for a source outside the folder and for two rules with one destination. */
-export function packageRules(recipe: Recipe, values: TargetValues): readonly FileRule[] {
+/** The rules of `packages.files` for one target in one format; throws RecipeError for a source outside the folder and for two rules with one destination. */
+export function packageRules(recipe: Recipe, values: TargetValues & { readonly format: PackageFormat }): readonly FileRule[] {
   return mapRules({ recipe, values, path: ["packages", "files"] }, recipe.packages?.files ?? {});
 }
 
@@ -70,22 +71,34 @@ function mapRules(map: FileMap, files: Readonly<Record<string, FileValue>>): rea
   return rules;
 }
 
-/** The rules of one archive for one target: every binary and the named files, or the usual documents where none are named; all at the top. */
-export function archiveRules(recipe: Recipe, index: number, values: TargetValues): readonly CopyRule[] {
+/** The rules of one archive for one target: its binaries and the named files, or the usual documents where none are named; at the top or in its folder. */
+export function archiveRules(recipe: Recipe, index: number, values: TargetValues & { readonly folder: string }): readonly CopyRule[] {
   const common = { kind: "copy", owner: "root", group: "root" } as const;
-  const binaries = recipe.build.binaries.map((name, position): CopyRule => {
-    const destination = `/${name}${values.target.os === "windows" ? ".exe" : ""}`;
-    return { ...common, destination, source: { kind: "binary", name }, place: recipe.placeOf(["build", "binaries", position]) };
+  const { binaries: chosen, files: named } = recipe.archives[index] ?? {};
+  const top = values.folder === "" ? "/" : `/${values.folder}/`;
+  const binaries = (chosen ?? recipe.build.binaries).map((name): CopyRule => {
+    const destination = `${top}${name}${values.target.os === "windows" ? ".exe" : ""}`;
+    const place = recipe.placeOf(["build", "binaries", recipe.build.binaries.indexOf(name)]);
+    return { ...common, destination, source: { kind: "binary", name }, place };
   });
-  const named = recipe.archives[index]?.files;
   const documents = documentNames.map((name): CopyRule => {
-    return { ...common, destination: "/", source: { kind: "path", name }, isOptional: true, place: recipe.placeOf(["archives", index]) };
+    return { ...common, destination: top, source: { kind: "path", name }, isOptional: true, place: recipe.placeOf(["archives", index]) };
   });
-  const files = named?.map((template, position): CopyRule => {
-    const path = ["archives", index, "files", position];
-    return { ...common, destination: "/", source: sourceOf({ recipe, template, values, path }), place: recipe.placeOf(path) };
+  const files =
+    named === undefined
+      ? undefined
+      : Array.isArray(named)
+        ? named.map((one, position) => ["", one, position] as const)
+        : Object.entries(named).map(([path, one]) => [path, one, path] as const);
+  const copies = files?.map(([path, template, key]): CopyRule => {
+    const at = ["archives", index, "files", key];
+    const source = sourceOf({ recipe, template, values, path: at });
+    if (path !== "" && !path.endsWith("/") && isPattern(source.name)) {
+      throw new RecipeError([{ place: recipe.placeOf(at), message: `archives[${index}].files: the pattern ${source.name} needs a folder: write ${path}/` }]);
+    }
+    return { ...common, destination: `${top}${path}`, source, place: recipe.placeOf(at) };
   });
-  const rules = [...binaries, ...(files ?? documents)];
+  const rules = [...binaries, ...(copies ?? documents)];
   refuseCollisions(rules, `archives[${index}]`);
   return rules;
 }
@@ -108,8 +121,12 @@ function rulesOf({ recipe, values, path: mapPath }: FileMap, destination: string
       return { kind: "copy", destination, source, place: recipe.placeOf(place), ...rest };
     });
   if (Array.isArray(value) || "parts" in value) return copies(value, path, { owner: "root", group: "root" });
-  const { from, link, ghost, owner, group, config, doc, license, mode } = value;
+  const { from, link, ghost, owner, group, config, doc, license, mode, formats } = value;
   const place = recipe.placeOf(path);
+  if (formats !== undefined && values.format === undefined) {
+    throw new RecipeError([{ place: recipe.placeOf([...path, "formats"]), message: `${spellPath(mapPath)}: formats are those of packages` }]);
+  }
+  if (formats?.some((format) => format === values.format) === false) return [];
   if (from !== undefined) {
     return copies(from, [...path, "from"], {
       owner,

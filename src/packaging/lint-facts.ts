@@ -7,16 +7,18 @@ import { SlipwayError } from "../model/errors.ts";
 import type { MaintainerScript, PackagedEntry, PackageFacts, SigningKeyFacts } from "../model/package-facts.ts";
 import { formatTarget, type Target } from "../model/target.ts";
 import type { Version } from "../model/version.ts";
+import { type PackageFormat, packageFormats } from "./dependency-schema.ts";
 import { type FileRule, insideFolder } from "./file-rules.ts";
 import { readContentNature, scriptSizeLimit, shellSyntaxError } from "./lint-content.ts";
 import { licenseNames } from "./package-documents.ts";
-import { packageFormats } from "./package-schema.ts";
-import { buildValues, type Plan, type PlannedArtifact, type PlannedPackage } from "./plan.ts";
+import { namedScripts } from "./package-spec.ts";
+import { buildValues, hasBuildCommand, type Plan, type PlannedArtifact, type PlannedPackage } from "./plan.ts";
 import type { Recipe } from "./recipe.ts";
 import { type FindBinary, type ResolvedEntry, resolveFiles } from "./resolve-files.ts";
 import { resolveServices } from "./service-parts.ts";
 import { isSharedDirectory } from "./shared-directories.ts";
-import { expandTemplate } from "./templates.ts";
+import { isBuildOutput } from "./source-check.ts";
+import { expandTemplate, usesPlaceholder } from "./templates.ts";
 
 export type LintQuestion = {
   readonly recipe: Recipe;
@@ -49,13 +51,13 @@ export async function readLintFacts(question: LintQuestion): Promise<LintFacts> 
   const planned = plan.artifacts.filter(isPackage);
   const hasLicenseFile = await isAnyThere(licenseNames.map((name) => join(folder, name)));
   const packages: PackageFacts[] = [];
-  for (const target of plan.targets) {
-    const ofTarget = planned.filter((artifact) => artifact.target === target);
+  for (const ofTarget of alike(planned, recipe)) {
     const [first] = ofTarget;
-    if (first === undefined) continue;
+    const { target } = first;
     packages.push({
       name: recipe.packages?.name ?? recipe.name,
       target,
+      ...(first.isForAll === undefined ? {} : { isForAll: true }),
       formats: ofTarget.map(({ kind }) => kind),
       artifacts: ofTarget.map(({ name }) => name),
       ...(question.version === undefined ? {} : { version: question.version }),
@@ -66,13 +68,26 @@ export async function readLintFacts(question: LintQuestion): Promise<LintFacts> 
       license: { text: recipe.license, place: recipe.placeOf(["license"]) },
       formatsPlace: recipe.placeOf(["packages", "formats"]),
       entries: [...(await readEntries(first.rules, { ...question, target, note })), ...(await readUnits({ ...question, target, note }))],
-      scripts: await readScripts({ ...question, target, note }),
+      scripts: await readScripts({ ...question, target, note }, first.kind),
       keys: question.keys,
       dependsOn: dependencyNames(recipe),
       users: recipe.users.flatMap(({ name, groups }) => [name, ...groups]),
     });
   }
   return { packages, problems: [...problems.values()] };
+}
+
+/** Packages for one target that hold the same, whatever their format: they are looked at once. */
+function alike(planned: readonly PlannedPackage[], recipe: Recipe): readonly (readonly [PlannedPackage, ...PlannedPackage[]])[] {
+  const groups = new Map<string, [PlannedPackage, ...PlannedPackage[]]>();
+  for (const one of planned) {
+    const scripts = namedScripts(recipe, one.kind).map(({ template }) => (usesPlaceholder(template, "format") ? one.kind : template.source));
+    const key = JSON.stringify([formatTarget(one.target), one.rules, scripts]);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [one]);
+    else group.push(one);
+  }
+  return [...groups.values()];
 }
 
 function dependencyNames(recipe: Recipe): readonly string[] {
@@ -103,7 +118,8 @@ async function readEntries(rules: readonly FileRule[], gathering: Gathering): Pr
       // A ghost is made at run time: the package brings nothing that could be wrong.
       for (const entry of resolved) if (entry.kind !== "ghost") entries.push(await factsOf(entry, gathering.run));
     } catch (error) {
-      note(error);
+      const isNotBuiltYet = error instanceof SlipwayError && error.code === "source_missing" && isBuildOutput(rule, gathering.recipe);
+      if (!isNotBuiltYet) note(error);
     }
   }
   return entries;
@@ -133,7 +149,7 @@ async function readUnits({ recipe, plan, folder, target, note }: Gathering): Pro
 
 /** What is built already; the rest has no path yet, and its facts stay unknown. */
 async function binaryFinder({ recipe, folder, plan, target, note }: Gathering): Promise<FindBinary> {
-  const { prebuilt, run, binaries } = recipe.build;
+  const { prebuilt, binaries } = recipe.build;
   const found = new Map<string, { readonly path: string; readonly size: number }>();
   for (const name of binaries) {
     if (prebuilt === undefined) continue;
@@ -142,7 +158,8 @@ async function binaryFinder({ recipe, folder, plan, target, note }: Gathering): 
     const path = join(folder, shown);
     const stats = await statOf(path);
     if (stats?.isFile() === true) found.set(name, { path, size: stats.size });
-    else if (run === undefined) note(new SlipwayError("source_missing", `there is no ${shown} for ${formatTarget(target)}`, { place: recipe.placeOf(at) }));
+    else if (!hasBuildCommand(recipe))
+      note(new SlipwayError("source_missing", `there is no ${shown} for ${formatTarget(target)}`, { place: recipe.placeOf(at) }));
   }
   return (_, name) => found.get(name) ?? { path: "", size: 0 };
 }
@@ -177,7 +194,7 @@ async function factsOf(entry: Exclude<ResolvedEntry, { kind: "ghost" }>, run: Ru
   }
 }
 
-async function readScripts(gathering: Gathering): Promise<readonly MaintainerScript[]> {
+async function readScripts(gathering: Gathering, format: PackageFormat): Promise<readonly MaintainerScript[]> {
   const { recipe, folder, plan, target, note } = gathering;
   const scripts: MaintainerScript[] = [];
   for (const name of ["preinstall", "postinstall", "preremove", "postremove"] as const) {
@@ -186,7 +203,7 @@ async function readScripts(gathering: Gathering): Promise<readonly MaintainerScr
     const at = ["packages", "scripts", name];
     const place = recipe.placeOf(at);
     try {
-      const source = insideFolder(recipe, expandTemplate(template, buildValues(recipe, plan.version, target)), at);
+      const source = insideFolder(recipe, expandTemplate(template, { ...buildValues(recipe, plan.version, target), format }), at);
       const path = join(folder, source);
       if ((await statOf(path)) === undefined) throw new SlipwayError("source_missing", `packages.scripts: there is no ${source}`, { place });
       const text = (await readFileBounded(path, scriptSizeLimit)).toString("utf8");

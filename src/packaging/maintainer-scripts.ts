@@ -9,7 +9,7 @@
  * The body gets the format's own arguments and runs in a subshell with its own `set` flags, so that neither its `exit` nor its variables
  * reach ours; where it fails, the script fails. apk runs the bodies of an installation at an upgrade too, as deb and rpm do.
  */
-import type { CommonScriptName, PackageEntry, ScriptName } from "../formats/package.ts";
+import type { PackageEntry, ScriptName } from "../formats/package.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { apkServiceSteps, debServiceSteps, rpmServiceSteps, type ServiceFunction, type ServicePolicy, serviceFunctions } from "./service-steps.ts";
 import { shellWord } from "./shell-word.ts";
@@ -24,7 +24,7 @@ export type ScriptRequest = {
   readonly packageName: string;
   readonly services: readonly ServicePolicy[];
   readonly accounts: readonly Account[];
-  readonly handWritten: Readonly<Partial<Record<CommonScriptName, HandWrittenScript>>>;
+  readonly handWritten: Readonly<Partial<Record<ScriptName, HandWrittenScript>>>;
   /** What the package brings: deb gives the files to accounts that were not there when dpkg unpacked. */
   readonly entries: readonly PackageEntry[];
 };
@@ -32,7 +32,8 @@ export type ScriptRequest = {
 type Moment = {
   readonly name: ScriptName;
   readonly when: string;
-  readonly own?: CommonScriptName;
+  /** Whose body goes in: the first of these that there is. */
+  readonly own: readonly ScriptName[];
   readonly before: readonly string[];
   readonly after: readonly string[];
 };
@@ -44,7 +45,7 @@ type Moment = {
 export function maintainerScripts(request: ScriptRequest): Readonly<Partial<Record<ScriptName, string>>> {
   const scripts: Partial<Record<ScriptName, string>> = {};
   for (const moment of moments[request.format](request)) {
-    const own = moment.own === undefined ? undefined : request.handWritten[moment.own];
+    const own = moment.own.map((name) => request.handWritten[name]).find((script) => script !== undefined);
     const isAdded = moment.before.length + moment.after.length > 0;
     if (isAdded) scripts[moment.name] = combined(request, moment, own);
     else if (own !== undefined) scripts[moment.name] = own.body;
@@ -56,33 +57,37 @@ const moments: Readonly<Record<ScriptFormat, (request: ScriptRequest) => readonl
   deb: ({ services, accounts, packageName, entries }) => {
     const steps = services.length === 0 ? undefined : debServiceSteps(services, packageName);
     return [
-      { name: "preinstall", when: "before unpacking", own: "preinstall", before: steps?.preinst ?? [], after: [] },
-      { name: "postinstall", when: "after unpacking", own: "postinstall", before: debAccountSteps(accounts, entries), after: steps?.postinst ?? [] },
-      { name: "preremove", when: "before removal", own: "preremove", before: [], after: steps?.prerm ?? [] },
-      { name: "postremove", when: "after removal", own: "postremove", before: [], after: steps?.postrm ?? [] },
+      { name: "config", when: "before unpacking, by debconf", own: ["config"], before: [], after: [] },
+      { name: "preinstall", when: "before unpacking", own: ["preinstall"], before: steps?.preinst ?? [], after: [] },
+      { name: "postinstall", when: "after unpacking", own: ["postinstall"], before: debAccountSteps(accounts, entries), after: steps?.postinst ?? [] },
+      { name: "preremove", when: "before removal", own: ["preremove"], before: [], after: steps?.prerm ?? [] },
+      { name: "postremove", when: "after removal", own: ["postremove"], before: [], after: steps?.postrm ?? [] },
     ];
   },
   rpm: ({ services, accounts, packageName }) => {
     const steps = services.length === 0 ? undefined : rpmServiceSteps(services, packageName);
     const before = [...(steps?.pre ?? []), ...accountCommands(accounts, "rpm")];
     return [
-      { name: "preinstall", when: "before unpacking", own: "preinstall", before, after: [] },
-      { name: "postinstall", when: "after unpacking", own: "postinstall", before: [], after: steps?.post ?? [] },
-      { name: "preremove", when: "before removal", own: "preremove", before: [], after: steps?.preun ?? [] },
-      { name: "postremove", when: "after removal", own: "postremove", before: [], after: steps?.postun ?? [] },
-      { name: "posttransaction", when: "after the whole transaction", before: [], after: steps?.posttrans ?? [] },
+      { name: "preinstall", when: "before unpacking", own: ["preinstall"], before, after: [] },
+      { name: "postinstall", when: "after unpacking", own: ["postinstall"], before: [], after: steps?.post ?? [] },
+      { name: "preremove", when: "before removal", own: ["preremove"], before: [], after: steps?.preun ?? [] },
+      { name: "postremove", when: "after removal", own: ["postremove"], before: [], after: steps?.postun ?? [] },
+      { name: "pretransaction", when: "before the whole transaction", own: ["pretransaction"], before: [], after: [] },
+      { name: "posttransaction", when: "after the whole transaction", own: ["posttransaction"], before: [], after: steps?.posttrans ?? [] },
+      { name: "verify", when: "at rpm --verify", own: ["verify"], before: [], after: [] },
     ];
   },
   apk: ({ services, accounts }) => {
     const steps = services.length === 0 ? undefined : apkServiceSteps(services);
     const before = accountCommands(accounts, "apk");
     return [
-      { name: "preinstall", when: "before unpacking", own: "preinstall", before, after: [] },
-      { name: "preupgrade", when: "before an upgrade", own: "preinstall", before, after: [] },
-      { name: "postinstall", when: "after unpacking", own: "postinstall", before: [], after: steps?.postInstall ?? [] },
-      { name: "postupgrade", when: "after an upgrade", own: "postinstall", before: [], after: steps?.postUpgrade ?? [] },
-      { name: "preremove", when: "before removal", own: "preremove", before: [], after: steps?.preDeinstall ?? [] },
-      { name: "postremove", when: "after removal", own: "postremove", before: [], after: [] },
+      { name: "preinstall", when: "before unpacking", own: ["preinstall"], before, after: [] },
+      { name: "preupgrade", when: "before an upgrade", own: ["preupgrade", "preinstall"], before, after: [] },
+      { name: "postinstall", when: "after unpacking", own: ["postinstall"], before: [], after: steps?.postInstall ?? [] },
+      { name: "postupgrade", when: "after an upgrade", own: ["postupgrade", "postinstall"], before: [], after: steps?.postUpgrade ?? [] },
+      { name: "preremove", when: "before removal", own: ["preremove"], before: [], after: steps?.preDeinstall ?? [] },
+      { name: "postremove", when: "after removal", own: ["postremove"], before: [], after: [] },
+      { name: "trigger", when: "when a folder changes", own: ["trigger"], before: [], after: [] },
     ];
   },
 };

@@ -7,7 +7,7 @@ import { debChangelog, debCopyright } from "../formats/deb-docs.ts";
 import type { FileEntry, PackageEntry, PackageSpec } from "../formats/package.ts";
 import { readFileBounded } from "../io/bounded-read.ts";
 import { lentFileBytes } from "../io/spool.ts";
-import type { PackageFormat } from "./package-schema.ts";
+import type { PackageFormat } from "./dependency-schema.ts";
 
 export const licenseNames = ["LICENSE", "LICENSE.txt", "LICENSE.md", "COPYING"] as const;
 /** What goes into an archive that names no files, where it is there. */

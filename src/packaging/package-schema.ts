@@ -1,46 +1,13 @@
 /** The form of `packages:` in a recipe: what the deb, rpm and apk packages hold, need and say. */
 import { z } from "zod";
 import { isDebTriggerName } from "../formats/deb-control.ts";
-import { apkDependency, debDependency, parseDependency, rpmDependency } from "../formats/dependency.ts";
-import { type DebTriggerDirective, type Dependency, type DependencyKind, debTriggerDirectives, type PackageCompression } from "../formats/package.ts";
+import { apkDependency } from "../formats/dependency.ts";
+import { type DebTriggerDirective, debTriggerDirectives, type PackageCompression } from "../formats/package.ts";
 import { parseProductName } from "../model/names.ts";
+import { dependencies, packageFormats, weakDependencies } from "./dependency-schema.ts";
 import { packageFiles } from "./file-schema.ts";
-import { artifactName, type IssueParams, line, reading, refusalOf, sourceWords, template } from "./recipe-fields.ts";
-
-export const packageFormats = ["deb", "rpm", "apk"] as const;
-export type PackageFormat = (typeof packageFormats)[number];
-
-/** Printing it is the proof that the format can say it: each has other names, versions and places for alternatives. */
-const printers = { deb: debDependency, rpm: rpmDependency, apk: apkDependency } as const;
-
-const dependencyFor = (kind: DependencyKind, formats: readonly PackageFormat[]) =>
-  line(500).transform(
-    reading((text: string): Dependency => {
-      const dependency = parseDependency(text);
-      for (const format of formats) printers[format](dependency, kind);
-      return dependency;
-    }),
-  );
-
-const listsPerFormat = (kind: DependencyKind) => ({
-  deb: z.array(dependencyFor(kind, ["deb"])).default([]),
-  rpm: z.array(dependencyFor(kind, ["rpm"])).default([]),
-});
-
-/** Whether apk can say a list for all formats is asked where apk is among them (packages): it has no alternatives, which deb's lists are full of. */
-const dependencies = (kind: DependencyKind, meaning: string) =>
-  z
-    .union([z.array(dependencyFor(kind, ["deb", "rpm"])), z.strictObject({ ...listsPerFormat(kind), apk: z.array(dependencyFor(kind, ["apk"])).default([]) })])
-    .transform((value) => (Array.isArray(value) ? { deb: value, rpm: value, apk: value } : value))
-    .optional()
-    .describe(`${meaning}: a list for all formats, or one list per format`);
-
-const weakDependencies = (kind: DependencyKind, meaning: string) =>
-  z
-    .union([z.array(dependencyFor(kind, ["deb", "rpm"])), z.strictObject(listsPerFormat(kind))])
-    .transform((value) => ({ ...(Array.isArray(value) ? { deb: value, rpm: value } : value), apk: [] }))
-    .optional()
-    .describe(`${meaning} (apk has no such advice and goes without): a list for all formats, or one list per format`);
+import { extrasProblem, formatExtras } from "./format-extras-schema.ts";
+import { artifactName, type IssueParams, line, packageWords, reading, refusalOf, releaseWords, template } from "./recipe-fields.ts";
 
 const compression = z
   .string()
@@ -53,10 +20,10 @@ const compression = z
 const defaultLevels = { gzip: 6, zstd: 9, xz: 6, none: 0 } as const;
 
 const scripts = z.strictObject({
-  preinstall: template(sourceWords).optional(),
-  postinstall: template(sourceWords).optional(),
-  preremove: template(sourceWords).optional(),
-  postremove: template(sourceWords).optional(),
+  preinstall: template(packageWords).optional(),
+  postinstall: template(packageWords).optional(),
+  preremove: template(packageWords).optional(),
+  postremove: template(packageWords).optional(),
 });
 
 const triggerNames = z.array(
@@ -76,6 +43,10 @@ const triggers = z
 const packageKeys = z.strictObject({
   formats: z.array(z.enum(packageFormats)).min(1, "must name a format").describe("Package formats to build for the linux targets"),
   name: z.string().transform(reading(parseProductName)).optional().describe("Name of the package; by default the product's"),
+  arch: z
+    .literal("all")
+    .optional()
+    .describe("One package for all processors (all in deb, noarch in rpm and apk), for scripts and data; by default one for each linux target"),
   files: packageFiles.default({}).describe("Where each file goes: destination -> source; a destination ending in / takes the source's own name"),
   scripts: scripts.default({}).describe("Script files run by the package manager, each beginning with #!"),
   depends: dependencies("depends", "Packages that must be there"),
@@ -85,11 +56,15 @@ const packageKeys = z.strictObject({
   provides: dependencies("provides", "Names that this package stands for"),
   replaces: dependencies("replaces", "Packages whose files it takes over (obsoletes in rpm)"),
   triggers,
+  ...formatExtras,
   changelog: z
-    .enum(["notes", "git"])
+    .union([
+      z.enum(["notes", "git"]),
+      z.strictObject({ file: template(releaseWords).describe("As CHANGELOG.md: a heading for each version, ## [1.4.2] - 2026-01-31") }),
+    ])
     .optional()
     .describe(
-      "What deb and rpm say of this release: the list items of its notes (notes, where the recipe has notes:), or the commits of this and earlier tags (git)",
+      "What deb and rpm say of this release: the list items of its notes (notes, where the recipe has notes:), the commits of this and earlier tags (git), or the list items of this and earlier versions in a file",
     ),
   debsigs: z
     .literal(true)
@@ -112,13 +87,24 @@ const packageKeys = z.strictObject({
     .describe("Package release: rpm's Release (1 by default), Debian's revision (none by default), apk's -r (0 by default, a number)"),
 });
 
+const formatKeys = [
+  ["triggers", "deb"],
+  ["debsigs", "deb"],
+  ["deb", "deb"],
+  ["rpm", "rpm"],
+  ["apk", "apk"],
+] as const;
+
 /** What only apk cannot say, asked where apk is among the formats; and what only deb can. */
 export const packagesSchema = packageKeys.superRefine((value, context) => {
-  for (const key of ["triggers", "debsigs"] as const) {
-    if (value[key] !== undefined && !value.formats.includes("deb")) {
-      context.addIssue({ code: "custom", message: "is for deb, which is not among the formats", path: [key], params: { isAtKey: true } satisfies IssueParams });
-    }
+  for (const [key, format] of formatKeys) {
+    if (value[key] === undefined || value.formats.includes(format)) continue;
+    const message = `is for ${format}, which is not among the formats`;
+    context.addIssue({ code: "custom", message, path: [key], params: { isAtKey: true } satisfies IssueParams });
   }
+  const problem = extrasProblem(value);
+  if (problem !== undefined)
+    context.addIssue({ code: "custom", message: problem.message, path: [...problem.path], params: { isAtKey: true } satisfies IssueParams });
   if (!value.formats.includes("apk")) return;
   for (const kind of ["depends", "conflicts", "provides", "replaces"] as const) {
     const lists = value[kind];

@@ -1,19 +1,21 @@
 /** One package of the plan as the value that the writers take: what the disk has for the recipe's files, scripts, services and documents. */
-import { join } from "node:path";
+import { checkApkEntry } from "../formats/apk.ts";
 import { cpioSizeLimit } from "../formats/cpio.ts";
 import { comparePaths } from "../formats/entry-path.ts";
-import type { ChangelogEntry, CommonScriptName, DebTriggers, PackageEntry, PackageSpec } from "../formats/package.ts";
-import { readFileBounded } from "../io/bounded-read.ts";
+import type { ChangelogEntry, PackageEntry, PackageSpec, ScriptName } from "../formats/package.ts";
 import { lentFileBytes } from "../io/spool.ts";
 import { SlipwayError } from "../model/errors.ts";
+import type { Target } from "../model/target.ts";
+import type { PackageFormat } from "./dependency-schema.ts";
 import { insideFolder } from "./file-rules.ts";
 import type { HandWrittenScript, ScriptRequest } from "./maintainer-scripts.ts";
 import { packageDocuments } from "./package-documents.ts";
 import { buildValues, type Plan, type PlannedPackage } from "./plan.ts";
 import type { Recipe } from "./recipe.ts";
-import { type FindBinary, type ResolvedEntry, resolveFiles } from "./resolve-files.ts";
+import { type FindBinary, readNature, type ResolvedEntry, resolveFiles } from "./resolve-files.ts";
 import { resolveServices, serviceParts } from "./service-parts.ts";
-import { expandTemplate } from "./templates.ts";
+import { readSourceText } from "./source-text.ts";
+import { expandTemplate, type Template, type TemplateValues } from "./templates.ts";
 
 export type PackageContext = {
   readonly recipe: Recipe;
@@ -21,6 +23,8 @@ export type PackageContext = {
   /** The recipe's, absolute. */
   readonly folder: string;
   readonly findBinary: FindBinary;
+  /** Where releases are written, absolute. */
+  readonly outFolder?: string | undefined;
   /** Of deb and rpm; absent where the plan has neither. */
   readonly changelog?: readonly ChangelogEntry[];
 };
@@ -33,20 +37,22 @@ export async function packageSpec(planned: PlannedPackage, context: PackageConte
   const { recipe, plan } = context;
   const { packages } = recipe;
   if (packages === undefined) throw new Error("bug: a package was planned without packages in the recipe");
-  const files = (
-    await resolveFiles(planned.rules, {
-      folder: context.folder,
-      target: planned.target,
-      findBinary: context.findBinary,
-      subject: "packages.files",
-      fileLimitBytes: cpioSizeLimit,
-    })
-  ).map(packageEntry);
+  const resolved = await resolveFiles(planned.rules, {
+    folder: context.folder,
+    target: planned.target,
+    findBinary: context.findBinary,
+    subject: "packages.files",
+    fileLimitBytes: cpioSizeLimit,
+    outFolder: context.outFolder,
+  });
+  if (planned.kind === "apk") for (const entry of resolved) requireApkEntry(entry);
+  if (planned.isForAll === true) for (const entry of resolved) refuseMachineCode(entry);
+  const files = resolved.map(packageEntry);
   const name = packages.name ?? recipe.name;
   const parts = serviceParts({
     format: planned.kind,
     packageName: name,
-    services: await resolveServices(recipe, buildValues(recipe, plan.version, planned.target), context.folder),
+    services: await resolveServices(recipe, packageValues(recipe, plan, planned), context.folder),
     accounts: recipe.users,
     handWritten: await readScripts(planned, context),
     entries: files,
@@ -57,7 +63,7 @@ export async function packageSpec(planned: PlannedPackage, context: PackageConte
     name,
     version: plan.version,
     ...(packages.release === undefined ? {} : { release: packages.release }),
-    arch: planned.target.arch,
+    arch: planned.isForAll === true ? "all" : planned.target.arch,
     summary: recipe.summary,
     description: recipe.description.trimEnd(),
     maintainer: recipe.maintainer,
@@ -73,7 +79,7 @@ export async function packageSpec(planned: PlannedPackage, context: PackageConte
     ),
     scripts: parts.scripts,
     ...(context.changelog === undefined ? {} : { changelog: context.changelog }),
-    ...(packages.triggers === undefined || planned.kind !== "deb" ? {} : { triggers: givenTriggers(packages.triggers) }),
+    ...(await ownExtras(planned, context)),
     entries,
     // An apk is always gzip; the recipe's other codec is for the formats that have it.
     compression: planned.kind === "apk" && packages.compression.codec !== "gzip" ? apkCompression : packages.compression,
@@ -83,9 +89,31 @@ export async function packageSpec(planned: PlannedPackage, context: PackageConte
   return { ...spec, entries: [...entries, ...documents].toSorted((left, right) => comparePaths(left.path, right.path)) };
 }
 
+/** A program in a package for all processors runs on one of them. */
+function refuseMachineCode(entry: ResolvedEntry): void {
+  if (entry.kind !== "file" || entry.path === "") return; // what the build command makes is looked at when it is there
+  const nature = readNature(entry.path);
+  if (nature.kind !== "program") return;
+  const { place, source } = entry;
+  throw new SlipwayError("source_unusable", `packages.files: ${source} is machine code (${nature.format}) in a package for all processors`, {
+    place,
+    hint: "leave out packages.arch: there is a package for each target then",
+  });
+}
+
+/** What an apk would not install, with the recipe's line. */
+function requireApkEntry(entry: ResolvedEntry): void {
+  try {
+    checkApkEntry(packageEntry(entry));
+  } catch (error) {
+    if (!(error instanceof SlipwayError)) throw error;
+    throw new SlipwayError(error.code, `packages.files: ${error.message}`, { place: entry.place, hint: error.hint, cause: error });
+  }
+}
+
 /** Without the keys that the recipe does not have. */
-function givenTriggers(triggers: NonNullable<NonNullable<Recipe["packages"]>["triggers"]>): DebTriggers {
-  return Object.fromEntries(Object.entries(triggers).filter(([, names]) => names !== undefined));
+function given<Value extends object>(value: Value): { [Key in keyof Value]: Exclude<Value[Key], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, one]) => one !== undefined)) as { [Key in keyof Value]: Exclude<Value[Key], undefined> };
 }
 
 /** What was found on the disk, as package and image writers take it. */
@@ -114,33 +142,84 @@ export function packageEntry(entry: ResolvedEntry): PackageEntry {
   }
 }
 
+/** What dpkg and rpm take and then cannot start, or cannot hold. */
+function refuseUnstartable(text: string, path: string, place: string): void {
+  const refuse = (what: string, hint: string): SlipwayError => new SlipwayError("source_unusable", `${path} ${what}`, { place, hint });
+  if (!text.startsWith("#!")) throw refuse("does not begin with #!, so no package manager could start it", "begin it with #!/bin/sh");
+  if (/^[^\n]*\r/.test(text)) throw refuse("has Windows line ends: no interpreter has a carriage return in its name", "save it with LF alone");
+  if (text.includes("\0") || text.includes("\ufffd")) throw refuse("holds bytes that are no text", "packages carry scripts as UTF-8 text");
+}
+
 async function readScripts(planned: PlannedPackage, context: PackageContext): Promise<ScriptRequest["handWritten"]> {
-  const { recipe, plan, folder } = context;
-  const scripts: Partial<Record<CommonScriptName, HandWrittenScript>> = {};
-  for (const name of ["preinstall", "postinstall", "preremove", "postremove"] as const) {
-    const template = recipe.packages?.scripts[name];
-    if (template === undefined) continue;
-    const at = ["packages", "scripts", name];
-    const path = insideFolder(recipe, expandTemplate(template, buildValues(recipe, plan.version, planned.target)), at);
-    const place = recipe.placeOf(at);
-    const text = await readText({ path: join(folder, path), shown: path, limit: scriptSizeLimit, place });
-    if (!text.startsWith("#!")) {
-      throw new SlipwayError("source_unusable", `${path} does not begin with #!, so no package manager could start it`, {
-        place,
-        hint: "begin it with #!/bin/sh",
-      });
-    }
-    scripts[name] = { body: text, source: path, place };
+  const { recipe } = context;
+  const scripts: Partial<Record<ScriptName, HandWrittenScript>> = {};
+  for (const { name, template, at } of namedScripts(recipe, planned.kind)) {
+    const text = await readPackageText(template, at, { planned, context });
+    refuseUnstartable(text.body, text.source, text.place);
+    scripts[name] = text;
   }
   return scripts;
 }
 
-/** A text of the recipe's folder; `shown` is its name there. Throws `source_missing`. */
-export async function readText(file: { readonly path: string; readonly shown: string; readonly limit: number; readonly place: string }): Promise<string> {
-  try {
-    return (await readFileBounded(file.path, file.limit)).toString("utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    throw new SlipwayError("source_missing", `there is no ${file.shown}`, { place: file.place, cause: error });
+type NamedScript = { readonly name: ScriptName; readonly template: Template; readonly at: readonly string[] };
+
+/** The scripts that the recipe names for one format: those of all, and its own. */
+export function namedScripts({ packages }: Pick<Recipe, "packages">, format: PackageFormat): readonly NamedScript[] {
+  const { deb, rpm, apk, scripts } = packages ?? {};
+  const own: Readonly<Record<PackageFormat, Readonly<Partial<Record<ScriptName, readonly [Template | undefined, readonly string[]]>>>>> = {
+    deb: { config: [deb?.config, ["deb", "config"]] },
+    rpm: {
+      pretransaction: [rpm?.scripts.pretrans, ["rpm", "scripts", "pretrans"]],
+      posttransaction: [rpm?.scripts.posttrans, ["rpm", "scripts", "posttrans"]],
+      verify: [rpm?.scripts.verify, ["rpm", "scripts", "verify"]],
+    },
+    apk: {
+      preupgrade: [apk?.scripts.preupgrade, ["apk", "scripts", "preupgrade"]],
+      postupgrade: [apk?.scripts.postupgrade, ["apk", "scripts", "postupgrade"]],
+      trigger: [apk?.scripts.trigger, ["apk", "scripts", "trigger"]],
+    },
+  };
+  const common = Object.entries(scripts ?? {}).map(([name, template]) => [name, [template, ["scripts", name]]] as const);
+  return [...common, ...Object.entries(own[format])].flatMap(([name, [template, at]]): readonly NamedScript[] =>
+    template === undefined ? [] : [{ name: name as ScriptName, template, at: ["packages", ...at] }],
+  );
+}
+
+/** What templates of a package are filled with. */
+function packageValues(recipe: Recipe, plan: Plan, { kind, target, isForAll }: PlannedPackage): TemplateValues & { readonly target: Target } {
+  return { ...buildValues(recipe, plan.version, target), format: kind, ...(isForAll === undefined ? {} : { isForAll }) };
+}
+
+type PackageText = { readonly planned: PlannedPackage; readonly context: PackageContext };
+
+async function readPackageText(template: Template, at: readonly string[], { planned, context }: PackageText): Promise<HandWrittenScript> {
+  const { recipe, plan, folder } = context;
+  const source = insideFolder(recipe, expandTemplate(template, packageValues(recipe, plan, planned)), at);
+  const place = recipe.placeOf(at);
+  return { body: await readSourceText(source, { folder, place, limitBytes: scriptSizeLimit }), source, place };
+}
+
+/** What one format alone has. */
+async function ownExtras(planned: PlannedPackage, context: PackageContext): Promise<Pick<PackageSpec, "triggers" | "deb" | "rpm" | "apk">> {
+  const { packages } = context.recipe;
+  switch (planned.kind) {
+    case "deb": {
+      const { predepends, breaks, enhances, priority, fields, templates } = packages?.deb ?? {};
+      const text = templates === undefined ? undefined : await readPackageText(templates, ["packages", "deb", "templates"], { planned, context });
+      return {
+        ...(packages?.triggers === undefined ? {} : { triggers: given(packages.triggers) }),
+        deb: { ...given({ predepends, breaks, enhances, priority, fields }), ...(text === undefined ? {} : { templates: text.body }) },
+      };
+    }
+    case "rpm": {
+      const { supplements, enhances, requires, group, prefixes } = packages?.rpm ?? {};
+      return { rpm: given({ supplements, enhances, requires, group, prefixes }) };
+    }
+    case "apk": {
+      const { installIf, triggers, providerPriority, replacesPriority } = packages?.apk ?? {};
+      return { apk: given({ installIf, triggers, providerPriority, replacesPriority }) };
+    }
+    default:
+      return planned.kind satisfies never;
   }
 }

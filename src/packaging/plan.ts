@@ -9,10 +9,11 @@ import { requireApkForm } from "./apk-limits.ts";
 import { channelOf } from "./channel.ts";
 import { archiveRules, type CopyRule, type FileRule, insideFolder, packageRules, sourceName } from "./file-rules.ts";
 import { type PlannedImageArchive, planImages } from "./image-artifacts.ts";
-import { type PackageFormat, packageFormats } from "./package-schema.ts";
+import { type PackageFormat, packageFormats } from "./dependency-schema.ts";
 import { provenanceNames } from "./provenance-names.ts";
 import type { Recipe } from "./recipe.ts";
 import { RecipeError } from "./recipe-error.ts";
+import { withHint } from "./recipe-fields.ts";
 import type { RecipePath } from "./recipe-problems.ts";
 import { type SbomFormat, sbomName } from "./sbom-schema.ts";
 import { serviceInputs } from "./service-parts.ts";
@@ -27,11 +28,19 @@ type PlannedCommon = {
   /** What it is made of, as a person would name it: `jaco`, `build/packaging/jaco.service`. */
   readonly inputs: readonly string[];
 };
-export type PlannedPackage = PlannedCommon & { readonly kind: PackageFormat; readonly target: Target; readonly rules: readonly FileRule[] };
+export type PlannedPackage = PlannedCommon & {
+  readonly kind: PackageFormat;
+  /** Of a package for all processors: the one whose binaries go in. */
+  readonly target: Target;
+  readonly isForAll?: true;
+  readonly rules: readonly FileRule[];
+};
 export type PlannedArchive = PlannedCommon & {
   readonly kind: "archive";
   readonly target: Target;
   readonly container: ArchiveContainer;
+  /** In which everything lies; empty for the top. */
+  readonly folder: string;
   readonly rules: readonly CopyRule[];
   /** The units of the recipe's services go in too. */
   readonly hasUnits: boolean;
@@ -44,7 +53,8 @@ export type PlannedArtifact = PlannedPackage | PlannedArchive | PlannedBinary | 
 
 /** One run of the recipe's build command; `{out}` is still in it, because only the build knows that path. */
 export type PlannedCommand = {
-  readonly target: Target;
+  /** Absent where it is one of those that run once, before all others. */
+  readonly target?: Target;
   /** The binary that it writes to `{out}`, where it names one. */
   readonly binary?: string;
   readonly argv: readonly string[];
@@ -109,7 +119,13 @@ export function planRelease(request: PlanRequest): Plan {
   const isWanted = (kind: BuildableKind): boolean => request.only === undefined || request.only.includes(kind);
   const images = isWanted("image") ? planImages({ ...request, targets, valuesFor: (target) => buildValues(recipe, version, target) }) : [];
   const notes = request.only === undefined ? notesOf(recipe, version) : [];
-  const artifacts = [...targets.flatMap((target) => artifactsOf(request, target, isWanted)), ...images, ...notes];
+  const [host] = targets.filter(({ os }) => os === "linux");
+  const isPackaged = (target: Target): boolean => target.os === "linux" && (recipe.packages?.arch === undefined || target === host);
+  const artifacts = [
+    ...targets.flatMap((target) => [...(isPackaged(target) ? packagesOf(request, target, isWanted) : []), ...artifactsOf(request, target, isWanted)]),
+    ...images,
+    ...notes,
+  ];
   if (artifacts.length === 0)
     throw new SlipwayError("usage", `nothing to build: ${recipe.fileName} makes no ${(request.only ?? []).join(" or ")} for these targets`);
   const built = targets.filter((target) => artifacts.some((artifact) => artifactTargets(artifact).includes(target)));
@@ -123,7 +139,7 @@ export function planRelease(request: PlanRequest): Plan {
     epochSeconds,
     ...(request.commit === undefined ? {} : { commit: request.commit }),
     targets: built,
-    commands: built.flatMap((target) => commandsOf(recipe, version, target)),
+    commands: [...preparations(recipe, version), ...built.flatMap((target) => commandsOf(recipe, version, target))],
     artifacts,
     records,
   };
@@ -131,6 +147,7 @@ export function planRelease(request: PlanRequest): Plan {
 
 /** Reads `--only deb,rpm`; throws `usage` with the nearest word. */
 export function parseBuildableKinds(words: readonly string[]): readonly BuildableKind[] {
+  if (words.length === 0) throw new SlipwayError("usage", `no kind of artifact is named; known: ${buildableKinds.join(", ")}`);
   return words.map((word) => {
     const kind = buildableKinds.find((candidate) => candidate === word);
     if (kind !== undefined) return kind;
@@ -152,25 +169,27 @@ export function buildValues(recipe: Recipe, version: Version, target: Target): T
   return { name: recipe.name, version, tag: tagOf(version), target };
 }
 
+function packagesOf({ recipe, version }: PlanRequest, target: Target, isWanted: (kind: BuildableKind) => boolean): readonly PlannedPackage[] {
+  const { packages } = recipe;
+  if (packages === undefined) return [];
+  const ofAll = packages.arch === undefined ? {} : ({ isForAll: true } as const);
+  const values = { ...buildValues(recipe, version, target), ...ofAll };
+  return packageFormats
+    .filter((format) => packages.formats.includes(format) && isWanted(format))
+    .map((kind) => {
+      const rules = packageRules(recipe, { ...values, format: kind });
+      if (kind === "apk") requireApkForm(recipe, version, rules);
+      const name = packageName(recipe, kind, { ...nameValues(recipe, version, target), ...ofAll });
+      return { kind, target, ...ofAll, rules, name, inputs: [...rules.filter(isMadeOfSomething).map(sourceName), ...serviceInputs(recipe, values)] };
+    });
+}
+
 function artifactsOf(request: PlanRequest, target: Target, isWanted: (kind: BuildableKind) => boolean): readonly PlannedArtifact[] {
   const { recipe, version } = request;
   const names = nameValues(recipe, version, target);
   const values = buildValues(recipe, version, target);
   const artifacts: PlannedArtifact[] = [];
-  const { packages, binaries } = recipe;
-  if (packages !== undefined && target.os === "linux") {
-    for (const kind of packageFormats.filter((format) => packages.formats.includes(format) && isWanted(format))) {
-      const rules = packageRules(recipe, values);
-      if (kind === "apk") requireApkForm(recipe, version, rules);
-      artifacts.push({
-        kind,
-        target,
-        rules,
-        name: packageName(recipe, kind, names),
-        inputs: [...rules.filter(isMadeOfSomething).map(sourceName), ...serviceInputs(recipe, values)],
-      });
-    }
-  }
+  const { binaries } = recipe;
   if (isWanted("archive")) {
     for (const index of recipe.archives.keys()) artifacts.push(archiveOf(recipe, index, { names, values }));
   }
@@ -196,7 +215,9 @@ function archiveOf(
   const written = checkedName(recipe, template, at.names, path);
   const container = archiveContainer(written) ?? (target.os === "windows" ? "zip" : "tar.gz");
   const name = archiveContainer(written) === undefined ? `${written}.${container}` : written;
-  const rules = archiveRules(recipe, index, at.values);
+  const folder = recipe.archives[index]?.folder;
+  const top = folder === undefined ? "" : checkedName(recipe, folder, at.names, ["archives", index, "folder"]);
+  const rules = archiveRules(recipe, index, { ...at.values, folder: top });
   const hasUnits = target.os === "linux" && recipe.archives[index]?.units === true && recipe.service.length > 0;
   const isDocumented = rules.some((rule) => rule.isOptional === true);
   const inputs = [
@@ -204,7 +225,7 @@ function archiveOf(
     ...(isDocumented ? ["documents"] : []),
     ...(hasUnits ? serviceInputs(recipe, at.values) : []),
   ];
-  return { kind: "archive", target, container, name, rules, hasUnits, inputs };
+  return { kind: "archive", target, container, name, folder: top, rules, hasUnits, inputs };
 }
 
 const defaultArchiveName = parseTemplate("{name}-{version}-{os}-{arch}", ["name", "version", "os", "arch"]);
@@ -241,7 +262,7 @@ function requireName(recipe: Recipe, name: string, path: RecipePath): string {
   try {
     return parseFileName(name);
   } catch (error) {
-    if (error instanceof SlipwayError) throw new RecipeError([{ place: recipe.placeOf(path), message: error.message }]);
+    if (error instanceof SlipwayError) throw new RecipeError([{ place: recipe.placeOf(path), message: withHint(error) }]);
     throw error;
   }
 }
@@ -297,9 +318,9 @@ const recordPaths: Readonly<Record<PlannedRecord["kind"], RecipePath>> = {
 function refuseSameNames(recipe: Recipe, artifacts: readonly PlannedArtifact[], records: readonly PlannedRecord[]): void {
   const owners = new Map<string, string>();
   const claim = (name: string, owner: string, path: RecipePath): void => {
-    const other = owners.get(name);
+    const other = owners.get(name.toLowerCase()); // on Windows and macOS names that differ in case alone are one file
     if (other !== undefined) throw new RecipeError([{ place: recipe.placeOf(path), message: `${other} and ${owner} are both named ${name}` }]);
-    owners.set(name, owner);
+    owners.set(name.toLowerCase(), owner);
   };
   const claimRecords = (claimed: readonly PlannedRecord[]): void => {
     for (const record of claimed) claim(record.name, record.kind === "sbom" ? `sbom of ${record.of}` : record.kind, recordPaths[record.kind]);
@@ -331,6 +352,16 @@ function namePath(artifact: PlannedArtifact): RecipePath {
     default:
       return artifact satisfies never;
   }
+}
+
+/** True where a command of the recipe may make the binaries: then nobody looks for them before it ran. */
+export function hasBuildCommand({ build }: Pick<Recipe, "build">): boolean {
+  return build.run !== undefined || build.before.length > 0;
+}
+
+function preparations(recipe: Recipe, version: Version): readonly PlannedCommand[] {
+  const values = { name: recipe.name, version, tag: tagOf(version) };
+  return recipe.build.before.map((words) => ({ argv: words.map((word) => expandTemplate(word, values)), env: {} }));
 }
 
 function commandsOf(recipe: Recipe, version: Version, target: Target): readonly PlannedCommand[] {

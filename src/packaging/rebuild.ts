@@ -118,7 +118,7 @@ function onlyReleased(plan: Plan, manifest: Manifest): { readonly plan: Plan; re
       ...plan,
       artifacts,
       targets,
-      commands: plan.commands.filter(({ target }) => targets.includes(target)),
+      commands: plan.commands.filter(({ target }) => target === undefined || targets.includes(target)),
       records: plan.records.filter(({ kind }) => (kind !== "sbom" && kind !== "provenance") || manifest.artifacts.some((artifact) => artifact.kind === kind)),
     },
     unreleased: plan.artifacts.filter(({ name }) => !released.has(name)).map(({ name }) => name),

@@ -1,6 +1,6 @@
 /** Fields that every part of a recipe's form is made of: one line of text, a template, a parser of ours inside zod. */
 import { z } from "zod";
-import { SlipwayError } from "../model/errors.ts";
+import { errorTable, SlipwayError } from "../model/errors.ts";
 import { RecipeTextError } from "./recipe-error.ts";
 import { type Placeholder, parseTemplate } from "./templates.ts";
 
@@ -15,10 +15,15 @@ export function reading<From, To>(read: (value: From) => To) {
     } catch (error) {
       if (!(error instanceof SlipwayError)) throw error;
       const params: IssueParams = { piece: error instanceof RecipeTextError ? error.piece : undefined };
-      context.addIssue({ code: "custom", message: error.message, params });
+      context.addIssue({ code: "custom", message: withHint(error), params });
       return z.NEVER;
     }
   };
+}
+
+/** What to do stands beside what is wrong: the recipe's own hint is the same for every line of it. */
+export function withHint(error: SlipwayError): string {
+  return error.hint === errorTable.recipe_invalid.hint ? error.message : `${error.message}: ${error.hint}`;
 }
 
 /** As `line`, and it may be empty: a value of its own, as of an environment variable. */
@@ -39,6 +44,8 @@ export const releaseWords: readonly Placeholder[] = ["name", "version", "tag"];
 const targetWords: readonly Placeholder[] = [...releaseWords, "os", "arch"];
 /** For paths of sources. `{target}` holds a slash, so the names of artifacts have the words without it. */
 export const sourceWords: readonly Placeholder[] = [...targetWords, "target", "exe"];
+/** For what goes into packages: `scripts/{format}/postinstall`. */
+export const packageWords: readonly Placeholder[] = [...sourceWords, "format"];
 export const nameWords: readonly Placeholder[] = [...targetWords, "exe"];
 
 export const template = (words: readonly Placeholder[]) => line(1_000).transform(reading((text: string) => parseTemplate(text, words)));
@@ -62,7 +69,7 @@ export function refusalOf(attempt: () => unknown): string | undefined {
     attempt();
     return undefined;
   } catch (error) {
-    if (error instanceof SlipwayError) return error.message;
+    if (error instanceof SlipwayError) return withHint(error);
     throw error;
   }
 }

@@ -91,7 +91,7 @@ function explain(located: LocatedDocument, schema: JsonSchema, issue: Issue): re
     const branch = chosenBranch(issue.errors);
     if (branch !== undefined) return branch.flatMap((inner) => explain(located, schema, { ...inner, path: [...path, ...inner.path] }));
   }
-  const params: IssueParams = issue.code === "custom" ? ((issue.params ?? {}) as IssueParams) : {};
+  const params: IssueParams = issue.code === "custom" ? ((issue.params ?? {}) as IssueParams) : { isAtKey: issue.code === "invalid_key" };
   return [{ offset: offsetOf(located, path, params), message: messageOf(located, path, issue) }];
 }
 
@@ -122,9 +122,21 @@ function messageOf(located: LocatedDocument, path: RecipePath, issue: Issue): st
       return `${subject}${enumMessage(value, issue.values.map(String), path)}`;
     case "invalid_union":
       return `${subject}got ${describe(value)}, which has no meaning here`;
+    case "invalid_key":
+      return `${subject}${issue.issues.map(({ message }) => message).join("; ")}`;
+    case "too_big":
+    case "too_small":
+      return `${subject}${issue.message.startsWith("Too ") ? limitMessage(issue) : issue.message}`;
     default:
       return `${subject}${issue.message}`;
   }
+}
+
+const limitUnits: Readonly<Record<string, string>> = { string: " characters", array: " values" };
+
+function limitMessage(issue: z.core.$ZodIssueTooBig | z.core.$ZodIssueTooSmall): string {
+  const limit = issue.code === "too_big" ? `at most ${issue.maximum}` : `at least ${issue.minimum}`;
+  return `must be ${limit}${limitUnits[issue.origin] ?? ""}`;
 }
 
 function enumMessage(value: unknown, values: readonly string[], path: RecipePath): string {

@@ -6,7 +6,7 @@ import { parseFileName, parseProductName, parseWord } from "../model/names.ts";
 import { parseTarget } from "../model/target.ts";
 import { parseKeyReference } from "../trust/key-reference.ts";
 import { splitCommandLine } from "./command-line.ts";
-import { packageFiles } from "./file-schema.ts";
+import { imageFiles } from "./file-schema.ts";
 import { imageSchema } from "./image-schema.ts";
 import { packagesSchema } from "./package-schema.ts";
 import { artifactName, checkKeys, line, nameWords, reading, refusalOf, releaseWords, sourceWords, template } from "./recipe-fields.ts";
@@ -20,7 +20,8 @@ import { usersSchema } from "./users-schema.ts";
 const binaryWords: readonly Placeholder[] = [...sourceWords, "bin"];
 
 /** Every word of the command line is a template of its own: a value with a space in it never becomes two arguments. */
-const commandLine = line(10_000).transform(reading((text: string) => splitCommandLine(text).map((word) => parseTemplate(word, [...binaryWords, "out"]))));
+const commandLine = (words: readonly Placeholder[]) =>
+  line(10_000).transform(reading((text: string) => splitCommandLine(text).map((word) => parseTemplate(word, words))));
 
 const binaryArtifactName = template([...nameWords, "bin"]);
 
@@ -33,26 +34,47 @@ const keyReference = z.string().superRefine((text, context) => {
 
 const archiveFile = template(sourceWords);
 
+/** A place in an archive. */
+const archivePath = z
+  .string()
+  .regex(/^(?:[^/\p{Cc}]+\/)*[^/\p{Cc}]*$/u, "must be a path inside the archive, as doc/ or doc/GUIDE.md")
+  .refine(
+    (path) => path !== "" && !path.split("/").some((segment) => segment === "." || segment === ".."),
+    "must be a path inside the archive without . and ..",
+  );
+
 const archive = z.strictObject({
   name: artifactName
     .optional()
     .describe("Name template; .tar.gz, .tar.zst, .tar.xz or .zip at its end decides the format, without one windows gets .zip and the others .tar.gz"),
+  folder: artifactName.optional().describe("Everything lies in this folder of the archive, as {name}-{version}; by default at the top"),
+  binaries: z.array(programName).min(1, "must name a binary").optional().describe("Only these of build.binaries; by default all"),
   files: z
-    .array(archiveFile)
+    .union([z.array(archiveFile), z.record(archivePath, archiveFile)])
     .optional()
-    .describe("Files beside the binaries, relative to the recipe; each goes to the top of the archive. By default LICENSE, README and INSTALL where they are"),
+    .describe(
+      "Files beside the binaries, relative to the recipe: a list for the top of the archive, or path -> source, where a path that ends in / takes the source's own name. By default LICENSE, README and INSTALL where they are",
+    ),
   units: z.boolean().default(true).describe("Put the systemd units of service: into archives for linux, unless files brings them"),
 });
 
 const build = z
   .strictObject({
-    run: commandLine
+    before: z
+      .array(commandLine(releaseWords))
+      .default([])
+      .describe("Commands that run once before all others, each without a shell, as `make man` or `npm run build`"),
+    run: commandLine([...binaryWords, "out"])
       .optional()
       .describe("Build command without a shell, run for each target, and for each binary where it names {bin} or {out}; GOOS, GOARCH and SLIPWAY_* are set"),
     env: z
       .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), template(binaryWords))
       .default({})
-      .describe("Environment of the build command"),
+      .describe("Environment of the build commands"),
+    pass: z
+      .array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*\*?$/, "must be the name of a variable, or the beginning of several with a * behind it"))
+      .default([])
+      .describe("Variables that build commands get from yours. Those that say where tools and caches lie, and how the network is reached, they get anyway"),
     prebuilt: template(binaryWords).optional().describe("Path of each binary, where they are built already or the build command leaves them"),
     binaries: z.array(programName).min(1, "must name a binary").describe("Programs of the product, without .exe"),
     outputs: z
@@ -69,8 +91,8 @@ const build = z
     } else if (writesOut && value.prebuilt !== undefined) {
       context.addIssue({ code: "custom", message: "run writes {out}, so a prebuilt path would never be read; keep one of the two", path: ["prebuilt"] });
     }
-    if (value.outputs.length > 0 && value.run === undefined) {
-      context.addIssue({ code: "custom", message: "are made by run, which is missing", path: ["outputs"] });
+    if (value.outputs.length > 0 && value.run === undefined && value.before.length === 0) {
+      context.addIssue({ code: "custom", message: "are made by run or before, which are missing", path: ["outputs"] });
     }
     if (value.prebuilt !== undefined && value.binaries.length > 1 && !usesPlaceholder(value.prebuilt, "bin")) {
       context.addIssue({ code: "custom", message: "needs {bin}: there is more than one binary", path: ["prebuilt"] });
@@ -116,6 +138,7 @@ export const recipeSchema = z
     license: line(100).describe("SPDX expression, as Apache-2.0, or Proprietary"),
     homepage: z
       .url({ protocol: /^https?$/, error: "must be an http or https address" })
+      .regex(/^[^\s\p{Cc}]*$/u, "must be an address without spaces")
       .optional()
       .describe("Where to read more"),
     vendor: line(200).optional().describe("The organisation that ships it (rpm's Vendor)"),
@@ -127,7 +150,7 @@ export const recipeSchema = z
     binaries: binaryArtifactName.optional().describe("Ship each binary as a file of its own, named by this template"),
     archives: z.array(archive).default([]).describe("Archives of all binaries and some files, one per target"),
     packages: packagesSchema.optional().describe("deb, rpm and apk packages for the linux targets"),
-    images: z.array(imageSchema(packageFiles)).default([]).describe("Container images of the linux targets, each an OCI layout in a tar"),
+    images: z.array(imageSchema(imageFiles)).default([]).describe("Container images of the linux targets, each an OCI layout in a tar"),
     deltas: z
       .int()
       .min(0)
@@ -174,6 +197,16 @@ export const recipeSchema = z
     }
     if (recipe.packages?.changelog === "notes" && recipe.notes === undefined) {
       context.addIssue({ code: "custom", message: "needs to know where notes are: add notes.file", path: ["packages", "changelog"] });
+    }
+    for (const [index, { binaries }] of recipe.archives.entries()) {
+      const unknown = binaries?.findIndex((name) => !recipe.build.binaries.includes(name)) ?? -1;
+      if (unknown >= 0) {
+        context.addIssue({
+          code: "custom",
+          message: `is none of build.binaries: ${recipe.build.binaries.join(", ")}`,
+          path: ["archives", index, "binaries", unknown],
+        });
+      }
     }
     for (const key of ["service", "users"] as const) {
       if (recipe[key].length > 0 && recipe.packages === undefined) {

@@ -47,7 +47,7 @@ function syntaxProblems(located: LocatedDocument): readonly RecipeProblem[] {
   const duplicates = document.errors.filter((error) => error.code === "DUPLICATE_KEY");
   const broken = document.errors.filter((error) => error.code !== "DUPLICATE_KEY").slice(0, 1); // what follows a syntax error is noise
   const problems: RecipeProblem[] = [
-    ...broken.map((error) => ({ place: placeAt(located, error.pos[0]), message: firstLine(error.message) })),
+    ...broken.map((error) => ({ place: placeAt(located, error.pos[0]), message: syntaxMessage(error.message) })),
     ...duplicates.map((error) => ({ place: placeAt(located, error.pos[0]), message: `the key ${duplicateKey(located, error.pos)} stands here twice` })),
     ...document.warnings.map((warning) => ({ place: placeAt(located, warning.pos[0]), message: firstLine(warning.message) })),
   ];
@@ -57,9 +57,16 @@ function syntaxProblems(located: LocatedDocument): readonly RecipeProblem[] {
     },
     Pair: (_, { key }) => {
       if (isCollection(key)) problems.push({ place: placeAt(located, key.range?.[0] ?? 0), message: "a key must be a text, not keys or a list" });
+      // JavaScript would take it for the object's parent: it would vanish instead of being refused.
+      if (isScalar(key) && key.value === "__proto__") problems.push({ place: placeAt(located, key.range?.[0] ?? 0), message: 'unknown key "__proto__"' });
     },
   });
   return problems;
+}
+
+/** The parser calls itself for each level and ends where the stack does. */
+function syntaxMessage(text: string): string {
+  return /call stack/i.test(text) ? "lists and keys are nested too deeply here" : firstLine(text);
 }
 
 const firstLine = (text: string): string => text.split("\n")[0] ?? text;

@@ -1,9 +1,8 @@
 /** The notes of a release as the recipe promises them. */
-import { join } from "node:path";
 import { SlipwayError } from "../model/errors.ts";
-import { readText } from "./package-spec.ts";
 import type { PlannedNotes } from "./plan.ts";
 import type { Recipe } from "./recipe.ts";
+import { readSourceText } from "./source-text.ts";
 
 const notesSizeLimit = 1024 * 1024;
 
@@ -13,7 +12,7 @@ const notesSizeLimit = 1024 * 1024;
  */
 export async function readNotes(planned: PlannedNotes, { recipe, folder }: { readonly recipe: Recipe; readonly folder: string }): Promise<string> {
   const { source, place } = planned;
-  const text = await readText({ path: join(folder, source), shown: source, limit: notesSizeLimit, place });
+  const text = await readSourceText(source, { folder, place, limitBytes: notesSizeLimit });
   const headings = new Set(text.split("\n").flatMap((line) => /^##\s+(.+?)\s*#*\s*$/.exec(line)?.[1] ?? []));
   const missing = (recipe.notes?.sections ?? []).filter((section) => !headings.has(section));
   if (missing.length > 0) {

@@ -129,7 +129,12 @@ function binaryNames(rules: readonly FileRule[]): readonly string[] {
 function dependenciesOf(planned: PlannedArtifact, recipe: Recipe): Readonly<Partial<Record<DependencyKind, readonly Dependency[]>>> {
   if (planned.kind !== "deb" && planned.kind !== "rpm" && planned.kind !== "apk") return {};
   const own = (kind: "depends" | "recommends" | "suggests"): readonly Dependency[] => recipe.packages?.[kind]?.[planned.kind] ?? [];
-  return { depends: [...own("depends"), ...accountDependencies(recipe.users, planned.kind)], recommends: own("recommends"), suggests: own("suggests") };
+  const predepends = planned.kind === "deb" ? (recipe.packages?.deb?.predepends ?? []) : [];
+  return {
+    depends: [...predepends, ...own("depends"), ...accountDependencies(recipe.users, planned.kind)],
+    recommends: own("recommends"),
+    suggests: own("suggests"),
+  };
 }
 
 async function provenance(context: RecordContext, lockFiles: readonly ReadLockFile[], written: readonly ManifestArtifact[]): Promise<readonly ReleaseRecord[]> {

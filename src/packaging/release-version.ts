@@ -50,7 +50,12 @@ function versionOf(facts: GitFacts | undefined, folder: string): Version {
   if (newest !== undefined) return newest;
   if (facts.description === undefined)
     throw new SlipwayError("version_invalid", `no tag of the form v1.2.3 is reachable from ${facts.commit.slice(0, 12)}`, { hint });
-  return versionFromDescribe(facts.description);
+  try {
+    return versionFromDescribe(facts.description);
+  } catch (error) {
+    const tag = facts.description.replace(/-\d+-g[0-9a-f]+(?:-dirty)?$/, "");
+    throw new SlipwayError("version_invalid", `the nearest tag is ${tag}, which is not MAJOR.MINOR.PATCH`, { hint, cause: error });
+  }
 }
 
 function parseEpoch(text: string): number {

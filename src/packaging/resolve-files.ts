@@ -2,7 +2,7 @@
  * Looks at the disk for what the rules name: files, folders and patterns become the list of what goes into an artifact. Folders are walked with
  * calls that block: there are several for each of thousands of files, and a trip to the thread pool costs more than what it would wait for.
  */
-import { closeSync, lstatSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
+import { accessSync, closeSync, constants, lstatSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { glob, lstat, realpath } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import { comparePaths } from "../formats/entry-path.ts";
@@ -10,7 +10,9 @@ import { SlipwayError } from "../model/errors.ts";
 import type { Target } from "../model/target.ts";
 import { type FileNature, natureOf, natureSizeBytes } from "./executable.ts";
 import { assertDistinct, baseName, type CopyRule, defaultDirectoryMode, type FileRule, isPattern, sourceName } from "./file-rules.ts";
+import { requireInstallableName } from "./installable-name.ts";
 import { isSharedDirectory } from "./shared-directories.ts";
+import { sourceFailure } from "./source-failure.ts";
 
 type ResolvedCommon = {
   /** Absolute, in an archive from its top: `/usr/bin/jaco`. */
@@ -26,7 +28,7 @@ export type ResolvedFile = ResolvedCommon & {
   readonly path: string;
   readonly size: number;
   readonly mode: number;
-  readonly config?: "noreplace" | "replace";
+  readonly config?: "noreplace" | "replace" | "missingok";
   readonly isDoc?: boolean;
   readonly isLicense?: boolean;
 };
@@ -50,6 +52,8 @@ export type ResolveContext = {
   readonly subject: string;
   /** Largest file that every format holds; none by default. */
   readonly fileLimitBytes?: number;
+  /** Where releases are written, absolute: no source may hold it, or every build would ship the ones before, and itself half-written. */
+  readonly outFolder?: string | undefined;
 };
 
 const specialBits = 0o7000;
@@ -82,7 +86,18 @@ function refuseTooLarge(entry: ResolvedEntry, { subject, fileLimitBytes }: Resol
   });
 }
 
+/** What the disk refuses says which line asked for it. */
 async function resolveRule(rule: FileRule, context: ResolveContext): Promise<readonly ResolvedEntry[]> {
+  try {
+    const entries = await lookFor(rule, context);
+    for (const entry of entries) requireInstallableName(entry, context.subject);
+    return entries;
+  } catch (error) {
+    throw sourceFailure(error, { what: `${context.subject}: ${sourceName(rule)}`, folder: context.folder, place: rule.place });
+  }
+}
+
+async function lookFor(rule: FileRule, context: ResolveContext): Promise<readonly ResolvedEntry[]> {
   const { destination, owner, group, place } = rule;
   const common = { destination, owner, group, place, source: sourceName(rule) };
   if (rule.kind === "link") return [{ kind: "symlink", target: rule.target, ...common }];
@@ -109,11 +124,12 @@ async function resolvePath(rule: CopyRule, name: string, context: ResolveContext
   if (real === undefined) return [];
   const isLinkKept = isPattern(rule.source.name) && (await lstat(path)).isSymbolicLink();
   const entries: ResolvedEntry[] = [];
-  addTree(entries, isLinkKept ? path : real, { destination, from });
+  const out = context.outFolder === undefined ? {} : { outFolder: join(await realpath(context.folder), relative(context.folder, context.outFolder)) };
+  addTree(entries, isLinkKept ? path : real, { destination, from: { ...from, ...out } });
   return entries;
 }
 
-type From = { readonly rule: CopyRule; readonly context: ResolveContext; readonly source: string };
+type From = { readonly rule: CopyRule; readonly context: ResolveContext; readonly source: string /** With its links followed. */; readonly outFolder?: string };
 
 /** The path with its links followed, undefined where an optional one is not there; a link that leads out of the recipe's folder could ship any file of the build machine. */
 async function realPathInside(path: string, from: From): Promise<string | undefined> {
@@ -139,12 +155,19 @@ function addTree(entries: ResolvedEntry[], path: string, { destination, from }: 
   const { rule, source } = from;
   const { owner, group, place } = rule;
   const common = { destination, owner, group, place, source };
+  requireInstallableName({ destination, source, place }, from.context.subject); // before a name that was read wrongly is looked for
   const stat = lstatSync(path);
   if (stat.isSymbolicLink()) {
     entries.push({ kind: "symlink", target: readlinkSync(path), ...common });
     return;
   }
   if (stat.isDirectory()) {
+    if (from.outFolder === path) {
+      throw new SlipwayError("source_unusable", `${from.context.subject}: ${rule.source.name} holds ${baseName(path)}/, where the release is written`, {
+        place,
+        hint: "name what of it belongs in the package, or build with --out into another folder",
+      });
+    }
     if (!isSharedDirectory(destination)) entries.push({ kind: "directory", mode: defaultDirectoryMode, ...common });
     for (const name of readdirSync(path)) {
       addTree(entries, join(path, name), { destination: `${destination}/${name}`, from: { ...from, source: `${source.replace(/\/+$/, "")}/${name}` } });
@@ -159,6 +182,7 @@ function addTree(entries: ResolvedEntry[], path: string, { destination, from }: 
       hint: `write mode: "${mode}" beside from if it is meant, or chmod the file`,
     });
   }
+  accessSync(path, constants.R_OK); // said now, with the line, and not when half of the artifacts are written
   const mode = rule.mode ?? ((stat.mode & 0o100) !== 0 || readNature(path).kind !== "other" ? programMode : plainMode);
   entries.push({ ...common, kind: "file", path, size: stat.size, mode, ...marksOf(rule) });
 }
@@ -176,7 +200,7 @@ const head = Buffer.alloc(natureSizeBytes);
 
 /** What the file's first bytes say it is. */
 export function readNature(path: string): FileNature {
-  const file = openSync(path, "r");
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK); // a FIFO put there meanwhile must not hang us
   try {
     return natureOf(head.subarray(0, readSync(file, head)));
   } finally {

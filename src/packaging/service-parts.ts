@@ -2,8 +2,6 @@
  * Everything that `service:` and `users:` add to one package, as a value: files and folders, scripts, relations. The recipe's own files and
  * hand-written scripts go in, because what is added depends on them.
  */
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { bytesSource } from "../formats/byte-source.ts";
 import { comparePaths } from "../formats/entry-path.ts";
 import type { Dependency, FileEntry, PackageEntry, ScriptName } from "../formats/package.ts";
@@ -16,6 +14,7 @@ import { RecipeError } from "./recipe-error.ts";
 import type { ServiceDeclaration } from "./service-schema.ts";
 import { describedUnit, parseUnit, type Unit, unitValues } from "./service-unit.ts";
 import { isSharedDirectory } from "./shared-directories.ts";
+import { readSourceText } from "./source-text.ts";
 import { expandTemplate, type Template, type TemplateValues } from "./templates.ts";
 import { accountDependencies, type ScriptFormat, sysusersFile, sysusersProvides } from "./users-accounts.ts";
 import { type Account, hasHome } from "./users-schema.ts";
@@ -57,14 +56,17 @@ const isTemplate = (value: ServiceDeclaration["unit"] | ServiceDeclaration["open
  */
 export async function resolveServices(recipe: Recipe, values: TemplateValues, folder: string): Promise<readonly ResolvedService[]> {
   const services: ResolvedService[] = [];
+  const reading = { folder, limitBytes: unitSizeLimit, subject: "service" };
   for (const service of recipe.service) {
     const unitPath = isTemplate(service.unit) ? insideFolder(recipe, expandTemplate(service.unit, values), [...service.at, "unit"]) : undefined;
     const place = recipe.placeOf([...service.at, "unit"]);
     const name = service.name ?? (unitPath === undefined ? recipe.name : unitName(unitPath, place));
-    const unitText = isTemplate(service.unit) ? await readText(folder, unitPath ?? "", place) : describedUnit(service.unit, recipe);
+    const unitText = isTemplate(service.unit) ? await readSourceText(unitPath ?? "", { ...reading, place }) : describedUnit(service.unit, recipe);
     const parsed = parseUnit(unitText);
     if ("badLine" in parsed)
-      throw new SlipwayError("source_unusable", `${unitPath}:${parsed.lineNumber}: "${parsed.badLine}" has no place in a unit`, { place });
+      throw new SlipwayError("source_unusable", `${unitPath}:${parsed.lineNumber}: ${JSON.stringify(parsed.badLine.slice(0, 100))} has no place in a unit`, {
+        place,
+      });
     const { unit } = parsed;
     if (unitValues(unit, "Service", "ExecStart").length === 0) {
       throw new SlipwayError("source_unusable", `${unitPath} starts nothing: it has no ExecStart under [Service]`, { place });
@@ -84,7 +86,7 @@ export async function resolveServices(recipe: Recipe, values: TemplateValues, fo
       start,
       restart,
       purge,
-      ...(openrcPath === undefined ? {} : { openrc: await readText(folder, openrcPath, recipe.placeOf([...service.at, "openrc"])) }),
+      ...(openrcPath === undefined ? {} : { openrc: await readSourceText(openrcPath, { ...reading, place: recipe.placeOf([...service.at, "openrc"]) }) }),
     });
   }
   return services;
@@ -94,18 +96,6 @@ function unitName(path: string, place: string): string {
   const name = /([^/]+)\.service$/.exec(path)?.[1];
   if (name !== undefined && /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) return name;
   throw new RecipeError([{ place, message: `service.unit: ${path} must be a unit named <service>.service, or give the service a name` }]);
-}
-
-async function readText(folder: string, path: string, place: string): Promise<string> {
-  let bytes: Buffer;
-  try {
-    bytes = await readFile(join(folder, path));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    throw new SlipwayError("source_missing", `service: there is no ${path}`, { place, cause: error });
-  }
-  if (bytes.length > unitSizeLimit) throw new SlipwayError("source_unusable", `${path} has ${bytes.length} bytes; a unit ends at ${unitSizeLimit}`, { place });
-  return bytes.toString("utf8");
 }
 
 /** Pure. Throws `source_unusable` for what a format cannot do and RecipeError for files that the recipe ships itself. */

@@ -6,8 +6,9 @@ import { formatTarget } from "../model/target.ts";
 import { archiveEntries } from "./archive-entries.ts";
 import { type FileRule, insideFolder } from "./file-rules.ts";
 import { systemEntries } from "./image-files.ts";
-import { packageSpec } from "./package-spec.ts";
-import { buildValues, type Plan, type PlannedArtifact } from "./plan.ts";
+import { namedScripts, packageSpec } from "./package-spec.ts";
+import { buildValues, hasBuildCommand, type Plan, type PlannedArtifact, type PlannedPackage } from "./plan.ts";
+import { fileChangelog } from "./package-changelog.ts";
 import type { Recipe } from "./recipe.ts";
 import { RecipeError, type RecipeProblem } from "./recipe-error.ts";
 import { spellPath } from "./recipe-problems.ts";
@@ -20,6 +21,10 @@ export type SourceQuestion = {
   readonly plan: Plan;
   /** The recipe's folder, absolute. */
   readonly folder: string;
+  /** Where releases are written, absolute. */
+  readonly outFolder?: string;
+  /** It stands in until git is asked: nobody wrote anything about it. */
+  readonly isVersionMadeUp?: boolean;
 };
 
 /** Stands in for binaries: whether they are there is the build's question, because its command may make them. */
@@ -52,6 +57,10 @@ export async function checkSources(question: SourceQuestion): Promise<void> {
     // The first mistake ended it: the others come to light rule by rule.
     for (const one of ruleQuestions(artifact, question)) await attempt(() => resolveFiles(one.rules, one));
   }
+  const { recipe, plan, folder } = question;
+  if (plan.artifacts.some(({ kind }) => kind === "deb" || kind === "rpm") && question.isVersionMadeUp !== true) {
+    await attempt(() => fileChangelog({ recipe, plan, folder }));
+  }
   for (const name of question.recipe.sbom?.lockFiles ?? []) {
     const place = question.recipe.placeOf(["sbom", "lockFiles"]);
     await attempt(() => requireThere(join(question.folder, name), `sbom.lockFiles: there is no ${name}`, place));
@@ -62,8 +71,8 @@ export async function checkSources(question: SourceQuestion): Promise<void> {
 
 /** Paths of binaries that must have been made elsewhere and are not there yet; none where the build command makes them. */
 export async function absentBinaries({ recipe, plan, folder }: SourceQuestion): Promise<readonly string[]> {
-  const { run, prebuilt, binaries } = recipe.build;
-  if (run !== undefined || prebuilt === undefined) return [];
+  const { prebuilt, binaries } = recipe.build;
+  if (hasBuildCommand(recipe) || prebuilt === undefined) return [];
   const absent: string[] = [];
   for (const target of plan.targets) {
     for (const bin of binaries) {
@@ -74,13 +83,13 @@ export async function absentBinaries({ recipe, plan, folder }: SourceQuestion): 
   return absent;
 }
 
-/** Artifacts of one key are made of the same sources: the formats differ only in what services and users add. */
+/** Artifacts of one key are made of the same sources: the formats differ only in what services and users add, and in what apk cannot hold. */
 function contentKey(artifact: PlannedArtifact, recipe: Recipe): string {
   switch (artifact.kind) {
     case "deb":
     case "rpm":
     case "apk":
-      return `package ${formatTarget(artifact.target)} ${recipe.service.length + recipe.users.length > 0 ? artifact.kind : ""}`;
+      return `package ${formatTarget(artifact.target)} ${isOfFormat(artifact, recipe) ? artifact.kind : ""} ${JSON.stringify(artifact.rules)}`;
     case "archive":
     case "binary":
     case "image":
@@ -89,6 +98,11 @@ function contentKey(artifact: PlannedArtifact, recipe: Recipe): string {
     default:
       return artifact satisfies never;
   }
+}
+
+/** Services, users and scripts are another thing in each format, and apk refuses more. */
+function isOfFormat(artifact: PlannedPackage, recipe: Recipe): boolean {
+  return recipe.service.length + recipe.users.length > 0 || artifact.kind === "apk" || namedScripts(recipe, artifact.kind).length > 0;
 }
 
 async function checkArtifact(artifact: PlannedArtifact, question: SourceQuestion): Promise<void> {
@@ -122,8 +136,8 @@ async function checkArtifact(artifact: PlannedArtifact, question: SourceQuestion
 
 type RuleQuestion = Parameters<typeof resolveFiles>[1] & { readonly rules: readonly FileRule[] };
 
-function ruleQuestions(artifact: PlannedArtifact, { recipe, folder }: SourceQuestion): readonly RuleQuestion[] {
-  const common = { folder, findBinary: anyBinary };
+function ruleQuestions(artifact: PlannedArtifact, { recipe, folder, outFolder }: SourceQuestion): readonly RuleQuestion[] {
+  const common = { folder, findBinary: anyBinary, outFolder };
   const single = (rules: readonly FileRule[], rest: Pick<RuleQuestion, "target" | "subject">): readonly RuleQuestion[] =>
     lookedFor(rules, recipe).map((rule) => ({ ...common, ...rest, rules: [rule] }));
   switch (artifact.kind) {
@@ -147,12 +161,14 @@ function ruleQuestions(artifact: PlannedArtifact, { recipe, folder }: SourceQues
 
 /** Without what the build command makes. */
 function lookedFor(rules: readonly FileRule[], recipe: Recipe): readonly FileRule[] {
-  const outputs = recipe.build.outputs.map((path) => path.replace(/\/+$/, ""));
-  return rules.filter((rule) => {
-    if (rule.kind !== "copy" || rule.source.kind !== "path") return true;
-    const source = rule.source.name.replace(/\/+$/, "");
-    return !outputs.some((output) => source === output || source.startsWith(`${output}/`));
-  });
+  return rules.filter((rule) => !isBuildOutput(rule, recipe));
+}
+
+/** Does the build command make it (`build.outputs`)? Before a build it may not be there. */
+export function isBuildOutput(rule: FileRule, recipe: Recipe): boolean {
+  if (rule.kind !== "copy" || rule.source.kind !== "path") return false;
+  const source = rule.source.name.replace(/\/+$/, "");
+  return recipe.build.outputs.map((path) => path.replace(/\/+$/, "")).some((output) => source === output || source.startsWith(`${output}/`));
 }
 
 async function requireThere(path: string, message: string, place: string): Promise<void> {

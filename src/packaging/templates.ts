@@ -1,10 +1,10 @@
-/** The recipe's whole template language: `{name} {version} {tag} {os} {arch} {arch:gnu|deb|rpm|apk} {bin} {exe} {target} {out}`. */
+/** The recipe's whole template language: `{name} {version} {tag} {os} {arch} {arch:gnu|deb|rpm|apk} {bin} {exe} {target} {format} {out}`. */
 
 import { nearestWord } from "../model/names.ts";
 import { type ArchitectureWords, architectures, architectureWord, formatTarget, type Target } from "../model/target.ts";
 import { RecipeTextError } from "./recipe-error.ts";
 
-export const placeholders = ["name", "version", "tag", "os", "arch", "bin", "exe", "target", "out"] as const;
+export const placeholders = ["name", "version", "tag", "os", "arch", "bin", "exe", "target", "format", "out"] as const;
 export type Placeholder = (typeof placeholders)[number];
 
 type Part = { readonly kind: "text"; readonly text: string } | { readonly kind: "placeholder"; readonly name: Placeholder; readonly words?: ArchitectureWords };
@@ -17,7 +17,11 @@ export type TemplateValues = {
   readonly version: string;
   readonly tag: string;
   readonly target?: Target;
+  /** Of a package for all processors: `{arch}` is the word that its format has for that. */
+  readonly isForAll?: boolean;
   readonly bin?: string;
+  /** `deb`, `rpm` or `apk`. */
+  readonly format?: string;
   readonly out?: string;
 };
 
@@ -74,18 +78,24 @@ function placeholderValue(name: Placeholder, words: ArchitectureWords | undefine
     case "os":
       return given(values.target, name).os;
     case "arch":
-      return architectureWord(given(values.target, name).arch, words ?? "go");
+      return values.isForAll === true ? allWord(words) : architectureWord(given(values.target, name).arch, words ?? "go");
     case "target":
-      return formatTarget(given(values.target, name));
+      return values.isForAll === true ? `${given(values.target, name).os}/all` : formatTarget(given(values.target, name));
     case "exe":
       return given(values.target, name).os === "windows" ? ".exe" : "";
     case "bin":
       return given(values.bin, name);
+    case "format":
+      return given(values.format, name);
     case "out":
       return given(values.out, name);
     default:
       return name satisfies never;
   }
+}
+
+function allWord(words: ArchitectureWords | undefined): string {
+  return words === "rpm" || words === "apk" ? "noarch" : "all";
 }
 
 function given<T>(value: T | undefined, name: Placeholder): T {

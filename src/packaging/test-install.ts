@@ -96,7 +96,12 @@ async function createCourse(course: Course): Promise<readonly (() => Promise<Ste
   const first = previous ?? next;
   const steps: (() => Promise<StepReport>)[] = [
     async () => {
-      const done = await take(course, { step: "install", of: first, argv: manager.install(root, [standIn, first.path]) });
+      const isApart = needsStandInBefore(manager, packages);
+      if (isApart) {
+        const prepared = await take(course, { step: "install", of: first, argv: manager.install(root, [standIn]) });
+        if (prepared.problems.length > 0) return prepared;
+      }
+      const done = await take(course, { step: "install", of: first, argv: manager.install(root, isApart ? [first.path] : [standIn, first.path]) });
       const problems = done.problems.length > 0 ? done.problems : await missingFiles(root, first);
       if (problems.length === 0) await operator.work(first);
       return { ...done, problems };
@@ -126,6 +131,11 @@ async function createCourse(course: Course): Promise<readonly (() => Promise<Ste
   const isRemembered = next.configs.length > 0 || next.scripts.some(({ name }) => name === "postrm");
   if (manager.canPurge && isRemembered) steps.push(removal("purge", manager.purge(root, next.name)));
   return steps;
+}
+
+/** dpkg wants what Pre-Depends names set up before it unpacks (apt sees to that itself), rpm what a pretrans script needs before the transaction. */
+function needsStandInBefore({ name }: PackageManager, packages: readonly PackageUnderTest[]): boolean {
+  return name === "dpkg" || packages.some(({ scripts }) => scripts.some((script) => script.name === "%pretrans"));
 }
 
 async function take(

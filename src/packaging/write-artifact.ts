@@ -82,7 +82,7 @@ export async function writeArtifact(planned: PlannedArtifact, context: ArtifactC
     const artifact = {
       name: planned.name,
       kind: planned.kind,
-      ...("target" in planned ? planned.target : {}),
+      ...("target" in planned ? placeOf(planned) : {}),
       size,
       sha256,
       ...(planned.kind === "binary" ? { files: [{ path: planned.name, sha256, mode: programMode, size }] } : {}),
@@ -96,6 +96,12 @@ export async function writeArtifact(planned: PlannedArtifact, context: ArtifactC
   } finally {
     xz.end();
   }
+}
+
+/** A package for all processors names none. */
+function placeOf(planned: PlannedPackage | PlannedArchive | PlannedBinary): Pick<ManifestArtifact, "os" | "arch"> {
+  const { os, arch } = planned.target;
+  return "isForAll" in planned ? { os } : { os, arch };
 }
 
 async function gather(planned: PlannedArtifact, context: ArtifactContext): Promise<Gathered> {

@@ -165,7 +165,7 @@ export function verifyApk(bytes: Buffer, keys: Keys | undefined): VerifiedApk {
     return values[0]?.[1] ?? "";
   };
   for (const script of scripts) {
-    assert.match(script.name, /^\.(pre|post)-(install|upgrade|deinstall)$/);
+    assert.match(script.name, /^\.(?:(?:pre|post)-(?:install|upgrade|deinstall)|trigger)$/);
     assert.deepEqual([script.type, script.mode], ["0", 0o755], script.name);
     assert.match(script.content.toString("utf8"), /^#!\//);
   }
@@ -177,7 +177,9 @@ export function verifyApk(bytes: Buffer, keys: Keys | undefined): VerifiedApk {
   assert.match(one("builddate"), /^\d+$/);
   assert.match(one("size"), /^[1-9]\d*$/, "with the size 0 apk installs nothing and says OK");
   assert.equal(one("datahash"), sha("sha256", data.packed), "datahash is that of the compressed member");
-  for (const [key, value] of info.filter(([name]) => ["depend", "provides", "replaces"].includes(name))) {
+  for (const [key, value] of info
+    .filter(([name]) => ["depend", "provides", "replaces", "install_if"].includes(name))
+    .flatMap(([name, text]) => text.split(" ").map((word) => [name, word] as const))) {
     const version = relationPattern.exec(value)?.groups?.["version"];
     assert.match(value, relationPattern, `${key} = ${value}`);
     // The revision is optional in a dependency.

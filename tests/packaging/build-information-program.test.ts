@@ -63,6 +63,12 @@ for (const shape of [wide, { is64: false, isLittle: true }, { is64: true, isLitt
   });
 }
 
+test("the same bytes far behind the beginning of the data are a text of the program, not Go's blob", async () => {
+  const text = Buffer.concat([Buffer.alloc(128 * 1024), goBlob.subarray(0, 14), Buffer.alloc(64)]);
+  const information = await read(elfProgram(wide, { data: text }));
+  assert.deepEqual([information.ecosystems, information.warnings], [[], []]);
+});
+
 test("a program that was built without modules knows its compiler alone, and speaks for no ecosystem", async () => {
   const information = await read(
     elfProgram(wide, { data: pointedGoBlob(wide, { goVersion: "go1.19.8", modules: "path\texample.org/x\nbuild\tGOOS=linux\n" }) }),

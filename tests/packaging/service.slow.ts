@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { requireCommand } from "../../src/io/command.ts";
 import { type BootedRoot, withBootedRoot } from "../support/booted-root.ts";
-import { needClient } from "../support/clients.ts";
+import { needClient, needRoot } from "../support/clients.ts";
 import { zypperBase } from "../support/zypper-root.ts";
 import { temporaryFolder } from "./fixture.ts";
 import { acmeUser, describedService, type ServiceRecipe, servicePackages } from "./service-fixture.ts";
@@ -127,17 +127,16 @@ test("J4 rpm on a booted systemd: accounts before unpacking, restart after the t
 });
 
 test("J4 rpm 4.20 makes the accounts by itself from our Provides, without our script", async (t) => {
-  if (!needClient(t, "mmdebstrap")) return;
-  if (process.getuid?.() !== 0) return t.skip("a private root needs root");
+  if (!needClient(t, "mmdebstrap", "unshare") || !needRoot(t, "a private root")) return;
   const base = await zypperBase();
   const packages = await packageFolder(t, { "1.0.0": recipe });
   const root = join(await temporaryFolder(t), "root");
-  await requireCommand(["cp", "-a", base, root], { timeoutMs: 60_000 });
+  await requireCommand(["cp", "-a", base, root], { timeoutMs: 120_000 });
   await copyFile(join(packages, "1.0.0.rpm"), join(root, "acme.rpm"));
   // rpm's plug-in "unshare" wants "/" to be a mount point, its script /proc; the name space takes the mounts with it when it ends.
   const enter = 'mount --bind "$0" "$0"; mount -t proc proc "$0/proc"; exec chroot "$0" sh -ec "$1"';
   const inside = (script: string): Promise<string> =>
-    requireCommand(["unshare", "--mount", "--propagation", "private", "sh", "-ec", enter, root, script], { timeoutMs: 60_000 });
+    requireCommand(["unshare", "--mount", "--propagation", "private", "sh", "-ec", enter, root, script], { timeoutMs: 120_000 });
   await inside("rpm --version | grep -q 4.20; ! getent passwd acme; rpm --nodeps --nosignature --nopre -i /acme.rpm");
   assert.equal((await inside("getent passwd acme | cut -d: -f1,5-")).trim(), "acme:Acme service:/var/lib/acme:/usr/sbin/nologin");
   assert.equal((await inside("stat -c '%U:%G' /var/lib/acme")).trim(), "acme:acme", "the account was there before the files");

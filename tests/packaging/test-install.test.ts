@@ -279,3 +279,29 @@ test("words that do not fit: an unknown format, a folder that is no release, a r
   assert.match((await runTestInstall(folder)).stdout, /"code":"sums_invalid"/);
   await rm(join(folder, "dist"), { recursive: true });
 });
+
+test("C1 what a deb needs before it is unpacked and an rpm before its transaction stands there first, and their own scripts run", async (t) => {
+  if (!(await needRoots(t, "dpkg", "rpm"))) return;
+  const { arch } = await readMachine();
+  const recipe = `name: acme
+summary: Answers questions
+maintainer: Acme <release@acme.example>
+license: Apache-2.0
+targets: [linux/${arch}]
+build: { prebuilt: "bin/{bin}", binaries: [acme] }
+packages:
+  formats: [deb, rpm]
+  files: { /usr/bin/: [acme] }
+  deb: { predepends: [libacme (>= 2)], config: own.sh, templates: templates }
+  rpm: { requires: { pre: [acme-tools] }, scripts: { pretrans: own.sh, posttrans: own.sh } }
+`;
+  const folder = await sampleProduct(t, recipe);
+  const templates = "Template: acme/question\nType: boolean\nDefault: true\nDescription: Ask?\n";
+  await writeFiles(folder, { "bin/acme": "#!/bin/sh\n", "own.sh": "#!/bin/sh\nexit 0\n", templates });
+  await buildIn(folder, await planIn(folder, "1.4.2"));
+  const { report, ...result } = await runTestInstall(folder);
+  assert.equal(result.exitCode, 0, result.stderr);
+  const ran = report.packages.flatMap(({ manager, steps }) => (manager === "rpm" ? steps.flatMap(words) : []));
+  assert.deepEqual(ran, ["%pretrans 1", "%posttrans 1"]);
+  assert.ok(report.packages.some(({ manager }) => manager === "dpkg"));
+});
