@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { readTar, type TarMember, type TarRefusal } from "../formats/tar-read.ts";
-import { readFileBounded } from "../io/bounded-read.ts";
+import { readFileBounded, readNamedFile } from "../io/bounded-read.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { BlobPool } from "./blob-pool.ts";
 import {
@@ -67,7 +67,7 @@ export async function openBundle(path: string, options: { readonly signal: Abort
 
 /** The manifest alone, of a bundle or of the `.manifest.json` that was written beside it. */
 export async function readBundleManifest(path: string): Promise<BundleManifest> {
-  if (path.endsWith(".json")) return parseBundleManifest(await readFileBounded(path, bundleManifestLimit), path);
+  if (path.endsWith(".json")) return parseBundleManifest(await readNamedFile(path, bundleManifestLimit), path);
   const [first] = await findParts(path);
   if (first === undefined) throw new SlipwayError("source_missing", `there is no ${path}`, { place: path });
   for await (const member of readTar(createReadStream(first.path) as AsyncIterable<Buffer>, { name: path, memberLimit, pax: "read" }))
@@ -189,6 +189,7 @@ function bundleSource({ path, parts, places, manifest, pool }: Opened): MirrorSo
       if ((await pool.find({ size: file.size, proof: { kind: "sha256", hex: file.sha256 } })) === undefined) throw missing(file);
       return readFileBounded(pool.pathOf(file.sha256), limit);
     },
+    goneVersion: async () => undefined,
     fetchPart: async (request) => {
       const file = files.get(request.path);
       if (file === undefined) throw new SlipwayError("not_found", `${path} has no ${request.path}`, { place: path });

@@ -6,11 +6,12 @@ import { describeApkEntry, readApkIndex } from "../formats/apk-index-read.ts";
 import { architectures } from "../model/target.ts";
 import { verifyApkMember } from "../trust/apk-signature.ts";
 import { addDocument, addFile, type Collected, type Collecting, readDocument, requirePlainPath, sha256Hex } from "./collect.ts";
+import { requireApkKey } from "./keys.ts";
 import { wantedWords } from "./settings.ts";
 
 const indexLimit = 64 * 1024 * 1024;
 
-/** Adds nothing for architectures that the channel has not. Throws `signature_invalid`, `format_invalid`, `path_unsafe`. */
+/** Adds nothing for architectures that the channel has not. Throws `policy_invalid`, `signature_invalid`, `format_invalid`, `path_unsafe`. */
 export async function collectApk(collecting: Collecting, channel: string, collected: Collected): Promise<void> {
   const { product, trust } = collecting;
   const words = wantedWords(collecting.selection, "apk") ?? new Set(Object.values(architectures).map(({ apk }) => apk));
@@ -19,6 +20,7 @@ export async function collectApk(collecting: Collecting, channel: string, collec
     const path = `${root}/APKINDEX.tar.gz`;
     const bytes = await readDocument(collecting, path, indexLimit);
     if (bytes === undefined) continue;
+    requireApkKey(collecting);
     const index = await readApkIndex(bytes);
     verifyApkMember({ member: index.signedBytes, signatures: index.signatures }, trust.apk);
     await addDocument(collecting, collected, { path, bytes });

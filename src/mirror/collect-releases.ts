@@ -51,7 +51,27 @@ export type WantedReleases = { readonly list: ReleaseList; readonly wanted: read
 /** Throws `server_error` for a list that cannot be read or is of another product. */
 export async function readReleaseList(collecting: Collecting, collected: Collected): Promise<WantedReleases | undefined> {
   const { product, selection } = collecting;
-  const path = `releases/${product}/index.json`;
+  const read = await readList(collecting);
+  if (read === undefined) return undefined;
+  const { list, bytes } = read;
+  collected.openers.set(listPath(product), sha256Hex(bytes));
+  const wanted = chooseReleases(list, selection);
+  for (const channel of selection.channels) {
+    const newest = Math.max(0, ...wanted.filter((release) => channelsOf(release).includes(channel)).map(({ sequence }) => sequence));
+    collected.marks.set(`releases/${product}/${channel}`, newest);
+  }
+  return { list, wanted, bytes };
+}
+
+/** What left, for a mirror that takes nothing else of the list; every pair may read it, whatever its formats. Throws as readReleaseList. */
+export async function readRetired(collecting: Collecting): Promise<ReleaseList["retired"] | undefined> {
+  return (await readList(collecting))?.list.retired;
+}
+
+const listPath = (product: string): string => `releases/${product}/index.json`;
+
+async function readList(collecting: Collecting): Promise<{ readonly list: ReleaseList; readonly bytes: Buffer } | undefined> {
+  const path = listPath(collecting.product);
   const bytes = await readDocument(collecting, path, listLimit);
   if (bytes === undefined) return undefined;
   let value: unknown;
@@ -62,14 +82,8 @@ export async function readReleaseList(collecting: Collecting, collected: Collect
   }
   const parsed = listSchema.safeParse(value);
   if (!parsed.success) throw new SlipwayError("server_error", `${path} cannot be read: ${z.prettifyError(parsed.error).split("\n")[0] ?? ""}`);
-  if (parsed.data.product !== product) throw new SlipwayError("server_error", `${path} is of the product ${JSON.stringify(parsed.data.product)}`);
-  collected.openers.set(path, sha256Hex(bytes));
-  const wanted = chooseReleases(parsed.data, selection);
-  for (const channel of selection.channels) {
-    const newest = Math.max(0, ...wanted.filter((release) => channelsOf(release).includes(channel)).map(({ sequence }) => sequence));
-    collected.marks.set(`releases/${product}/${channel}`, newest);
-  }
-  return { list: parsed.data, wanted, bytes };
+  if (parsed.data.product !== collecting.product) throw new SlipwayError("server_error", `${path} is of the product ${JSON.stringify(parsed.data.product)}`);
+  return { list: parsed.data, bytes };
 }
 
 function chooseReleases(list: ReleaseList, selection: ProductSelection): readonly ListedRelease[] {

@@ -2,7 +2,8 @@
  * What left a mirror because its vendor withdrew or retired it: `sets/<id>.gone.json` beside each set, so that who asks for such a file hears why.
  *
  * The source's list says which versions left and why. Nobody signs that list, so it only explains an absence and takes away: whoever controls the
- * source could leave the versions out as well. Which addresses were a version's is known from the set before, by the digests in its release.json.
+ * source could leave the versions out as well. Which addresses were a version's is known from the set before, by the digests in its release.json;
+ * a mirror of package repositories alone has none, and asks the source for each package that left: its 410 names the version.
  */
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -82,10 +83,16 @@ type GoneInput = {
   readonly next: readonly SetFile[];
   /** A document of the last set. */
   readonly read: (path: string) => Promise<Buffer | undefined>;
+  /** What the source says of an address that it had: the version that is gone. */
+  readonly ask: (path: string) => Promise<string | undefined>;
 };
 
+/** Packages that leave with one version are a handful; a source that answers thousands of times is not worth the time. */
+const askLimit = 1_000;
+const packagePattern = /^(?:apt\/([^/]+)\/pool\/.+\.deb|(?:yum|apk)\/([^/]+)\/.+\.(?:rpm|apk))$/;
+
 /** What is gone from the next set on. */
-export async function findGone({ last, lastGone, retired, products, next, read }: GoneInput): Promise<GoneSet> {
+export async function findGone({ last, lastGone, retired, products, next, read, ask }: GoneInput): Promise<GoneSet> {
   const present = new Set(next.map(({ path }) => path));
   const listed = new Map([...products].map((name) => [name, retired.get(name) ?? lastGone.products[name] ?? []] as const));
   const isStillGone = ({ path, product, version }: GoneFile): boolean =>
@@ -100,8 +107,26 @@ export async function findGone({ last, lastGone, retired, products, next, read }
         for (const { path, sha256 } of left) if (digests.has(sha256)) files.set(path, { path, product, version });
       }
     }
+    const unexplained = left.map(({ path }) => path).filter((path) => !files.has(path));
+    for (const file of await askedOf(unexplained, { retired, ask })) files.set(file.path, file);
   }
   return { products: Object.fromEntries(listed), files: [...files.values()].sort((one, other) => (one.path < other.path ? -1 : 1)) };
+}
+
+/** Only of versions that the source's own list says have left. */
+async function askedOf(paths: readonly string[], { retired, ask }: Pick<GoneInput, "retired" | "ask">): Promise<readonly GoneFile[]> {
+  const found: GoneFile[] = [];
+  const packages = paths.flatMap((path) => {
+    const [, deb, other] = packagePattern.exec(path) ?? [];
+    const product = deb ?? other;
+    const releases = product === undefined ? undefined : retired.get(product);
+    return product === undefined || releases === undefined || releases.length === 0 ? [] : [{ path, product, releases }];
+  });
+  for (const { path, product, releases } of packages.slice(0, askLimit)) {
+    const version = await ask(path);
+    if (version !== undefined && releases.some((release) => release.version === version)) found.push({ path, product, version });
+  }
+  return found;
 }
 
 /** Of the packages and images of a version that the last set has. */

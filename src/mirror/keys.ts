@@ -1,6 +1,6 @@
 /** Whom a mirror trusts for one product: keys that the operator pinned, by file or by fingerprint, and the files with them in the tree. */
 import { resolve } from "node:path";
-import { readFileBounded } from "../io/bounded-read.ts";
+import { readNamedFile } from "../io/bounded-read.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { type ApkPublicKey, apkKeySizeLimit, readApkPublicKey } from "../trust/apk-signature.ts";
 import { createTrustPolicy, kindOfPublicKey, type TrustPolicy } from "../trust/keyring.ts";
@@ -29,8 +29,8 @@ export type ProductTrust = {
 const minisignLimit = 4_096;
 
 /**
- * Reads the pinned keys. Relative files start at `folder`. Throws `policy_invalid` where a wanted format has no key that could prove it,
- * `key_invalid` for an unreadable one.
+ * Reads the pinned keys. Relative files start at `folder`. Throws `policy_invalid` where a wanted format has no key that could prove it (the
+ * one for apk is asked for with the first index), `source_missing` for a file that is not there and `key_invalid` for an unreadable one.
  */
 export async function loadTrust(request: {
   readonly product: string;
@@ -42,15 +42,15 @@ export async function loadTrust(request: {
 }): Promise<ProductTrust> {
   const { product, keys, selection, folder } = request;
   const pinned = [...(keys.repository ?? []), ...(keys.release ?? [])];
-  const keyring = keys.openpgp === undefined ? await fetchKeyring(request, pinned) : await readFileBounded(resolve(folder, keys.openpgp), openpgpKeySizeLimit);
+  const keyring = keys.openpgp === undefined ? await fetchKeyring(request, pinned) : await readNamedFile(resolve(folder, keys.openpgp), openpgpKeySizeLimit);
   const minisign = keys.minisign === undefined ? undefined : await readMinisign(keys.minisign, folder);
-  const apk = keys.apk === undefined ? [] : [readApkPublicKey((await readFileBounded(resolve(folder, keys.apk), apkKeySizeLimit)).toString("utf8"))];
+  const apk = keys.apk === undefined ? [] : [readApkPublicKey((await readNamedFile(resolve(folder, keys.apk), apkKeySizeLimit)).toString("utf8"))];
   const repository = keyring === undefined ? undefined : await pinKeys(keyring, keys.repository);
   const trust: ProductTrust = {
     repository,
     release: await releasePolicy(keyring, keys, minisign),
     apk,
-    tufRoot: keys.tuf === undefined ? undefined : await readFileBounded(resolve(folder, keys.tuf), tufLimits.root),
+    tufRoot: keys.tuf === undefined ? undefined : await readNamedFile(resolve(folder, keys.tuf), tufLimits.root),
     files: [],
     names: [...(repository?.keys.map(fingerprintOf) ?? []), ...(minisign === undefined ? [] : [`minisign ${minisign}`]), ...apk.map(({ keyFile }) => keyFile)],
   };
@@ -73,7 +73,7 @@ async function fetchKeyring(
 
 async function readMinisign(text: string, folder: string): Promise<string> {
   const isBare = kindOfPublicKey(Buffer.from(text)) === "minisign";
-  return isBare ? text : (await readFileBounded(resolve(folder, text), minisignLimit)).toString("utf8");
+  return isBare ? text : (await readNamedFile(resolve(folder, text), minisignLimit)).toString("utf8");
 }
 
 async function releasePolicy(keyring: Uint8Array | undefined, keys: KeySettings, minisign: string | undefined): Promise<TrustPolicy | undefined> {
@@ -86,20 +86,29 @@ async function releasePolicy(keyring: Uint8Array | undefined, keys: KeySettings,
   });
 }
 
+/** What a missing key is answered with; `proven` are the formats that it is needed for. */
+function unpinned(
+  { product, selection }: { readonly product: string; readonly selection: ProductSelection },
+  { what, key, proven }: { readonly what: string; readonly key: string; readonly proven: readonly MirrorFormat[] },
+): SlipwayError {
+  const others = selection.formats.filter((format) => !proven.includes(format));
+  const without = others.length === 0 ? "" : `; or leave it out with formats: [${others.join(", ")}]`;
+  return new SlipwayError("policy_invalid", `${product}: nothing is pinned that could prove ${what}`, {
+    hint: `name ${key} under products.${product}.keys, from a place that you trust${without}`,
+  });
+}
+
+/** Asked once an apk index is there: a product without apks needs no key for them. Throws `policy_invalid`. */
+export function requireApkKey(wanted: { readonly product: string; readonly selection: ProductSelection; readonly trust: ProductTrust }): void {
+  if (wanted.trust.apk.length === 0) throw unpinned(wanted, { what: "its apk indexes", key: "apk", proven: ["apk"] });
+}
+
 function requireKeys(product: string, selection: ProductSelection, trust: ProductTrust): void {
   const { formats } = selection;
-  const refuse = (what: string, key: string, proven: readonly MirrorFormat[]): never => {
-    const others = formats.filter((format) => !proven.includes(format));
-    const without = others.length === 0 ? "" : `; or leave it out with formats: [${others.join(", ")}]`;
-    throw new SlipwayError("policy_invalid", `${product}: nothing is pinned that could prove ${what}`, {
-      hint: `name ${key} under products.${product}.keys, from a place that you trust${without}`,
-    });
-  };
   if ((formats.includes("apt") || formats.includes("yum")) && trust.repository === undefined)
-    refuse("its package indexes", "openpgp, or repository with the fingerprint", ["apt", "yum"]);
+    throw unpinned({ product, selection }, { what: "its package indexes", key: "openpgp, or repository with the fingerprint", proven: ["apt", "yum"] });
   if ((formats.includes("files") || formats.includes("images") || hasOwnIndexes(selection)) && trust.release === undefined)
-    refuse("its releases", "minisign or openpgp", ["files", "images"]);
-  if (formats.includes("apk") && trust.apk.length === 0) refuse("its apk indexes", "apk", ["apk"]);
+    throw unpinned({ product, selection }, { what: "its releases", key: "minisign or openpgp", proven: ["files", "images"] });
 }
 
 type LoadedKeys = {

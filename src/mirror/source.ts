@@ -5,7 +5,7 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { readFileBounded } from "../io/bounded-read.ts";
-import { displayUrl, downloadPart, type Fetch, fetchBounded, type PartValidator, type Remote } from "../io/download.ts";
+import { displayUrl, downloadPart, type Fetch, fetchBounded, openRemote, type PartValidator, type Remote } from "../io/download.ts";
 import { isLoopback } from "../io/registry-auth.ts";
 import { safeJoin } from "../io/safe-path.ts";
 import { SlipwayError } from "../model/errors.ts";
@@ -32,6 +32,8 @@ export type MirrorSource = {
   readonly isLive: boolean;
   /** A small file; undefined where there is none. Throws `too_large` or `format_limit` above the limit. */
   readonly read: (path: string, options: { readonly limit: number; readonly signal: AbortSignal; readonly accept?: string }) => Promise<Buffer | undefined>;
+  /** The version whose file this was, where the source says that it is gone; undefined for any other answer. Unsigned. */
+  readonly goneVersion: (path: string, signal: AbortSignal) => Promise<string | undefined>;
   readonly fetchPart: (request: PartRequest) => Promise<{ readonly resumedFrom: number }>;
   readonly close: () => Promise<void>;
 };
@@ -77,6 +79,15 @@ export function httpSource(options: HttpSourceOptions): MirrorSource {
         throw error;
       }
     },
+    goneVersion: async (path, signal) => {
+      try {
+        (await openRemote(remoteOf(path, signal))).abort();
+        return undefined;
+      } catch (error) {
+        if (!(error instanceof SlipwayError) || (error.code !== "gone" && error.code !== "not_found" && error.code !== "forbidden")) throw error;
+        return error.code === "gone" ? error.detail : undefined;
+      }
+    },
     fetchPart: async ({ path, size, part, validator, onValidator, onProgress, signal }) =>
       downloadPart({ remote: remoteOf(path, signal), size, path: part, validator, onValidator, onProgress }),
     close: async () => undefined,
@@ -97,6 +108,7 @@ export function folderSource(folder: string): MirrorSource {
         throw error;
       }
     },
+    goneVersion: async () => undefined,
     fetchPart: async (request) => {
       const file = safeJoin(folder, request.path);
       const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {

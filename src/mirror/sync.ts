@@ -17,7 +17,7 @@ import { addDocument, type Collected, type Collecting, nothingCollected, type Pl
 import { collectApk } from "./collect-apk.ts";
 import { collectApt } from "./collect-apt.ts";
 import { collectImages } from "./collect-images.ts";
-import { addLatest, collectRelease, readReleaseList, treeList } from "./collect-releases.ts";
+import { addLatest, collectRelease, readReleaseList, readRetired, treeList } from "./collect-releases.ts";
 import { collectTuf } from "./collect-tuf.ts";
 import { collectYum } from "./collect-yum.ts";
 import { isSameSet, readCurrentSet, removeOldSets, type SetFile, type SetManifest, type SetProduct, setId, switchToSet, withLeavingFiles } from "./file-set.ts";
@@ -127,7 +127,8 @@ async function syncLocked(request: SyncRequest): Promise<SyncSummary> {
     const allProducts = { ...kept.products, ...products };
     const present = [...files, ...kept.files];
     const retired = new Map(read.flatMap((one) => (one.retired === undefined ? [] : [[one.name, one.retired] as const])));
-    const gone = await findGone({ last, lastGone, retired, products: new Set(Object.keys(allProducts)), next: present, read: known });
+    const ask = (path: string): Promise<string | undefined> => request.source.goneVersion(path, signal);
+    const gone = await findGone({ last, lastGone, retired, products: new Set(Object.keys(allProducts)), next: present, read: known, ask });
     const all = withLeavingFiles(present, last?.files ?? [], { now, keepMs: request.keepMs, mustGo: isWithdrawnIn(gone) });
     const next: SetManifest = {
       schema: 1,
@@ -268,7 +269,7 @@ async function readProduct(request: SyncRequest, collecting: Collecting): Promis
   return {
     name: product,
     collected,
-    retired: releases?.list.retired,
+    retired: wantsReleases ? releases?.list.retired : await readRetired(collecting),
     expired,
     product: {
       selection,

@@ -18,6 +18,7 @@ import { cacheLifeMs } from "../store/changes.ts";
 import type { SnapshotTable } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
 import { exportPublicKeys } from "../trust/openpgp.ts";
+import { channelOfPath } from "./channel-path.ts";
 import type { CustomerViews } from "./customer-view.ts";
 import { createListings, type Listing, type Scope, scopeOf } from "./listing.ts";
 import type { RepositoryKey } from "./repository-key.ts";
@@ -112,8 +113,8 @@ export function createBucketCatalog(store: Store, repositoryKey: Pick<Repository
 
   async function treeOf(wanted: Omit<Loading, "keysAt" | "repositoryKey">): Promise<BucketTree | undefined> {
     const keysAt = Math.max(await keysAtOf(wanted.listing), repositoryKey.changedAt ?? 0);
-    const { listing, snapshotId, formats, changedAt } = wanted;
-    const name = [listing.productId, listing.revision, snapshotId, keysAt, changedAt, formats?.join(",") ?? "all"].join(" ");
+    const { listing, snapshotId, formats, leastStable = "", changedAt } = wanted;
+    const name = [listing.productId, listing.revision, snapshotId, keysAt, changedAt, formats?.join(",") ?? "all", leastStable].join(" ");
     const known = trees.get(name);
     if (known !== undefined) {
       trees.delete(name);
@@ -131,7 +132,7 @@ export function createBucketCatalog(store: Store, repositoryKey: Pick<Repository
   const limitsOf = (listing: Listing, holder: GrantHolder | undefined) => {
     const scope = scopeOf(listing, holder, store.clock.now());
     const changedAt = scope.changedAt === undefined || scope.changedAt.getTime() <= listing.headAt ? 0 : scope.changedAt.getTime();
-    return { scope, limits: { listing, formats: holder?.grant.formats, changedAt } };
+    return { scope, limits: { listing, formats: holder?.grant.formats, leastStable: holder?.grant.channel, isForeign: scope.isForeign, changedAt } };
   };
 
   return {
@@ -189,6 +190,9 @@ type Loading = {
   readonly hidden: ReadonlySet<string>;
   /** Undefined: all. */
   readonly formats: readonly GrantFormat[] | undefined;
+  /** The grant's channel; undefined: any. */
+  readonly leastStable: string | undefined;
+  readonly isForeign: Scope["isForeign"];
   /** When this reader's view last changed, where that is later than the head; else 0. */
   readonly changedAt: number;
   readonly keysAt: number;
@@ -244,7 +248,11 @@ async function keyFiles(store: Store, { listing, keysAt, repositoryKey }: Loadin
 
 async function indexFiles(store: Store, loading: Loading): Promise<readonly BucketFile[]> {
   const rows = await store.db.selectFrom("snapshot_files").selectAll().where("snapshot_id", "=", loading.snapshotId).execute();
-  return rows.map((row) => {
+  const own = rows.filter(({ path }) => {
+    const channel = channelOfPath(path);
+    return channel === undefined || !loading.isForeign(channel);
+  });
+  return own.map((row) => {
     const file = servedIndex(row);
     const modifiedAt = file.isImmutable ? new Date(wholeSeconds(row.modified_at) * 1000) : changing(loading, row.modified_at);
     return { ...file, key: bucketKey(row.path), modifiedAt };
@@ -301,6 +309,6 @@ async function artifactFiles(store: Store, loading: Loading, snapshot: SnapshotT
 
 /** APT's pool is shared by all channels; the other repositories have a folder for each. */
 function isInChannel(path: string, channels: ReadonlySet<string> | undefined): boolean {
-  const [, channel] = /^(?:yum|apk)\/([^/]+)\//.exec(path) ?? [];
+  const channel = channelOfPath(path);
   return channel === undefined || channels?.has(channel) === true;
 }

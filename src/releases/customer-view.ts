@@ -15,6 +15,7 @@ import { isUniqueViolation } from "../store/database.ts";
 import { newId } from "../store/id.ts";
 import type { SnapshotFileTable, SnapshotTable } from "../store/schema.ts";
 import type { Store } from "../store/store.ts";
+import { channelOfPath } from "./channel-path.ts";
 import { parseDescribedPackage } from "./describe-package.ts";
 import { findProduct } from "./products.ts";
 import { allReleases, listedIn, type Release } from "./releases.ts";
@@ -193,9 +194,9 @@ function changedOnly(before: Views, after: Views): Views {
 
 /** True for a file of the head that this view has as it is: of a channel that nothing is hidden in, or of no channel. */
 function isSame(path: string, at: { readonly before: Views; readonly kept: Views; readonly changed: Views }): boolean {
-  const [tree, first = "", second = ""] = path.split("/");
-  if (tree !== "apt" && tree !== "yum" && tree !== "apk") return path !== "releases/index.json";
-  const channel = tree === "apt" ? second : first;
+  const [tree] = path.split("/", 1);
+  const channel = channelOfPath(path);
+  if (channel === undefined || (tree !== "apt" && tree !== "yum" && tree !== "apk")) return path !== "releases/index.json";
   return channel in at.kept[tree] && !(channel in at.changed[tree]);
 }
 

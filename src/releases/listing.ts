@@ -5,7 +5,7 @@
  */
 import type { GrantHolder } from "../model/grant.ts";
 import type { Version } from "../model/version.ts";
-import { decideVisibility, type HiddenReason, type ListedRelease, listingKey, stableChannel, type Visibility } from "../policy/visibility.ts";
+import { decideVisibility, type HiddenReason, type ListedRelease, listingKey, rankOf, stableChannel, type Visibility } from "../policy/visibility.ts";
 import { cacheLifeMs } from "../store/changes.ts";
 import type { Store } from "../store/store.ts";
 import { readListing, readRanks } from "./channels.ts";
@@ -46,6 +46,8 @@ export type Scope = {
   readonly fetchable: ReadonlySet<Version>;
   /** What a reader of a version that left is led to: what the channel stable lists for him, else what any does. */
   readonly offered: readonly Version[];
+  /** A channel that is less stable than his grant allows: it has no index for him, not even an empty one. */
+  readonly isForeign: (channel: string) => boolean;
   /** The listed ones of a channel. */
   readonly versionsIn: (channel: string) => readonly Version[];
 };
@@ -159,6 +161,7 @@ function makeScope(listing: Listing, holder: GrantHolder | undefined, now: Date)
     versions: [...new Set(visible.map((one) => one.version))],
     offered: stable.length > 0 ? stable : [...new Set(visible.map((one) => one.version))],
     fetchable: new Set(releases.filter((one) => !fetching.has(listingKey(one))).map((one) => one.version)),
+    isForeign: (channel) => holder?.grant.channel !== undefined && rankOf(channel, ranks) < rankOf(holder.grant.channel, ranks),
     versionsIn: (channel) => visible.filter((one) => one.channel === channel).map((one) => one.version),
   };
   return { scope, until: indexes.validUntil?.getTime() ?? Number.MAX_SAFE_INTEGER };

@@ -3,6 +3,7 @@ import type { Digest } from "../model/digest.ts";
 import { newestStable, type Version } from "../model/version.ts";
 import { apkStoredPaths } from "../repositories/apk.ts";
 import type { Store } from "../store/store.ts";
+import { channelOfPath } from "./channel-path.ts";
 import type { Listing, Scope } from "./listing.ts";
 import { type ServedFile, servedArtifact, servedIndex } from "./served-file.ts";
 
@@ -87,8 +88,7 @@ export async function locateListed(store: Store, productId: string, path: string
   if (listed !== undefined) {
     if (listed.state === "draft") return absent;
     if (listed.state !== "published") return { found: goneOf({ ...listed, state: listed.state }) };
-    const [, channel] = /^(?:yum|apk)\/([^/]+)\//.exec(path) ?? [];
-    return { found: artifactFile(listed, listed), releaseId: listed.id, channel };
+    return { found: artifactFile(listed, listed), releaseId: listed.id, channel: channelOfPath(path) };
   }
   const older = await store.db
     .selectFrom("snapshot_files")

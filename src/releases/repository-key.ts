@@ -104,6 +104,11 @@ export async function openRepositoryKey(store: Store, kek: KeyEncryptionKey): Pr
   };
 }
 
+/** Opens the living key pairs and makes none: for checks. Throws `key_locked`, and `internal` where one is missing. */
+export async function readRepositoryKey(store: Store, kek: KeyEncryptionKey): Promise<RepositoryKey> {
+  return (await loadKey(store, kek)).key;
+}
+
 async function ensurePair(store: Store, kek: KeyEncryptionKey, use: KeyUse): Promise<void> {
   const known = await store.db.selectFrom("server_keys").select("id").where("use", "=", use).executeTakeFirst();
   if (known !== undefined) return;

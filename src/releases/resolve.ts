@@ -12,6 +12,7 @@ import type { Version } from "../model/version.ts";
 import { replacementFor } from "../policy/retention.ts";
 import type { HiddenReason } from "../policy/visibility.ts";
 import type { Store } from "../store/store.ts";
+import { channelOfPath } from "./channel-path.ts";
 import type { CustomerViews } from "./customer-view.ts";
 import { createLeases, isOpener, type Leases } from "./lease.ts";
 import { createListings, type Listing, type Scope, scopeOf } from "./listing.ts";
@@ -149,6 +150,8 @@ export function createDownloadResolver(store: Store, views?: CustomerViews): Dow
     if (holder !== undefined && scope.isCut) return { kind: "denied", reason: "entitlement", grant: holder.grant };
     const isIndex = tree === "releases" && path === "index.json"; // says which versions there are, in whatever format
     if (holder !== undefined && !isIndex && !mayUse(holder.grant, formatOfTree[tree])) return { kind: "denied", reason: "format", grant: holder.grant };
+    const channel = channelOfPath(`${tree}/${path}`);
+    if (channel !== undefined && scope.isForeign(channel)) return absent;
     const file = leasedFile({ leases, finishing }, request, { files, scope }) ?? files.get(`${tree}/${path}`);
     return file === undefined ? undefined : timed(file, listing, scope);
   }

@@ -34,6 +34,8 @@ export type SnapshotChange = PackageChange & {
   readonly isRestamped?: boolean;
   /** Other keys sign from now on: every index is signed anew, also one that stands as before. */
   readonly isResigned?: boolean;
+  /** Nothing of the present indexes is trusted: all packages are in `add`, and every file is stored again. */
+  readonly isRebuilt?: boolean;
   /** Every advisory of the product as it will stand after the switch; without them as they stand now. */
   readonly advisories?: readonly Advisory[];
 };
@@ -60,7 +62,7 @@ export async function prepareSnapshot(
   const { product, head, change } = input;
   await input.repositoryKey.reload?.(); // another server may have rotated it
   const now = store.clock.now();
-  const before = parseViews(head.snapshot);
+  const before = parseViews(change.isRebuilt === true ? undefined : head.snapshot);
   const views = await growViews(before, change, store.blobs);
   const isResigned = change.isResigned === true || (head.snapshot?.created_at ?? 0) <= (input.repositoryKey.changedAt ?? 0);
   const standing = isResigned ? { ...before, apk: {} } : before;
@@ -75,7 +77,7 @@ export async function prepareSnapshot(
     snapshotId: id,
     productId: product.id,
     files,
-    held: new Set(old.map((row) => row.digest)),
+    held: new Set(change.isRebuilt === true ? [] : old.map((row) => row.digest)),
     modifiedAt: (file) => modifiedAt(file, oldByPath.get(file.path), { now, isRestamped: change.isRestamped === true }),
   });
   const carriedAt = change.isRestamped === true ? { modified_at: changedAt * 1000 } : {};

@@ -1,13 +1,12 @@
 /**
  * What nobody needs any more leaves in two steps: quarantine, where it can come back from, and purge a day later.
  *
- * The database alone says what is needed: the artifacts of every release that is not retired (or whose grace lasts), the files of every kept snapshot,
- * the manifests and blobs of every image repository.
+ * The database alone says what is needed (needed-blobs.ts).
  * Walking the blobs only finds candidates: uploads that were never attached, leftovers of killed publishes.
  */
-import { sql } from "kysely";
 import type { Digest } from "../model/digest.ts";
 import type { Store } from "../store/store.ts";
+import { neededOf } from "./needed-blobs.ts";
 import { sweepImages } from "./oci-sweep.ts";
 import { keepSupersededMs } from "./snapshot.ts";
 
@@ -18,29 +17,6 @@ export const quarantineMs = 24 * 3_600_000;
 
 const batchSize = 500;
 
-/** A retired release's bytes stay for the grace that the product's policy gives, in case that it was a mistake. */
-export function graceEnd(alias: string) {
-  return sql<number>`${sql.ref(`${alias}.ended_at`)} + coalesce(${sql.ref("retention_policies.grace_days")}, 0) * 86400000`;
-}
-
-async function referencedOf(store: Store, digests: readonly Digest[]): Promise<ReadonlySet<Digest>> {
-  if (digests.length === 0) return new Set();
-  const now = store.clock.now().getTime();
-  const artifacts = store.db
-    .selectFrom("artifacts")
-    .innerJoin("releases", "releases.id", "artifacts.release_id")
-    .leftJoin("retention_policies", "retention_policies.product_id", "releases.product_id")
-    .select("artifacts.digest")
-    .where((expression) => expression.or([expression("releases.state", "!=", "retired"), expression(graceEnd("releases"), ">", now)]))
-    .where("artifacts.digest", "in", digests);
-  const rows = await artifacts
-    .union(store.db.selectFrom("snapshot_files").select("digest").where("digest", "in", digests))
-    .union(store.db.selectFrom("oci_manifests").select("blob as digest").where("blob", "in", digests))
-    .union(store.db.selectFrom("oci_blobs").select("blob as digest").where("blob", "in", digests))
-    .execute();
-  return new Set(rows.map((row) => row.digest));
-}
-
 /**
  * Quarantines those of `digests` that nothing names; returns their bytes. What became referenced while this ran is brought back: attaching
  * writes its row first and looks for the blob afterwards, this moves the blob first and looks for the row afterwards, so one sees the other.
@@ -49,16 +25,16 @@ export async function quarantineUnreferenced(store: Store, digests: readonly Dig
   let bytes = 0;
   for (let start = 0; start < digests.length; start += batchSize) {
     const batch = digests.slice(start, start + batchSize);
-    const referenced = await referencedOf(store, batch);
+    const needed = await neededOf(store, batch);
     const moved: Digest[] = [];
     for (const digest of batch) {
-      const blob = referenced.has(digest) ? undefined : await store.blobs.stat(digest);
+      const blob = needed.has(digest) ? undefined : await store.blobs.stat(digest);
       if (blob === undefined) continue;
       await store.blobs.quarantine(digest);
       moved.push(digest);
       bytes += blob.size;
     }
-    for (const digest of await referencedOf(store, moved)) await store.blobs.restore(digest);
+    for (const digest of await neededOf(store, moved)) await store.blobs.restore(digest);
   }
   return bytes;
 }

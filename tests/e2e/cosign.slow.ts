@@ -33,7 +33,7 @@ async function publishedImages(t: TestContext, program: string): Promise<Registr
     const auths = { [host]: { auth: Buffer.from(`${user}:${password}`).toString("base64") } };
     await writeFile(join(home, "config.json"), JSON.stringify({ auths }), { mode: 0o600 });
     const env = { ...cleanEnvironment(), HOME: home, DOCKER_CONFIG: home, COSIGN_PASSWORD: "test passphrase", COSIGN_EXPERIMENTAL: "1" };
-    return (args) => runCommand([program, ...args], { cwd: folder, env, timeoutMs: 60_000 });
+    return (args) => runCommand([program, ...args], { cwd: folder, env, timeoutMs: 120_000 });
   };
   const [image = "", other = ""] = digests;
   return { image, other, vendor: await as("vendor", "admin", running.adminToken), customer: await as("customer", pair.id, pair.secret) };

@@ -24,7 +24,7 @@ test("C6 C18 the supported versions are published, and an older installation is 
   await mkdir(join(machine, "bin"));
   await writeFile(join(machine, "bin/sudo"), `#!/bin/sh\nexec install -D -m "$4" /dev/stdin "${machine}$6"\n`, { mode: 0o755 });
   const env = { PATH: `${join(machine, "bin")}:/usr/bin:/bin`, SLIPWAY_SECRET: pair.secret };
-  const pasted = await runCommand(["sh", "-euc", block], { timeoutMs: 20_000, env });
+  const pasted = await runCommand(["sh", "-euc", block], { timeoutMs: 120_000, env });
   assert.equal(pasted.exitCode, 0, pasted.stderr);
   const source = block
     .split("\n")
@@ -55,7 +55,7 @@ test("C6 C18 the supported versions are published, and an older installation is 
   await vendor.result(["release", "retain", "--product", "acme", "--apply"]);
 
   await writeFile(join(machine, "curlrc"), `user = "${pair.id}:${pair.secret}"\n`, { mode: 0o600 });
-  const curl = (path: string) => runCommand(["curl", "-sSi", "-K", join(machine, "curlrc"), `${vendor.url}/releases/acme/${path}`], { timeoutMs: 20_000 });
+  const curl = (path: string) => runCommand(["curl", "-sSi", "-K", join(machine, "curlrc"), `${vendor.url}/releases/acme/${path}`], { timeoutMs: 120_000 });
   assert.match((await curl("1.4.0/SHA256SUMS")).stdout, /^HTTP\/1\.1 410 Gone - acme 1\.4\.0 is no longer kept; use 1\.4\.2 instead/);
   const index = JSON.parse((await curl("index.json")).stdout.split("\r\n\r\n")[1] ?? "{}") as { supported: string[] };
   assert.deepEqual(index.supported, ["1.4.2"]);
@@ -63,5 +63,5 @@ test("C6 C18 the supported versions are published, and an older installation is 
   const { standing, offer } = (await upgrade("check")) as { standing: { kind: string; replacement: string }; offer: { version: string } };
   assert.deepEqual([standing.kind, standing.replacement, offer.version], ["retired", "1.4.2", "1.4.2"]);
   await upgrade("install");
-  assert.match((await runCommand([join(machine, "app/current/acme")], { timeoutMs: 20_000 })).stdout, /acme 1\.4\.2/);
+  assert.match((await runCommand([join(machine, "app/current/acme")], { timeoutMs: 120_000 })).stdout, /acme 1\.4\.2/);
 });

@@ -5,11 +5,21 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { runCommand } from "../../src/io/command.ts";
 import { parseVersion } from "../../src/model/version.ts";
+import { httpSource } from "../../src/mirror/source.ts";
 import { aptSources } from "../../src/repositories/setup.ts";
 import { serveMirror } from "../../src/server/mirror-server.ts";
 import { withAptRoot } from "../support/apt-root.ts";
 import { needClient } from "../support/clients.ts";
-import { createSampleMirror, createSampleVendor, memorySource, product, type SampleMirror, type SampleVendor, sha256 } from "./sample-source.ts";
+import {
+  createSampleMirror,
+  createSampleVendor,
+  memorySource,
+  product,
+  type SampleMirror,
+  type SampleVendor,
+  sha256,
+  type SyncOptions,
+} from "./sample-source.ts";
 
 const listen = { host: "127.0.0.1", port: 0 };
 const why = { state: "withdrawn", replacement: parseVersion("1.0.0"), reason: "loses sessions – at once" } as const;
@@ -18,10 +28,10 @@ const debPath = (version: string): string => `apt/${product}/pool/main/c/${produ
 
 type Served = { readonly vendor: SampleVendor; readonly mirror: SampleMirror; readonly address: string };
 
-async function served(t: TestContext): Promise<Served> {
+async function served(t: TestContext, options: SyncOptions = {}): Promise<Served> {
   const vendor = await createSampleVendor(["1.0.0", "1.1.0"]);
   const mirror = await createSampleMirror(t, vendor);
-  await mirror.sync(memorySource(vendor));
+  await mirror.sync(memorySource(vendor), options);
   const server = await serveMirror({ directory: mirror.directory, listen, pairs: undefined });
   t.after(() => server.stop());
   return { vendor, mirror, address: server.address };
@@ -67,6 +77,42 @@ test("C6 C7 a version that its vendor withdrew answers 410 with the reason from 
   await vendor.publish("1.2.0");
   await mirror.sync(memorySource(vendor));
   await check();
+});
+
+test("C6 C7 a mirror of package repositories alone asks the vendor for what left, and answers 410 with the reason", async (t) => {
+  const packages: SyncOptions = { selection: { formats: ["apt", "yum"], architectures: ["amd64"] } };
+  const at = await served(t, packages);
+  const { vendor, mirror } = at;
+  const rpm = `yum/${product}/stable/x86_64/${product}-1.1.0-1.x86_64.rpm`;
+  await vendor.withdraw("1.1.0", why);
+  await vendor.publish("1.2.0");
+  const source = memorySource(vendor);
+  await mirror.sync(source, packages);
+  for (const path of [debPath("1.1.0"), rpm]) {
+    const answer = await answerAt(at, path);
+    assert.ok(answer.status === 410 && answer.phrase.startsWith(`Gone - ${text}`), `${path}: ${answer.status} ${answer.phrase}`);
+  }
+  const asked = source.log.filter((line) => line.startsWith("gone?"));
+  assert.deepEqual(asked.toSorted(), [`gone? ${debPath("1.1.0")}`, `gone? ${rpm}`], "the packages, and no index");
+  const again = memorySource(vendor);
+  await mirror.sync(again, packages);
+  assert.ok(!again.log.some((line) => line.startsWith("gone?")), "once");
+  assert.equal((await answerAt(at, debPath("1.1.0"))).status, 410);
+  // The next mirror in a row hears it from this one.
+  const next = httpSource({ url: new URL(at.address), fetch: globalThis.fetch, credentials: undefined, isPlainHttpAllowed: true });
+  const { signal } = new AbortController();
+  assert.equal(await next.goneVersion(debPath("1.1.0"), signal), "1.1.0");
+  assert.equal(await next.goneVersion(debPath("1.0.0"), signal), undefined);
+  assert.equal(await next.goneVersion(debPath("7.0.0"), signal), undefined);
+});
+
+test("C7 a source that calls a version gone which its own list does not is not repeated", async (t) => {
+  const packages: SyncOptions = { selection: { formats: ["apt"] } };
+  const at = await served(t, packages);
+  await at.vendor.withdraw("1.1.0", why);
+  at.vendor.goneFiles.set(`/${debPath("1.1.0")}`, "1.0.0");
+  await at.mirror.sync(memorySource(at.vendor), { ...packages, keepMs: 0 });
+  assert.equal((await answerAt(at, debPath("1.1.0"))).status, 404);
 });
 
 test("C6 C7 a retired version ends its hours in the mirror, and answers 410 after them", async (t) => {

@@ -12,7 +12,7 @@ import { readApk } from "../../src/formats/apk-read.ts";
 import { bytesSource } from "../../src/formats/byte-source.ts";
 import { systemClock } from "../../src/io/clock.ts";
 import { loadTrust } from "../../src/mirror/keys.ts";
-import { productSelectionSchema } from "../../src/mirror/settings.ts";
+import { type KeySettings, productSelectionSchema } from "../../src/mirror/settings.ts";
 import { type MirrorSource, writePart } from "../../src/mirror/source.ts";
 import { type SyncEvent, type SyncRequest, type SyncSummary, syncMirror } from "../../src/mirror/sync.ts";
 import { SlipwayError } from "../../src/model/errors.ts";
@@ -38,6 +38,8 @@ type Published = { readonly version: Version; readonly sequence: number; readonl
 export class SampleVendor {
   /** By path with a leading slash, and with the query where one is asked for. */
   readonly files = new Map<string, Uint8Array>();
+  /** Addresses that answer 410, with the version that they were of. */
+  readonly goneFiles = new Map<string, string>();
   readonly repository = new TestRepository(this.files);
   readonly repositoryKey: TestKey;
   readonly releaseKey = generateMinisignKey();
@@ -122,7 +124,9 @@ export class SampleVendor {
     if (this.tags.delete(ociTag(parseVersion(version)))) this.writeTags();
     for (const path of this.files.keys()) {
       const isIndex = path.includes("/dists/") || path.includes("/repodata/") || path.startsWith("/v2/");
-      if (!isIndex && path.includes(version)) this.files.delete(path);
+      if (isIndex || !path.includes(version)) continue;
+      this.files.delete(path);
+      this.goneFiles.set(path, version);
     }
     this.writeList();
   }
@@ -268,6 +272,10 @@ export function memorySource(vendor: SampleVendor): MemorySource {
       await writePart(bytesSource(bytes).open(), request);
       return { resumedFrom: 0 };
     },
+    goneVersion: async (path) => {
+      source.log.push(`gone? ${path}`);
+      return vendor.goneFiles.get(`/${path}`);
+    },
     close: async () => undefined,
   };
   return source;
@@ -279,7 +287,13 @@ export type SampleMirror = {
   readonly events: SyncEvent[];
   readonly sync: (source: MirrorSource, options?: SyncOptions) => Promise<SyncSummary>;
 };
-export type SyncOptions = Partial<Omit<SyncRequest, "products">> & { readonly selection?: Record<string, unknown> };
+export type SyncOptions = Partial<Omit<SyncRequest, "products">> & {
+  readonly selection?: Record<string, unknown>;
+  /** By default all that the vendor has. */
+  readonly pinned?: KeySettings;
+};
+
+const allKeys: KeySettings = { openpgp: "vendor.asc", minisign: "vendor.pub", apk: "vendor.rsa.pub" };
 
 /** A customer's folder with the vendor's keys in it. */
 export async function createSampleMirror(t: TestContext, vendor: SampleVendor): Promise<SampleMirror> {
@@ -295,9 +309,8 @@ export async function createSampleMirror(t: TestContext, vendor: SampleVendor): 
     folder,
     directory,
     events,
-    sync: async (source, { selection: chosen = {}, ...options } = {}) => {
+    sync: async (source, { selection: chosen = {}, pinned = allKeys, ...options } = {}) => {
       const selection = productSelectionSchema.parse(chosen);
-      const pinned = { openpgp: "vendor.asc", minisign: "vendor.pub", apk: "vendor.rsa.pub" };
       const trust = await loadTrust({ product, keys: pinned, selection, folder, source, signal });
       return syncMirror({
         directory,

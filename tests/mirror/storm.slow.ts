@@ -8,7 +8,7 @@ import { type TestContext, test } from "node:test";
 import { requireCommand, runCommand } from "../../src/io/command.ts";
 import { folderSource } from "../../src/mirror/source.ts";
 import { parseVersion } from "../../src/model/version.ts";
-import { needClient } from "../support/clients.ts";
+import { needClient, needRoot } from "../support/clients.ts";
 import { demoRecipe } from "../support/vendor.ts";
 import { createMirroredVendor, readTree } from "./mirrored-vendor.ts";
 import { createSampleMirror, createSampleVendor, memorySource, product, type SampleMirror, type SampleVendor, serveVendor, sha256 } from "./sample-source.ts";
@@ -69,26 +69,49 @@ function startSync(folder: string): { readonly child: ChildProcess; readonly end
   return { child, ended: new Promise((done) => child.once("exit", done)) };
 }
 
-test("C7 a sync killed at any moment leaves a whole set, and the last one ends complete", async (t) => {
+test("C7 a sync killed at any request, and after its last, leaves a whole set, and the last one ends complete", async (t) => {
   const vendor = await createSampleVendor(["1.0.0"]);
-  const server = await serveVendor(t, vendor);
+  let asked = 0;
+  let onRequest = (): void => undefined;
+  const server = await serveVendor(t, vendor, () => {
+    asked += 1;
+    onRequest();
+    return false;
+  });
   const mirror = await createOperator(t, vendor, server.url);
   await startSync(mirror.folder).ended;
-  for (let turn = 1; turn <= 24; turn += 1) {
+  let version = 0;
+  const publish = async (): Promise<void> => {
     await new Promise((done) => setTimeout(done, 1100));
-    await vendor.publish(`1.${turn}.0`);
+    version += 1;
+    await vendor.publish(`1.${version}.0`);
+    asked = 0;
+  };
+  await publish();
+  await startSync(mirror.folder).ended;
+  const usual = asked; // what one more release takes
+  const [atRequests, afterLast] = [18, 6];
+  let killed = 0;
+  for (let turn = 1; turn <= atRequests + afterLast; turn += 1) {
+    await publish();
     const { child, ended } = startSync(mirror.folder);
-    const timer = setTimeout(() => child.kill("SIGKILL"), 200 + turn * 60);
+    const last = Math.min(usual, Math.ceil((turn * usual) / atRequests));
+    onRequest = () => {
+      if (asked === last) setTimeout(() => child.kill("SIGKILL"), Math.max(0, turn - atRequests) * 15);
+    };
     await ended;
-    clearTimeout(timer);
+    if (child.signalCode === "SIGKILL") killed += 1;
+    onRequest = () => undefined;
     await requireWhole(t, vendor, mirror);
   }
+  t.diagnostic(`${killed} syncs of ${usual} requests were killed`);
+  assert.ok(killed >= atRequests, `${killed} kills`);
   const end = await runCommand([process.execPath, "--disable-warning=ExperimentalWarning", entry, "mirror", "sync"], {
     cwd: mirror.folder,
     timeoutMs: 120_000,
   });
   assert.equal(end.exitCode, 0, end.stderr);
-  assert.ok((await readdir(join(mirror.directory, "current/releases", product))).includes("1.24.0"));
+  assert.ok((await readdir(join(mirror.directory, "current/releases", product))).includes(`1.${version}.0`));
   assert.deepEqual(
     (await readdir(join(mirror.directory, "sets"))).filter((name) => name.startsWith(".")),
     [],
@@ -96,35 +119,29 @@ test("C7 a sync killed at any moment leaves a whole set, and the last one ends c
 });
 
 test("C7 a full disk ends the sync with its code, readers keep their set, and with room it goes on", async (t) => {
-  if (process.getuid?.() !== 0) {
-    t.skip("a small file system needs root");
-    return;
-  }
+  if (!needClient(t, "mount") || !needRoot(t, "a small file system")) return;
   const vendor = await createSampleVendor(["1.0.0"]);
   const mirror = await createSampleMirror(t, vendor);
   await mkdir(mirror.directory);
-  const mounted = await runCommand(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mirror.directory], { timeoutMs: 20_000 });
-  if (mounted.exitCode !== 0) {
-    t.skip(`cannot mount: ${mounted.stderr}`);
-    return;
-  }
+  await requireCommand(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mirror.directory], { timeoutMs: 120_000 });
   try {
     await mirror.sync(memorySource(vendor));
     await requireWhole(t, vendor, mirror);
     const large = Buffer.alloc(4_000_000, 7);
+    await vendor.publish("1.1.0");
     await vendor.writeRelease({
-      version: parseVersion("1.0.0"),
-      sequence: 1_780_000_000,
+      version: parseVersion("1.1.0"),
+      sequence: 1_780_000_001, // the second one that the sample publishes
       artifacts: [{ name: `${product}-large`, kind: "binary", os: "linux", arch: "amd64", bytes: large }],
-      imageDigest: `sha256:${sha256(vendor.get(`v2/${product}/manifests/1.0.0`))}`,
+      imageDigest: `sha256:${sha256(vendor.get(`v2/${product}/manifests/1.1.0`))}`,
     });
     await assert.rejects(mirror.sync(memorySource(vendor)), { code: "disk_full" });
     await readFile(join(mirror.directory, "current/releases", product, "1.0.0/SHA256SUMS"));
-    await requireCommand(["mount", "-o", "remount,size=32m", mirror.directory], { timeoutMs: 20_000 });
+    await requireCommand(["mount", "-o", "remount,size=32m", mirror.directory], { timeoutMs: 120_000 });
     assert.equal((await mirror.sync(memorySource(vendor))).result, "synced");
     await requireWhole(t, vendor, mirror);
   } finally {
-    await requireCommand(["umount", mirror.directory], { timeoutMs: 20_000 });
+    await requireCommand(["umount", mirror.directory], { timeoutMs: 120_000 });
   }
 });
 
@@ -176,7 +193,7 @@ test("C7 a mirror of a real server: every format, images by their signed digest,
   });
   const [keyFile = ""] =
     /slipway-[0-9a-f]{16}\.rsa\.pub/.exec(
-      await requireCommand(["sh", "-c", "tar tzf -"], { input: Buffer.from(await arch.arrayBuffer()), timeoutMs: 20_000 }),
+      await requireCommand(["sh", "-c", "tar tzf -"], { input: Buffer.from(await arch.arrayBuffer()), timeoutMs: 120_000 }),
     ) ?? [];
   await writeFile(join(customer.folder, "acme.rsa.pub"), Buffer.from(await (await fetch(`${vendor.url}/keys/apk/${keyFile}`)).arrayBuffer()));
   await customer.writeSettings({ selection: ["channels: [stable]"], apkKey: "acme.rsa.pub" });
@@ -188,7 +205,7 @@ test("C7 a mirror of a real server: every format, images by their signed digest,
   const folder = await mkdtemp(join(tmpdir(), "slipway-layout-"));
   t.after(() => rm(folder, { recursive: true, force: true }));
   await requireCommand(["skopeo", "--insecure-policy", "copy", "--all", `oci:${join(customer.directory, "current/images/acme")}:1.4.2`, `dir:${folder}/copy`], {
-    timeoutMs: 60_000,
+    timeoutMs: 120_000,
   });
   const id = /key_id: (\S+),/.exec(await readFile(join(customer.folder, "mirror.yaml"), "utf8"))?.[1] ?? "";
   await vendor.result(["key", "revoke", id]);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { readApkIndex } from "../../src/formats/apk-index-read.ts";
-import { readSetManifest } from "../../src/mirror/file-set.ts";
+import { readCurrentSet, readSetManifest } from "../../src/mirror/file-set.ts";
 import { pinKeys, verifyDetached } from "../../src/trust/openpgp-verify.ts";
 import { nextApkKey } from "../formats/apk-sample.ts";
 import { makeTestKey } from "../support/test-repository.ts";
@@ -195,4 +195,14 @@ test("C7 a release that is withdrawn between its listing and its download makes 
   };
   const summary = await mirror.sync(source);
   assert.deepEqual(summary.products[product]?.versions, ["1.0.0"]);
+});
+
+test("C7 a product without apks needs no key for them; with apks, and without their key, nothing is taken", async (t) => {
+  const vendor = await createSampleVendor();
+  const mirror = await createSampleMirror(t, vendor);
+  const pinned = { openpgp: "vendor.asc", minisign: "vendor.pub" };
+  await assert.rejects(mirror.sync(memorySource(vendor), { pinned }), { code: "policy_invalid" });
+  assert.equal(await readCurrentSet(mirror.directory), undefined);
+  for (const path of vendor.files.keys()) if (path.startsWith("/apk/")) vendor.files.delete(path);
+  assert.equal((await mirror.sync(memorySource(vendor), { pinned })).result, "synced");
 });
