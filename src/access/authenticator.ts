@@ -37,6 +37,11 @@ export type Authenticator = {
    * with the secret itself. Undefined where the key is unknown, expired or revoked. An id alone proves nothing.
    */
   findSealed(input: { readonly keyId: string; readonly now: Date }): Promise<SealedKey | undefined>;
+  /**
+   * The same customer as he stands now, or undefined where his pair, or the secret that he presented, is not accepted any more: for answers
+   * that take long. Asked again and again it costs a look at the cache.
+   */
+  stillAccepted(principal: CustomerPrincipal, at: { readonly now: Date; readonly address: string }): Promise<CustomerPrincipal | undefined>;
   /** Why a pair that exists was refused, for the audit trail: the caller is not told. */
   refusalOf(input: { readonly keyId: string; readonly secret: string; readonly now: Date }): Promise<"suspended" | "retired secret" | undefined>;
   /** The administrator behind a Bearer token. */
@@ -45,13 +50,14 @@ export type Authenticator = {
 };
 
 /** What a signature is checked with. Once it is proved, `networks` says whether it may come from there (requireAllowed). */
-export type SealedKey = { readonly principal: CustomerPrincipal; readonly secrets: readonly SealedSecret[]; readonly networks: Networks | undefined };
+export type SealedKey = { readonly name: string; readonly secrets: readonly SealedSecret[]; readonly networks: Networks | undefined };
 
-/** `unseal(kek, envelope, context)` gives the secret. */
-export type SealedSecret = { readonly envelope: string; readonly context: string };
+/** `unseal(kek, envelope, context)` gives the secret; whoever proves that he has it is `principal`. */
+export type SealedSecret = { readonly envelope: string; readonly context: string; readonly principal: CustomerPrincipal };
 
 type Credential<P extends Principal> = {
-  readonly principal: P;
+  /** The key's or the token's id, or its name, for messages. */
+  readonly name: string;
   /** When the database was asked, on the monotonic clock: a clock set back must not keep a revoked key alive. */
   readonly loadedAt: number;
   /** Ends of the whole credential: expiry or revocation, whichever is first. */
@@ -59,8 +65,11 @@ type Credential<P extends Principal> = {
   readonly suspendedAt?: number | undefined;
   /** Where it may be used; undefined: anywhere. */
   readonly networks?: Networks | undefined;
-  readonly secrets: readonly { readonly sha256: Buffer; readonly retiresAt: number; readonly sealed?: SealedSecret }[];
+  readonly secrets: readonly Secret<P>[];
 };
+
+/** `principal`: who presents it. */
+type Secret<P extends Principal> = { readonly principal: P; readonly sha256: Buffer; readonly retiresAt: number; readonly sealed?: SealedSecret };
 
 const keyIdPattern = /^SLK[A-Z2-7]{20}$/;
 /** Longest secret that is hashed: ours have 43 characters, tokens 57. */
@@ -118,17 +127,18 @@ async function loadAccessKey(store: Store, id: string): Promise<Credential<Custo
     .where("access_key_id", "=", id)
     .execute();
   const grants = await grantsOfKey(store, id);
+  const owner = { kind: "customer", keyId: id, customerId: key.id, customerName: key.name, products: new Set(grants.keys()), grants } as const;
   return {
-    principal: { kind: "customer", keyId: id, customerId: key.id, customerName: key.name, products: new Set(grants.keys()), grants },
+    name: id,
     loadedAt,
     endsAt: Math.min(key.expires_at ?? never, key.revoked_at ?? never, key.suspended_at ?? never),
     suspendedAt: key.suspended_at ?? undefined,
     networks: key.allowed_from === null ? undefined : openNetworks(key.allowed_from.split(",")),
-    secrets: secrets.map((secret) => ({
-      sha256: Buffer.from(secret.sha256, "hex"),
-      retiresAt: secret.retires_at ?? never,
-      sealed: { envelope: secret.sealed, context: secretContext(id, secret.generation) },
-    })),
+    secrets: secrets.map((secret) => {
+      const principal = { ...owner, generation: secret.generation };
+      const sealed = { envelope: secret.sealed, context: secretContext(id, secret.generation), principal };
+      return { principal, sha256: Buffer.from(secret.sha256, "hex"), retiresAt: secret.retires_at ?? never, sealed };
+    }),
   };
 }
 
@@ -137,33 +147,35 @@ async function loadAdminToken(store: Store, sha256: string): Promise<Credential<
   const token = await store.db.selectFrom("admin_tokens").selectAll().where("sha256", "=", sha256).executeTakeFirst();
   if (token === undefined) return undefined;
   return {
-    principal: { kind: "admin", tokenId: token.id, name: token.name },
+    name: token.name,
     loadedAt,
     endsAt: Math.min(token.expires_at ?? never, token.revoked_at ?? never),
-    secrets: [{ sha256: Buffer.from(token.sha256, "hex"), retiresAt: never }],
+    secrets: [{ principal: { kind: "admin", tokenId: token.id, name: token.name }, sha256: Buffer.from(token.sha256, "hex"), retiresAt: never }],
   };
 }
 
 /**
- * Until when this secret opens the credential, in milliseconds since 1970; undefined where it does not.
+ * Whose secret this is, and until when it opens the credential, in milliseconds since 1970; undefined where it does not.
  * Every live secret is compared, whether or not one fitted before: the time taken says nothing.
  */
-function acceptedUntil(credential: Credential<Principal>, digest: Buffer, now: Date): number | undefined {
-  let end = 0;
+function acceptedSecret<P extends Principal>(
+  credential: Credential<P>,
+  digest: Buffer,
+  now: Date,
+): { readonly principal: P; readonly endsAt: number } | undefined {
+  let found: Secret<P> | undefined;
   for (const secret of credential.secrets) {
     const isSame = timingSafeEqual(secret.sha256, digest);
-    if (isSame) end = Math.max(end, secret.retiresAt);
+    if (isSame && secret.retiresAt > (found?.retiresAt ?? 0)) found = secret;
   }
-  const until = Math.min(end, credential.endsAt);
-  return until > now.getTime() ? until : undefined;
+  const endsAt = Math.min(found?.retiresAt ?? 0, credential.endsAt);
+  return found !== undefined && endsAt > now.getTime() ? { principal: found.principal, endsAt } : undefined;
 }
 
 /** Throws `forbidden`: whoever proved that the pair is his may know why it does not work from there. */
-export function requireAllowed(credential: { readonly principal: Principal; readonly networks?: Networks | undefined }, address: string): void {
+export function requireAllowed(credential: { readonly name: string; readonly networks?: Networks | undefined }, address: string): void {
   if (credential.networks === undefined || credential.networks.has(address)) return;
-  const { principal } = credential;
-  const name = principal.kind === "customer" ? principal.keyId : principal.name;
-  throw new SlipwayError("forbidden", `the access key ${name} may not be used from ${address}`, { hint: "ask the vendor to allow this network" });
+  throw new SlipwayError("forbidden", `the access key ${credential.name} may not be used from ${address}`, { hint: "ask the vendor to allow this network" });
 }
 
 type Accepted = {
@@ -193,15 +205,15 @@ export function createAuthenticator(store: Store): Authenticator {
       if (!keyIdPattern.test(keyId) || secret.length > secretLimit) return undefined;
       const changesBefore = changeCount;
       const credential = await accessKeys.get(keyId);
-      const endsAt = credential === undefined ? undefined : acceptedUntil(credential, secretDigest(secret), now);
-      if (credential === undefined || endsAt === undefined) return undefined;
+      const presented = credential === undefined ? undefined : acceptedSecret(credential, secretDigest(secret), now);
+      if (credential === undefined || presented === undefined) return undefined;
       requireAllowed(credential, address);
       // What was read before a revocation may answer the request that asked for it, but must not be remembered after it.
       if (header !== undefined && changesBefore === changeCount) {
         if (accepted.size >= cacheSize) accepted.clear();
-        accepted.set(header, { principal: credential.principal, networks: credential.networks, freshUntil: credential.loadedAt + cacheLifeMs, endsAt });
+        accepted.set(header, { ...presented, networks: credential.networks, freshUntil: credential.loadedAt + cacheLifeMs });
       }
-      return credential.principal;
+      return presented.principal;
     },
     recall: (header, now, address) => {
       const known = accepted.get(header);
@@ -212,7 +224,13 @@ export function createAuthenticator(store: Store): Authenticator {
       const credential = keyIdPattern.test(keyId) ? await accessKeys.get(keyId) : undefined;
       if (credential === undefined || credential.endsAt <= now.getTime()) return undefined;
       const live = credential.secrets.filter((secret) => secret.retiresAt > now.getTime());
-      return { principal: credential.principal, secrets: live.flatMap(({ sealed }) => (sealed === undefined ? [] : [sealed])), networks: credential.networks };
+      return { name: keyId, secrets: live.flatMap(({ sealed }) => (sealed === undefined ? [] : [sealed])), networks: credential.networks };
+    },
+    stillAccepted: async ({ keyId, generation }, { now, address }) => {
+      const credential = await accessKeys.get(keyId);
+      const secret = credential?.secrets.find(({ principal }) => principal.generation === generation);
+      if (credential === undefined || secret === undefined || Math.min(secret.retiresAt, credential.endsAt) <= now.getTime()) return undefined;
+      return credential.networks === undefined || credential.networks.has(address) ? secret.principal : undefined;
     },
     refusalOf: async ({ keyId, secret, now }) => {
       const credential = keyIdPattern.test(keyId) && secret.length <= secretLimit ? await accessKeys.get(keyId) : undefined;
@@ -226,7 +244,7 @@ export function createAuthenticator(store: Store): Authenticator {
       if (!token.startsWith(adminTokenPrefix) || token.length > secretLimit) return undefined;
       const digest = secretDigest(token);
       const credential = await adminTokens.get(digest.toString("hex"));
-      return credential !== undefined && acceptedUntil(credential, digest, now) !== undefined ? credential.principal : undefined;
+      return credential === undefined ? undefined : acceptedSecret(credential, digest, now)?.principal;
     },
     close: () => {
       store.changes.off("credential", onChange);

@@ -11,6 +11,8 @@ export type CustomerPrincipal = {
   readonly products: ReadonlySet<string>;
   /** By product: what of it he may read. */
   readonly grants: ReadonlyMap<string, Grant>;
+  /** Which of the key's secrets was presented: a rotation may end it before the key. */
+  readonly generation: number;
 };
 
 export type AdminPrincipal = { readonly kind: "admin"; readonly tokenId: string; readonly name: string };

@@ -11,10 +11,12 @@ import { signingKey } from "./signature-v4.ts";
 /** A client signs for one or two; whoever knows a key's id may name any. */
 const scopeLimit = 8;
 
-const known = new WeakMap<SealedSecret, Map<string, string>>();
+type Envelope = Pick<SealedSecret, "envelope" | "context">;
+
+const known = new WeakMap<Envelope, Map<string, string>>();
 
 /** As signingKey of the secret inside. Throws `key_locked` where it cannot be opened. */
-export function sealedSigningKey(kek: KeyEncryptionKey, sealed: SealedSecret, scope: string): string {
+export function sealedSigningKey(kek: KeyEncryptionKey, sealed: Envelope, scope: string): string {
   const keys = known.get(sealed) ?? new Map<string, string>();
   const kept = keys.get(scope);
   if (kept !== undefined) return kept;

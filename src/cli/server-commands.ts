@@ -35,6 +35,20 @@ export const serverCommands: readonly CommandRow[] = [
     examples: ["slipway serve", "slipway serve --listen 0.0.0.0:8420 --public-url https://packages.acme.example", "slipway serve --mirror /srv/mirror"],
     load: () => import("./serve.ts"),
   },
+  {
+    name: "server check",
+    summary: "Check a data folder: database, every blob against its digest, references, secrets, audit chain",
+    description:
+      "Run it on the server's machine, as the user that the server runs as and with the same settings, also while it runs: without --repair nothing is written. Each fault is named with what it is needed for and what brings it back. Exit code 20 where there is one.",
+    options: [
+      { flags: "--quick", text: "look at the sizes of blobs instead of reading them whole" },
+      { flags: "--repair", text: "make lost indexes anew, take damaged blobs out of the way of good ones, bring back what lies in quarantine by mistake" },
+      { flags: "--config <file>", text: "settings file; by default slipway-server.yaml in the data folder", env: "SLIPWAY_CONFIG" },
+      { flags: "--data-dir <folder>", text: settingRow("dataDir").text },
+    ],
+    examples: ["slipway server check", "slipway server check --quick --json", "slipway server check --repair"],
+    load: () => import("./server-check.ts"),
+  },
   ...repositoryKeyCommands,
   {
     name: "product add",

@@ -16,6 +16,7 @@ import type { ServerContext } from "./context.ts";
 import { absent, answerFailure } from "./error-rim.ts";
 import { createFastPath } from "./fast-path.ts";
 import { registerImageRoutes } from "./oci-routes.ts";
+import { refuseNulAddress, refuseNulBody } from "./nul-refusal.ts";
 import { registerOpenApi, routeSchema } from "./openapi.ts";
 import type { Access, RouteRow } from "./route.ts";
 import { routes } from "./routes.ts";
@@ -76,6 +77,7 @@ export async function buildApp(context: ServerContext, options: { readonly isFas
   app.setSerializerCompiler(serializerCompiler);
   app.removeContentTypeParser("text/plain");
   app.decorateRequest("principal", undefined);
+  app.addHook("onRequest", async (request) => refuseNulAddress(request));
   app.addHook("onSend", (request, reply, _payload, done) => {
     reply.headers(securityHeaders); // send.ts does the same for files
     reply.header("x-request-id", request.id);
@@ -90,6 +92,7 @@ export async function buildApp(context: ServerContext, options: { readonly isFas
   await registerOpenApi(app, { version: context.version, rows: routes });
   await app.register(async (json) => {
     json.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string", bodyLimit: formLimit }, readForm);
+    json.addHook("preValidation", async (request) => refuseNulBody(request));
     for (const row of routes.filter(({ isRawBody }) => isRawBody !== true)) addRoute(json, context, row);
   });
   await app.register(async (raw) => {

@@ -126,7 +126,7 @@ export const customerRoutes: readonly RouteRow[] = [
     tag: "customers",
     summary: "End a key for good, at once",
     params: keyParams,
-    body: z.strictObject({ reason: z.string().max(500).optional() }).optional(),
+    body: z.strictObject({ reason: z.string().trim().min(1).max(500).optional() }).optional(),
     success: { status: 200, json: z.object({ id: z.string(), state: z.literal("revoked") }), text: "It is revoked" },
     run: async (call) => {
       await revokeAccessKey(call.context.store, { id: call.params.id, reason: call.body?.reason, actor: actorOf(adminOf(call)) });

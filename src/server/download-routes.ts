@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { type CustomerPrincipal, grantHolderOf, mayRead, type Principal } from "../access/principal.ts";
 import type { Digest } from "../model/digest.ts";
+import { goneVersionHeader } from "../io/download.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { DownloadTree, ResolvedDenied, ResolvedFile, ResolvedGone } from "../releases/resolve.ts";
 import { conditionsFor } from "./download-conditions.ts";
@@ -76,6 +77,7 @@ export async function answerFile(
     reply: call.reply,
     body: file,
     conditions: conditionsFor(tree, file, call.request.headers),
+    reader: { principal: askerOf(call).principal, product },
     beforeLast: (delivery) => record(delivery, "complete"),
     onAborted: (delivery) => record(delivery, "aborted"),
   });
@@ -88,6 +90,7 @@ async function goneError(call: Call, gone: { readonly product: string; readonly 
     const outcome = { result: "gone", status: 410, bytes: 0, detail: state } as const;
     await call.context.audit.record(downloadEvent(askerOf(call), { product: gone.product, version }, outcome));
   }
+  void call.reply.header(goneVersionHeader, version);
   return new SlipwayError(
     "gone",
     `Gone - ${goneText(gone.product, gone.found)}`,

@@ -23,6 +23,8 @@ const frameworkCodes: Readonly<Record<string, (error: FastifyError) => SlipwayEr
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: () =>
     new SlipwayError("usage", "the body is shorter or longer than its Content-Length", { hint: "send the request again" }),
   FST_ERR_BAD_URL: () => new SlipwayError("not_found", "there is nothing at this address"),
+  // QUERY (a method that fastify knows and no route here has) is refused before the router says that there is nothing.
+  FST_ERR_ROUTE_MISSING_CONTENT_TYPE: () => absent(),
   FST_ERR_MAX_PARAM_LENGTH: () => new SlipwayError("not_found", "there is nothing at this address"),
 };
 

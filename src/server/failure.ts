@@ -8,7 +8,7 @@ const retryAfterSeconds = 5;
 
 /** What went wrong inside is for the log: paths and queries of this machine are nobody else's business. */
 export function isInternal(error: SlipwayError): boolean {
-  return error.code === "internal" || error.code === "permission_denied";
+  return error.code === "internal" || error.code === "permission_denied" || error.code === "data_damaged";
 }
 
 /** What the caller is told. */
@@ -16,9 +16,9 @@ export function publicMessage(error: SlipwayError): string {
   return isInternal(error) ? "the server failed; its log has the reason under this request id" : error.message;
 }
 
-/** Ours to mend, and so for the log. `unavailable` is the way in which a server says "not now". */
+/** Ours to mend, and so for the log. `unavailable` without a cause is the way in which a server says "not now". */
 export function isOurs(error: SlipwayError, status: number): boolean {
-  return status >= 500 && error.code !== "unavailable";
+  return status >= 500 && (error.code !== "unavailable" || error.cause !== undefined);
 }
 
 /** One line for a failure that is ours, where it is answered. */

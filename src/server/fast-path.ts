@@ -74,7 +74,7 @@ export function createFastPath(context: ServerContext, nextRequestId: () => stri
     const id = nextRequestId();
     const plan = planAnswer(offer.body, { method, id, conditions: offer.conditions });
     if (plan === undefined) return false;
-    response.on("finish", () => metrics.requestEnded({ method, route: path.route, status: plan.status, seconds: (performance.now() - begun) / 1000 }));
+    response.on("finish", () => metrics.requestEnded({ method, route: path.route, status: response.statusCode, seconds: (performance.now() - begun) / 1000 }));
     const { extent } = plan;
     if (extent === undefined) {
       response.writeHead(plan.status, plan.head).end();

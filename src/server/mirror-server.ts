@@ -8,7 +8,9 @@ import { createServer, type Server as HttpServer, type IncomingMessage, type Ser
 import type { AddressInfo } from "node:net";
 import { currentTree, isThere } from "../mirror/file-set.ts";
 import { isPairKnown, type MirrorPairs } from "../mirror/pairs.ts";
+import { goneVersionHeader } from "../io/download.ts";
 import { asSlipwayError, SlipwayError } from "../model/errors.ts";
+import { tryParseVersion } from "../model/version.ts";
 import { mediaTypeOf } from "../releases/media-type.ts";
 import { reasonPhrase } from "./error-rim.ts";
 import { createGoneFinder, type GoneFinder } from "./mirror-gone.ts";
@@ -107,6 +109,8 @@ async function answer({ directory, pairs, leases, gone }: Serving, request: Inco
     const why = await gone.find(tree, path);
     if (why === undefined) throw error;
     const text = goneText(why.product, why);
+    // The list is the vendor's: what is no version is no header either.
+    if (tryParseVersion(why.version) !== undefined) response.setHeader(goneVersionHeader, why.version);
     // The registry's answers know no 410.
     throw isImages ? status(404, text, "MANIFEST_UNKNOWN") : status(410, `Gone - ${text}`);
   }

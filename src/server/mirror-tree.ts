@@ -62,7 +62,7 @@ export async function sendTreeFile({ request, response, tree }: MirrorRequest, f
   if (outcome.kind === "part") response.setHeader("Content-Range", `bytes ${first}-${last}/${found.size}`);
   response.writeHead(outcome.kind === "part" ? 206 : 200);
   if (request.method === "HEAD" || found.size === 0) response.end();
-  else await sendFile({ path, first, last, response, budget, beforeLast: async () => undefined });
+  else await sendFile({ path, first, last, response, budget, beforeLast: async () => undefined, mayGoOn: () => Promise.resolve(true) });
 }
 
 /** A refusal with its status; the registry's code where the address is one of images. */

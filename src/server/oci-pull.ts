@@ -148,6 +148,7 @@ async function sendPulled(pull: Pull, pulled: Pulled): Promise<void> {
     context,
     reply,
     body: pulled.body,
+    reader: { principal: pull.caller.principal, product: pull.view.repository.product },
     beforeLast: (delivery) => record(delivery, "complete"),
     onAborted: (delivery) => record(delivery, "aborted"),
   });

@@ -102,7 +102,7 @@ ${advisoryTable(product.advisories)}
 ${product.setup.map(({ title, text }) => html`<details><summary>${title}</summary><pre tabindex="0">${text.trimEnd()}</pre></details>\n`)}
 <h3>Keys</h3>
 <p class="soft">Compare them with what ${place.vendor} prints elsewhere before you trust them.</p>
-${table(["Signs", "Kind", "Fingerprint"], product.keys.map(keyRow(place.baseUrl)))}
+${keySection(product)}
 </section>
 `;
 }
@@ -136,11 +136,28 @@ function advisoryTable(advisories: readonly PortalAdvisory[]): Html {
   )}`;
 }
 
+/** A retired key is for whoever still has it: it must not be taken for one to trust. */
+function keySection({ keys, place }: PortalProduct): Html {
+  const retired = keys.filter(({ retiredAt }) => retiredAt !== null);
+  const living = keys.filter(({ retiredAt }) => retiredAt === null);
+  const rows = retired.map(({ kind, fingerprint, retiredAt }) => [
+    kind,
+    html`<code>${shownFingerprint(kind, fingerprint)}</code>`,
+    retiredAt?.slice(0, 10) ?? "",
+  ]);
+  return html`${table(["Signs", "Kind", "Fingerprint"], living.map(keyRow(place.baseUrl)))}
+${rows.length > 0 && html`<details><summary>Keys that are trusted no more</summary>${table(["Kind", "Fingerprint", "Signed until"], rows)}</details>`}`;
+}
+
+function shownFingerprint(kind: PortalProduct["keys"][number]["kind"], fingerprint: string): string {
+  return kind === "openpgp" ? grouped(fingerprint) : fingerprint;
+}
+
 function keyRow(baseUrl: string) {
   return (key: PortalProduct["keys"][number]): readonly (Html | string)[] => [
     key.use === "repository" ? "package indexes" : "releases",
     key.kind,
-    html`<a href="${baseUrl}${key.path}"><code>${key.kind === "openpgp" ? grouped(key.fingerprint) : key.fingerprint}</code></a>`,
+    html`<a href="${baseUrl}${key.path}"><code>${shownFingerprint(key.kind, key.fingerprint)}</code></a>`,
   ];
 }
 

@@ -113,7 +113,7 @@ async function portalProduct(call: Call, principal: CustomerPrincipal, name: str
   const [channel, versions] = [...seen][0] ?? [stableChannel, []];
   const newest = newestStable(versions) ?? versions.toSorted(compareVersions).at(-1);
   const grant = grantHolderOf(principal, name)?.grant;
-  const formats = new Set([...(await offeredFormats(store, product.id))].filter((format) => grant?.formats?.includes(format) !== false));
+  const formats = await offeredFormats(store, product.id, grant);
   const place = feedPlace(call, name);
   return {
     name,

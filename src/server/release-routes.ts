@@ -150,7 +150,7 @@ export const releaseRoutes: readonly RouteRow[] = [
     tag: "releases",
     summary: "Take a published release back from every view",
     params: releaseParams,
-    body: z.strictObject({ reason: z.string().max(500).optional() }).optional(),
+    body: z.strictObject({ reason: z.string().trim().min(1).max(500).optional() }).optional(),
     success: { status: 200, json: releaseSummarySchema, text: "It is withdrawn" },
     run: async (call) => {
       const { store, repositoryKey } = call.context;

@@ -66,8 +66,8 @@ export async function requireSigner(call: SignedCall, options: { readonly servic
   if (found !== undefined && secret !== undefined) {
     const at = { ...call, protocol: signature.service };
     await refusingForeign(context, { keyId: signature.keyId, at }, () => requireAllowed(found, request.ip));
-    requirePace(context, found.principal, call.reply);
-    return { principal: found.principal, signature, secret, signed };
+    requirePace(context, secret.principal, call.reply);
+    return { principal: secret.principal, signature, secret, signed };
   }
   await recordFailure(context, { kind: "pair", keyId: signature.keyId, secret: "" }, { ...call, protocol: signature.service, status: 403 });
   throw found === undefined

@@ -31,6 +31,7 @@ export async function sendObject(wanted: ObjectRequest): Promise<void> {
     body: { ...file, headers: { "x-amz-request-id": call.request.id, ...(answer.kind === "whole" ? checksum(call, file) : {}) } },
     conditions,
     protocol: "s3",
+    reader: { principal: caller.principal, product: tree.product },
     beforeLast: async (delivery) => {
       await record(delivery, "complete");
       if (delivery.range === undefined) call.context.bucketLeases.delivered(readerOf(call, caller), tree.product, file);

@@ -18,12 +18,14 @@ export type SendFileOptions = {
   readonly budget: BufferBudget;
   /** Awaited when everything but the last piece is out: the audit event is durable before the download is complete. */
   readonly beforeLast: () => Promise<void>;
+  /** Asked before each piece; where it says no, the connection ends there. */
+  readonly mayGoOn: () => Promise<boolean>;
 };
 
 export type Sent = { readonly bytes: number; readonly isComplete: boolean };
 
 /**
- * Resolves with what the kernel took, also when the reader went away. Rejects where the file cannot be read, is shorter than it was, or
+ * Resolves with what the kernel took, also when the reader went away or may not go on. Rejects where the file cannot be read, is shorter than it was, or
  * `beforeLast` fails; the response is then destroyed, so that the reader cannot take a part for the whole.
  */
 export async function sendFile(options: SendFileOptions): Promise<Sent> {
@@ -64,6 +66,10 @@ async function sendPieces(options: SendFileOptions, at: { readonly handle: FileH
     if (bytesRead === 0) throw new Error(`${options.path} ends at byte ${position}, before byte ${last}`);
     position += bytesRead;
     bytes += await running;
+    if (!(await options.mayGoOn())) {
+      response.destroy();
+      return { bytes, isComplete: false };
+    }
     if (position > last) await options.beforeLast();
     running = writePiece(response, buffers[turn].subarray(0, bytesRead));
     turn = turn === 0 ? 1 : 0;

@@ -1,8 +1,10 @@
 /** Sends bytes as the answer to a GET or HEAD: conditions, ranges, exact headers; small files from memory, large ones from disk in pieces. */
+import { hash } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import type { FastifyReply } from "fastify";
+import { mayRead, type Principal } from "../access/principal.ts";
 import type { Digest } from "../model/digest.ts";
-import { digestHex } from "../model/digest.ts";
+import { digestFromHex, digestHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { answerFor, type ConditionalHeaders } from "./conditional.ts";
 import type { ServerContext } from "./context.ts";
@@ -40,6 +42,8 @@ export type SendOptions = {
   readonly conditions?: ConditionalHeaders;
   /** The metrics' label, where the route's path does not say it. */
   readonly protocol?: string;
+  /** Whose right to the product is looked at again while a large body is on its way. */
+  readonly reader?: { readonly principal: Principal; readonly product: string };
   /** Awaited before the last byte of a GET leaves: what must be durable then (the audit event). Not called for HEAD and 304. */
   readonly beforeLast?: (delivery: Delivery) => Promise<void>;
   /** Called when a GET's reader went away early. */
@@ -125,7 +129,7 @@ export function planAnswer(body: Body, request: { readonly method: string; reado
   return { status, head, extent: request.method === "HEAD" ? undefined : { first, last, delivery: { status, bytes, range } } };
 }
 
-/** Takes the response over from fastify. Throws before anything is sent (`range_invalid`, a blob that is missing); later failures close the connection. */
+/** Takes the response over from fastify. Throws before anything is sent (`range_invalid`, `data_damaged`); later failures close the connection. */
 export async function sendBody(options: SendOptions): Promise<void> {
   const { context, reply, body } = options;
   const { method, headers, id } = reply.request;
@@ -140,6 +144,7 @@ export async function sendBody(options: SendOptions): Promise<void> {
     return;
   }
   const bytes = await smallBytes(context, body);
+  if (bytes === undefined) await requireWhole(context.store, body);
   reply.hijack();
   const { head, extent } = plan;
   await (bytes === undefined ? sendLarge(options, { ...extent, head }) : sendSmall(options, { head, extent, bytes }));
@@ -150,9 +155,29 @@ async function smallBytes(context: ServerContext, body: Body): Promise<Buffer | 
   if (body.size > smallBodyLimit) return undefined;
   const cached = context.cache.get(body.digest);
   if (cached !== undefined) return cached;
-  const bytes = await context.store.blobs.read(body.digest, smallBodyLimit);
+  const bytes = await readSound(context, body);
   context.cache.put(body.digest, bytes);
   return bytes;
+}
+
+/** What the disk gives for a blob is what the digest says, or nothing: it is hashed once for all the time that it stays in memory. */
+async function readSound({ store }: ServerContext, { digest, size }: Body): Promise<Buffer> {
+  await requireWhole(store, { digest, size });
+  const bytes = await store.blobs.read(digest, smallBodyLimit);
+  const actual = digestFromHex(hash("sha256", bytes));
+  if (actual !== digest) throw damaged(digest, `has the digest ${actual}`);
+  return bytes;
+}
+
+/** Throws `data_damaged` for a blob that the records name and the disk has not, or not as long: nothing is promised that cannot be kept. */
+async function requireWhole(store: ServerContext["store"], { digest, size }: Pick<Body, "digest" | "size">): Promise<void> {
+  const found = await store.blobs.stat(digest);
+  if (found === undefined) throw damaged(digest, "is not there");
+  if (found.size !== size) throw damaged(digest, `has ${found.size} bytes instead of ${size}`);
+}
+
+function damaged(digest: Digest, what: string): SlipwayError {
+  return new SlipwayError("data_damaged", `the blob ${digest} ${what}: run slipway server check`);
 }
 
 async function sendSmall(options: SendOptions, sent: Pick<Piece, "head" | "extent" | "bytes">): Promise<void> {
@@ -175,7 +200,7 @@ export type Piece = {
   readonly bytes: Buffer;
 };
 
-/** Sends a small body in one piece once `recorded` has resolved; where it rejects, the connection ends without an answer. */
+/** Sends a small body in one piece once `recorded` has resolved; where it rejects, nothing of it is sent. */
 export async function sendPiece(context: Pick<ServerContext, "log" | "metrics">, piece: Piece, recorded: Promise<void>): Promise<void> {
   const { response, bytes } = piece;
   const { first, last, delivery } = piece.extent;
@@ -202,6 +227,7 @@ async function sendLarge(options: SendOptions, extent: Extent & { readonly head:
       last: extent.last,
       response: reply.raw,
       budget: context.budget,
+      mayGoOn: () => mayGoOn(options),
       beforeLast: async () => options.beforeLast?.(extent.delivery),
     });
     context.metrics.bytesSent(options.protocol ?? protocolLabel(reply.request.routeOptions.url ?? ""), sent.bytes);
@@ -216,10 +242,22 @@ async function sendLarge(options: SendOptions, extent: Extent & { readonly head:
   }
 }
 
-/** Once the answer began there is no status left to say it with: the connection ends before the last byte, and the log has the reason. */
+/** A revocation takes effect within a second on what is being sent too (C9). */
+async function mayGoOn({ context, reply, reader }: SendOptions): Promise<boolean> {
+  if (reader?.principal.kind !== "customer") return true;
+  const present = await context.authenticator.stillAccepted(reader.principal, { now: context.store.clock.now(), address: reply.request.ip });
+  return present !== undefined && mayRead(present, reader.product);
+}
+
+/**
+ * The log has the reason. Once the answer began there is no status left to say it with, and the connection ends before the last byte; before
+ * that, the reader is told to come back.
+ */
 function giveUp({ log }: Pick<ServerContext, "log">, given: Pick<Piece, "response" | "requestId" | "url">, error: unknown): void {
-  log.error({ event: "download_failed", requestId: given.requestId, path: given.url, err: error });
-  given.response.destroy();
+  const { response, requestId, url } = given;
+  log.error({ event: "download_failed", requestId, path: url, err: error });
+  if (response.headersSent) response.destroy();
+  else response.writeHead(503, { ...securityHeaders, "X-Request-Id": requestId, "Retry-After": 5, "Cache-Control": "no-store", "Content-Length": 0 }).end();
 }
 
 function protocolLabel(route: string): string {

@@ -1,6 +1,7 @@
 /** What a customer's machine needs once: public keys (for anybody) and the set-up files (behind the pair). */
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { grantsOfKey } from "../access/grants.ts";
 import { requireAccessKey } from "../access/key-owner.ts";
 import { mayRead } from "../access/principal.ts";
 import { digestFromHex } from "../model/digest.ts";
@@ -144,7 +145,8 @@ async function setupAnswer(
     armoredKey: repositoryKey.publicText,
     version,
   };
-  const offered = listing === undefined ? undefined : await offeredFormats(call.context.store, listing.productId);
+  const grant = (await grantsOfKey(call.context.store, id)).get(product);
+  const offered = listing === undefined ? undefined : await offeredFormats(call.context.store, listing.productId, grant);
   const blocks = setupBlocks(input, wanted.client !== undefined ? [wanted.client] : offered === undefined ? setupClients : clientsFor(offered));
   return { customer: key.customer, product, ask: askForSecret, blocks: blocks.map((block) => ({ ...block })) };
 }

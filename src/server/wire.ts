@@ -161,10 +161,24 @@ export const releaseIndexSchema = z.object({
       publishedAt: instant,
       state: z.literal("published"),
       retiresAt: instant.optional().describe("announced: from about then on it is listed no more"),
+      rollouts: z
+        .record(z.string(), z.object({ salt: z.string(), percent: z.number(), halted: z.literal(true).optional() }))
+        .optional()
+        .describe("by channel, where updaters are to wait on some machines; package managers do not read it"),
     }),
   ),
   supported: z.array(z.string()).describe("the stable versions that are supported, newest first"),
-  retired: z.array(z.object({ version: z.string(), replacement: z.string().optional(), reason: z.string().optional() })),
+  retired: z
+    .array(
+      z.object({
+        version: z.string(),
+        state: z.enum(["withdrawn", "retired"]).describe("withdrawn: the vendor took it back; retired: it left by retention"),
+        replacement: z.string().optional().describe("the version to take instead"),
+        reason: z.string().optional(),
+        waypoint: z.literal(true).optional().describe("upgrades had to pass through it"),
+      }),
+    )
+    .describe("the versions that are gone"),
 });
 
 export const errorSchema = z.object({

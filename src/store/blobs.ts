@@ -13,6 +13,14 @@ export type BlobStatus = { readonly state: "absent" | "partial" | "live"; readon
 
 export type BlobStat = { readonly digest: Digest; readonly size: number; readonly storedAt: Date };
 
+/** What is really on the disk under a digest. */
+export type BlobCondition =
+  | { readonly state: "absent" }
+  | { readonly state: "quarantined" }
+  /** `actual` is the digest of the bytes; undefined where they were not read. */
+  | { readonly state: "live"; readonly size: number; readonly actual: Digest | undefined }
+  | { readonly state: "unreadable"; readonly reason: string };
+
 export type BlobAppend = {
   readonly digest: Digest;
   /** Where the first byte of `body` belongs; must be the present offset. */
@@ -58,6 +66,10 @@ export type BlobStore = {
   restore(digest: Digest): Promise<boolean>;
   /** Deletes blobs quarantined, and uploads last touched, before `before`; returns how many bytes that freed. */
   purge(before: Date): Promise<number>;
+  /** For checks: reads a live blob whole where `isQuick` is not set. Throws `interrupted` on `signal`, never for what is wrong with the blob. */
+  examine(digest: Digest, options: { readonly isQuick: boolean; readonly signal: AbortSignal }): Promise<BlobCondition>;
+  /** Takes a damaged blob out of the way of a good one; nothing here looks at it or deletes it again. Returns where it is. */
+  setAside(digest: Digest): Promise<string>;
   /** Every live blob, in no order: for the sweep that finds uploads nobody attached. */
   list(): AsyncIterable<BlobStat>;
 };

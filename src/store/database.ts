@@ -3,11 +3,12 @@
  *
  * Only the SQL that both speak is used: text ids, bigint milliseconds, JSON as text, `on conflict`, `returning`.
  */
-import type { SQLInputValue, StatementSync } from "node:sqlite";
-import { Kysely, PostgresDialect, SqliteDialect } from "kysely";
+import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
+import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient, type PostgresQueryResult, SqliteDialect } from "kysely";
 import { Pool, types } from "pg";
+import { SlipwayError } from "../model/errors.ts";
 import type { Database } from "./schema.ts";
-import { openSqliteFile } from "./sqlite-file.ts";
+import { openSqliteFile, openSqliteFileToRead } from "./sqlite-file.ts";
 
 export type Dialect = "sqlite" | "postgres";
 
@@ -33,7 +34,15 @@ function adaptStatement(statement: StatementSync): SqliteStatement {
 const statementCacheSize = 256;
 
 export async function openSqlite(path: string): Promise<Kysely<Database>> {
-  const database = await openSqliteFile(path);
+  return overSqlite(await openSqliteFile(path));
+}
+
+/** For checks: nothing can be written through it. The file must be there. */
+export function openSqliteToRead(path: string): Kysely<Database> {
+  return overSqlite(openSqliteFileToRead(path));
+}
+
+function overSqlite(database: DatabaseSync): Kysely<Database> {
   const statements = new Map<string, SqliteStatement>();
   const prepare = (sql: string): SqliteStatement => {
     const known = statements.get(sql);
@@ -56,11 +65,59 @@ export function openPostgres(url: string): Kysely<Database> {
     connectionString: url,
     max: 10,
     connectionTimeoutMillis: 10_000,
+    keepAlive: true,
     types: { getTypeParser: (oid: number, format?: string) => (oid === int8 ? Number : types.getTypeParser(oid, format as "text")) },
   });
   // An idle connection that breaks (server restart) must not end the process; the next query opens a new one or fails by itself.
-  pool.on("error", () => undefined);
-  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+  pool.on("error", ignore);
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool: patient(pool) }) });
+}
+
+const ignore = (): void => undefined;
+
+/** The pool as Kysely sees it: a database that is not there is `unavailable`, whatever way pg has to say so. */
+function patient(pool: Pool): PostgresPool {
+  return {
+    connect: async () => {
+      const client = await pool.connect().catch((error: unknown) => {
+        throw isRefusal(error) ? error : away(error);
+      });
+      // A connection that breaks between two queries of a transaction says so by an event, which would end the process: the next query fails.
+      client.on("error", ignore);
+      return {
+        query: async <R>(text: string, parameters: readonly unknown[]) => {
+          try {
+            return (await client.query(text, [...parameters])) as unknown as PostgresQueryResult<R>; // rows are checked where they are read
+          } catch (error) {
+            throw isEnded(error) ? away(error) : error;
+          }
+        },
+        release: () => {
+          client.off("error", ignore);
+          client.release();
+        },
+      } as PostgresPoolClient; // Kysely's cursors are the one other form of query, and are not used
+    },
+    end: () => pool.end(),
+    options: pool.options,
+  };
+}
+
+function away(cause: unknown): SlipwayError {
+  return new SlipwayError("unavailable", "the database does not answer", { hint: "the server goes on as soon as it does; look at PostgreSQL's log", cause });
+}
+
+const sqlState = (error: unknown): string => String((error as { code?: unknown }).code);
+
+/** PostgreSQL is there and does not let us in, or has no such database: a setting to mend (classes 28 and 3D). */
+function isRefusal(error: unknown): boolean {
+  return /^(?:28|3D)...$/.test(sqlState(error));
+}
+
+/** Ended by a stop, a restart or a crash: class 08 and 57P01 to 57P03, or no code at all where the socket closed. */
+function isEnded(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return /^(?:08...|57P0[123])$/.test(sqlState(error)) || /^Connection terminated|is not queryable$/.test(error.message) || /^E[A-Z]+$/.test(sqlState(error));
 }
 
 /** True where `error` says that a row with this unique value is already there, on either database. */

@@ -5,6 +5,7 @@
  *   unverified/<id>.session       an upload whose digest comes at its end (disk-upload-sessions.ts)
  *   sha256/<2 hex>/<hex>          live; got there by rename after the whole stream's digest was right
  *   quarantine/<hex>              taken out, kept for a while
+ *   damaged/<hex>                 was live with other bytes than its name says; kept for whoever looks into it
  *
  * One process owns the folder. A power cut may leave holes in an unverified file: it is hashed again before it counts.
  */
@@ -14,10 +15,10 @@ import { chmod, type FileHandle, mkdir, open, readdir, readFile, rename, rm, sta
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { syncDirectory } from "../io/atomic-file.ts";
-import { readSizeBytes } from "../io/hash-file.ts";
+import { readHandleInPlace, readSizeBytes } from "../io/hash-file.ts";
 import { type Digest, digestFromHex, digestHex } from "../model/digest.ts";
 import { asSlipwayError, SlipwayError } from "../model/errors.ts";
-import type { BlobAppend, BlobRange, BlobStat, BlobStatus, BlobStore } from "./blobs.ts";
+import type { BlobAppend, BlobCondition, BlobRange, BlobStat, BlobStatus, BlobStore } from "./blobs.ts";
 import { createDiskUploadSessions } from "./disk-upload-sessions.ts";
 import { createRunningHashes } from "./running-hashes.ts";
 
@@ -27,6 +28,8 @@ export type DiskBlobsOptions = {
   readonly sizeLimit?: number;
   /** Free bytes that an upload must leave, so that a full upload disk cannot stop the database beside it; 64 MiB by default. */
   readonly reserveBytes?: number;
+  /** For checks: nothing is made in the folder, which must be there. */
+  readonly isCheckOnly?: boolean;
 };
 
 const defaultSizeLimit = 8 * 1024 ** 3;
@@ -91,7 +94,7 @@ export async function openDiskBlobs(options: DiskBlobsOptions): Promise<BlobStor
   const { folder } = options;
   const sizeLimit = options.sizeLimit ?? defaultSizeLimit;
   const reserveBytes = options.reserveBytes ?? defaultReserve;
-  await makeFolders(folder);
+  if (options.isCheckOnly !== true) await makeFolders(folder);
 
   const livePath = (digest: Digest): string => join(folder, "sha256", digestHex(digest).slice(0, 2), digestHex(digest));
   const partPath = (digest: Digest): string => join(folder, "unverified", `${digestHex(digest)}.unverified`);
@@ -303,7 +306,43 @@ export async function openDiskBlobs(options: DiskBlobsOptions): Promise<BlobStor
     }
   }
 
-  await chmod(folder, 0o700);
+  async function examine(digest: Digest, { isQuick, signal }: { readonly isQuick: boolean; readonly signal: AbortSignal }): Promise<BlobCondition> {
+    const live = await statBlob(digest);
+    if (live === undefined) return (await sizeOf(quarantinePath(digest))) === undefined ? { state: "absent" } : { state: "quarantined" };
+    if (isQuick) return { state: "live", size: live.size, actual: undefined };
+    try {
+      const hash = createHash("sha256");
+      let size = 0;
+      const handle = await openLive(digest);
+      try {
+        for await (const piece of readHandleInPlace(handle)) {
+          if (signal.aborted) throw new SlipwayError("interrupted", "the check was stopped");
+          hash.update(piece);
+          size += piece.length;
+        }
+      } finally {
+        await handle.close();
+      }
+      return { state: "live", size, actual: digestFromHex(hash.digest("hex")) };
+    } catch (error) {
+      if (error instanceof SlipwayError) {
+        if (error.code === "not_found") return { state: "absent" }; // the sweep took it meanwhile
+        throw error;
+      }
+      return { state: "unreadable", reason: asSlipwayError(error).message }; // the disk itself says no: that is what a check is for
+    }
+  }
+
+  async function setAside(digest: Digest): Promise<string> {
+    await mkdir(join(folder, "damaged"), { recursive: true, mode: 0o700 });
+    const path = join(folder, "damaged", digestHex(digest));
+    await rename(livePath(digest), path);
+    await syncDirectory(join(livePath(digest), ".."));
+    await syncDirectory(join(folder, "damaged"));
+    return path;
+  }
+
+  if (options.isCheckOnly !== true) await chmod(folder, 0o700);
   const sessions = createDiskUploadSessions({ folder: join(folder, "unverified"), sizeLimit, requireRoom, writeWhole, makeLive });
-  return { sessions, status, append, put, stat: statBlob, open: openBlob, read, readInto, path: livePath, quarantine, restore, purge, list };
+  return { sessions, status, append, put, stat: statBlob, open: openBlob, read, readInto, path: livePath, quarantine, restore, purge, examine, setAside, list };
 }

@@ -42,10 +42,9 @@ export function parseKeyEncryptionKey(text: string): KeyEncryptionKey {
  * which would make every stored secret unreadable.
  */
 export async function openKeyEncryptionKey(options: { readonly dataDir: string; readonly setting?: string }): Promise<KeyEncryptionKey> {
-  if (options.setting !== undefined) return parseKeyEncryptionKey(options.setting);
+  const present = await readKeyEncryptionKey(options);
+  if (present !== undefined) return present;
   const path = join(options.dataDir, keyEncryptionKeyFile);
-  const found = await readIfPresent(path);
-  if (found !== undefined) return parseKeyEncryptionKey(found);
   const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
   const handle = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
   try {
@@ -60,6 +59,12 @@ export async function openKeyEncryptionKey(options: { readonly dataDir: string; 
   }
   await syncDirectory(options.dataDir);
   return parseKeyEncryptionKey(await readFileBounded(path, 256).then(String));
+}
+
+/** The key from `setting`, else from the file in `dataDir`; undefined where there is none yet. Throws `key_invalid`. */
+export async function readKeyEncryptionKey(options: { readonly dataDir: string; readonly setting?: string }): Promise<KeyEncryptionKey | undefined> {
+  const text = options.setting ?? (await readIfPresent(join(options.dataDir, keyEncryptionKeyFile)));
+  return text === undefined ? undefined : parseKeyEncryptionKey(text);
 }
 
 async function readIfPresent(path: string): Promise<string | undefined> {

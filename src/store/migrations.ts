@@ -233,3 +233,11 @@ export async function migrate(db: Kysely<Database>, dialect: Dialect, list: read
     return applied;
   });
 }
+
+/** What this program knows and the database does not, and the other way round; both are empty where they fit together. */
+export async function compareMigrations(db: Kysely<Database>): Promise<{ readonly missing: readonly string[]; readonly unknown: readonly string[] }> {
+  const { rows } = await sql<{ id: string }>`select id from schema_migrations`.execute(db);
+  const done = new Set(rows.map((row) => row.id));
+  const known = migrations.map((migration) => migration.id);
+  return { missing: known.filter((id) => !done.has(id)), unknown: [...done].filter((id) => !known.includes(id)) };
+}

@@ -1,12 +1,13 @@
 /** The store: records in a database and bytes in blobs, opened together; on one machine with zero settings, or with a database URL. */
-import { chmod, mkdir, open } from "node:fs/promises";
+import { access, chmod, mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 import { type Kysely, sql } from "kysely";
 import type { Clock } from "../io/clock.ts";
+import { SlipwayError } from "../model/errors.ts";
 import { type AuditWriter, postgresAuditWriter, sqliteAuditWriter } from "./audit-writer.ts";
 import type { BlobStore } from "./blobs.ts";
 import { type Changes, newChanges } from "./changes.ts";
-import { type Dialect, openPostgres, openSqlite } from "./database.ts";
+import { type Dialect, openPostgres, openSqlite, openSqliteToRead } from "./database.ts";
 import { openDiskBlobs } from "./disk-blobs.ts";
 import { migrate } from "./migrations.ts";
 import type { Database } from "./schema.ts";
@@ -71,6 +72,34 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     await db.destroy();
     throw error;
   }
+}
+
+/** For checks: opens what is there as it is, makes nothing, migrates nothing, and writes nothing to the database. Throws `source_missing` where there is no data folder. */
+export async function openStoreToCheck(options: Pick<StoreOptions, "dataDir" | "databaseUrl" | "clock">): Promise<Store> {
+  const { dataDir, databaseUrl, clock } = options;
+  const [file, folder] = [join(dataDir, "slipway.db"), join(dataDir, "blobs")];
+  for (const path of [dataDir, folder, ...(databaseUrl === undefined ? [file] : [])]) {
+    const isThere = await access(path).then(
+      () => true,
+      () => false,
+    );
+    if (!isThere)
+      throw new SlipwayError("source_missing", `${path} is not there`, { hint: "name the server's data folder with --data-dir; is its disk mounted?" });
+  }
+  const db = databaseUrl === undefined ? openSqliteToRead(file) : openPostgres(databaseUrl);
+  return {
+    db,
+    dialect: databaseUrl === undefined ? "sqlite" : "postgres",
+    blobs: await openDiskBlobs({ folder, isCheckOnly: true }),
+    auditWriter: { append: () => Promise.reject(new Error("a check writes no audit events")), close: () => Promise.resolve() },
+    clock,
+    dataDir,
+    changes: newChanges(),
+    ping: async () => {
+      await sql`select 1`.execute(db);
+    },
+    close: () => db.destroy(),
+  };
 }
 
 /** SQLite gives its side files the mode of the database file, and a new one the umask's: it is made here first, for the owner alone. */

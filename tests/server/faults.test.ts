@@ -55,6 +55,16 @@ test("a JSON body without an end is refused at 1 MiB, a manifest at 4 MiB, and t
   assert.equal((await get(running, "/healthz")).status, 200);
 });
 
+test("a JSON body of brackets alone is refused like any other that is not asked for", async () => {
+  const depth = 250_000;
+  const response = await fetch(`${running.url}/api/v1/products`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${running.adminToken}`, "content-type": "application/json" },
+    body: "[".repeat(depth) + "]".repeat(depth),
+  });
+  assert.equal(response.status, 400, await response.text());
+});
+
 test("a body that stops coming is given up after the time that an upload may take, and nothing of it is published or readable", async () => {
   const digest = `sha256:${"a".repeat(64)}`;
   const head = headOf(

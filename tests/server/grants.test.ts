@@ -241,3 +241,32 @@ test("C9 bad grants, ranks and networks are refused and change nothing", async (
   assert.equal((await running.admin("PUT", `/products/${product}/channels/beta`, { rank: -1 })).status, 400);
   assert.deepEqual(await seenBy(running, pair, image), shown(["1.4.0"], "1.4.0"));
 });
+
+test("C9 a channel that is not his has no index for a customer, also once everything in it was withdrawn, in no repository and no bucket", async (t) => {
+  const running = await served(t, "1.4.0");
+  await release(running, "1.5.0-preview1", "preview");
+  const [narrow, whole] = [await issuePair(running, "narrow", product), await issuePair(running, "whole", product)];
+  await grant(running, "narrow", { channel: "stable" });
+  const paths = [`/apt/${product}/dists/preview/InRelease`, `/yum/${product}/preview/repodata/repomd.xml`];
+  const look = async (pair: Pair): Promise<readonly unknown[]> => {
+    const listing = await (await bucketGet(running, pair, `/${product}?list-type=2`)).text();
+    const statuses = await Promise.all(paths.map(async (path) => (await answered(running, path, pair)).status));
+    return [...statuses, listing.includes("deb/dists/preview/InRelease"), listing.includes("rpm-preview/"), listing.includes("deb/dists/stable/InRelease")];
+  };
+  assert.deepEqual(await look(narrow), [404, 404, false, false, true]);
+  assert.equal((await running.admin("POST", `/products/${product}/releases/1.5.0-preview1/withdraw`, {})).status, 200);
+  assert.deepEqual(await look(whole), [200, 200, true, true, true]);
+  assert.deepEqual(await look(narrow), [404, 404, false, false, true]);
+});
+
+test("the set-up text of a pair has the clients that its grant leaves, and no other", async (t) => {
+  const running = await served(t, "1.4.0");
+  const pair = await issuePair(running, "debian", product);
+  const clients = async (): Promise<readonly unknown[]> => {
+    const answer = await running.admin("GET", `/keys/${pair.id}/setup`);
+    return (answer.body["blocks"] as readonly { readonly client: string }[]).map(({ client }) => client);
+  };
+  assert.ok((await clients()).includes("dnf"));
+  await grant(running, "debian", { formats: ["deb"] });
+  assert.deepEqual(await clients(), ["apt"]);
+});

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { routes } from "../../src/server/routes.ts";
-import { get, type RunningServer, startServer } from "./running-server.ts";
+import { get, issuePair, publish, type RunningServer, startServer } from "./running-server.ts";
 
 type Operation = {
   readonly summary?: string;
@@ -99,4 +99,16 @@ test("live answers validate against the document", async () => {
     const validate = ajv.compile(schema);
     assert.ok(validate(answer.body), `${method} ${path}: ${JSON.stringify(validate.errors)}`);
   }
+});
+
+test("the release index validates against the document, with a machine rollout and with a version that was withdrawn", async () => {
+  await publish(running, "jaco", "1.0.0");
+  await publish(running, "jaco", "1.1.0");
+  assert.equal((await running.admin("POST", "/products/jaco/releases/1.1.0/rollout", { machines: 10 })).status, 200);
+  assert.equal((await running.admin("POST", "/products/jaco/releases/1.0.0/withdraw", { reason: "loses data" })).status, 200);
+  const index: unknown = await (await get(running, "/releases/jaco/index.json", await issuePair(running, "jaco-reader", "jaco"))).json();
+  const schema = document.paths["/releases/{product}/index.json"]?.["get"]?.responses["200"]?.content?.["application/json"]?.schema;
+  assert.ok(schema);
+  const validate = new Ajv2020({ strict: false, validateFormats: false }).compile(schema);
+  assert.ok(validate(index), JSON.stringify(validate.errors));
 });

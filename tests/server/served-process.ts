@@ -12,6 +12,9 @@ import { type RunningServer, vendorCalls } from "./running-server.ts";
 
 export const entry = resolve(import.meta.dirname, "..", "..", "src", "main.ts");
 
+/** A machine with many test files at once starts a process in seconds, not in milliseconds. */
+const readyLimitMs = 120_000;
+
 export type ServedProcess = { readonly running: RunningServer; readonly process: ChildProcess; readonly stdout: () => string; readonly stderr: () => string };
 
 /** Starts the command on this data folder and waits until it is ready; the process is gone after the test. */
@@ -25,9 +28,10 @@ export async function serve(t: TestContext, dataDir: string, flags: readonly str
   let stderr = "";
   child.stdout.on("data", (piece: Buffer) => (stdout += piece.toString()));
   child.stderr.on("data", (piece: Buffer) => (stderr += piece.toString()));
-  for (let attempt = 0; attempt < 400; attempt += 1) {
+  for (const deadline = Date.now() + readyLimitMs; ; ) {
     if (child.exitCode !== null) throw new Error(`serve ended with ${child.exitCode}: ${stdout}${stderr}`);
     if ((await fetch(`${url}/readyz`).catch(() => undefined))?.ok === true) break;
+    if (Date.now() > deadline) throw new Error(`serve is not ready after ${readyLimitMs} ms: ${stdout}${stderr}`);
     await sleep(50);
   }
   const adminToken = (await readFile(join(dataDir, "admin-token"), "utf8")).trim();

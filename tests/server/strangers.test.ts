@@ -113,6 +113,16 @@ for (const target of tricks) {
   });
 }
 
+test("a method that nobody serves here is absent like any address, and is no failure of the server", async () => {
+  const host = new URL(running.url).host;
+  for (const path of ["/portal", "/v2/coequal/manifests/1.4.1", "/api/v1/products", "*"]) {
+    for (const method of ["QUERY", "PROPFIND", "TRACE", "OPTIONS"]) {
+      const { status } = await rawRequest(running.url, `${method} ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+      assert.ok(status === 404 || status === 400, `${method} ${path}: ${status}`);
+    }
+  }
+});
+
 test("requests that are no HTTP, or too much of it, are closed politely and the server goes on", async () => {
   const host = new URL(running.url).host;
   const rows: readonly (readonly [string, readonly number[]])[] = [
