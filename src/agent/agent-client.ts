@@ -78,7 +78,10 @@ export async function askAgent<T extends z.ZodType>(
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new SlipwayError("server_error", `${address.url} answered ${status} without JSON`, { cause: error });
+    throw new SlipwayError("server_error", `${address.url} answered ${status} without JSON`, {
+      hint: "something else answers at this address: look at agent: of the hosts file",
+      cause: error,
+    });
   }
   const failed = errorSchema.safeParse(value);
   if (failed.success) {
@@ -89,7 +92,10 @@ export async function askAgent<T extends z.ZodType>(
     });
   }
   const parsed = answer.safeParse(value);
-  if (status >= 300 || !parsed.success) throw new SlipwayError("server_error", `${address.url} answered ${status}, and not as an agent of this slipway`);
+  if (status >= 300 || !parsed.success)
+    throw new SlipwayError("server_error", `${address.url} answered ${status}, and not as an agent of this slipway`, {
+      hint: "something else answers at this address, or an agent of another version: look at agent: of the hosts file",
+    });
   return parsed.data;
 }
 

@@ -11,6 +11,8 @@ import type { Installation } from "../updater/installation.ts";
 import type { Machine, UpdateEvent } from "../updater/machine.ts";
 import type { Approver, CheckResult, Updater } from "../updater/operations.ts";
 import { isFinal, isSwitching, type Transaction } from "../updater/transaction.ts";
+// Loaded now, and not when the first upgrade begins: an agent runs for months, and by then its own files may have been replaced.
+import "../updater/settled-updater.ts";
 import { createUpdater } from "../updater/updater.ts";
 import { isSameWish, type Operation, startOperation, type Wish } from "./operation.ts";
 
@@ -115,7 +117,8 @@ export function createAgent(options: {
   };
 
   const begin = async (wish: Wish, by: string, run: (signal: AbortSignal) => Promise<Readonly<Record<string, unknown>>>): Promise<Operation> => {
-    if (closing.signal.aborted) throw new SlipwayError("unavailable", "the agent is stopping");
+    if (closing.signal.aborted)
+      throw new SlipwayError("unavailable", "the agent is stopping", { hint: "ask again when it is up; what has begun is brought to a safe point" });
     if (current !== undefined) {
       if (isSameWish(current, wish)) return current;
       throw new SlipwayError("lock_held", `the agent is at work: ${current.kind} ${current.version ?? ""}`.trimEnd());
@@ -225,7 +228,8 @@ export function createAgent(options: {
           });
         running.cancel.abort();
         await running.ended;
-        if (running.outcome?.kind === "done") throw new SlipwayError("conflict", "it had come to its end before it could be given up");
+        if (running.outcome?.kind === "done")
+          throw new SlipwayError("conflict", "it had come to its end before it could be given up", { hint: "update.status says how it ended" });
       }
       return updater.cancel();
     },

@@ -144,7 +144,10 @@ type Memory = { readonly isDrained: (name: string) => boolean; readonly set: (na
 async function openMemory(path: string, fresh: FleetRecord): Promise<Memory> {
   const before = await readFleetRecord(path);
   if (before !== undefined && before.product !== fresh.product)
-    throw new SlipwayError("conflict", `the record is of the product ${before.product}`, { place: path });
+    throw new SlipwayError("conflict", `the record is of the product ${before.product}`, {
+      place: path,
+      hint: "give each hosts file its own record: move this one away, or name another hosts file",
+    });
   const drained = new Set(before?.drained);
   let writing = Promise.resolve();
   return {

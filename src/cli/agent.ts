@@ -1,5 +1,4 @@
 /** `slipway agent`, `slipway agent token`, `slipway agent unit`: words and printing, no rules of their own. */
-import { once } from "node:events";
 import { dirname, resolve } from "node:path";
 import { addToken, removeToken, type Role, roles } from "../agent/roles.ts";
 import { serveAgent } from "../agent/serve.ts";
@@ -10,6 +9,7 @@ import { findInstallation, type Installation, loadInstallation } from "../update
 import { thisMachine } from "../updater/machine.ts";
 import { type CommandRun, flagOption, type Invocation, listOption, textOption } from "./command.ts";
 import { watchUpdater } from "./open-updater.ts";
+import { untilStopped } from "./until-stopped.ts";
 
 async function installationOf({ options, cwd }: Invocation): Promise<Installation> {
   return loadInstallation(await findInstallation(textOption(options, "installation"), cwd));
@@ -39,7 +39,7 @@ export const runAgent: CommandRun = async (invocation) => {
   try {
     output.event({ event: "started", product: installation.product, addresses: running.addresses });
     output.line(`upgrades of ${installation.product} are controlled at ${running.addresses.join(" and ")}`);
-    if (!signal.aborted) await once(signal, "abort");
+    await untilStopped(signal);
     output.note("stopping; an upgrade that has switched is brought to its end first");
   } finally {
     await running.stop();

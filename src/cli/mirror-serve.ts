@@ -1,11 +1,11 @@
 /** `slipway mirror serve` and `slipway serve --mirror`: a mirror's tree over HTTP, read-only. */
-import { once } from "node:events";
 import { resolve } from "node:path";
 import { readPairs } from "../mirror/pairs.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { serveMirror } from "../server/mirror-server.ts";
 import { type CommandRun, textOption } from "./command.ts";
 import { loadMirrorSettings } from "./mirror-settings.ts";
+import { untilStopped } from "./until-stopped.ts";
 
 export const run: CommandRun = async (invocation) => {
   const { args, options, output, cwd, signal } = invocation;
@@ -22,7 +22,7 @@ export const run: CommandRun = async (invocation) => {
   try {
     output.result({ event: "started", address: server.address, directory });
     output.line(`serves ${directory} at ${server.address}${pairsFile === undefined ? ", to anybody who reaches it" : ""}`);
-    if (!signal.aborted) await once(signal, "abort");
+    await untilStopped(signal);
   } finally {
     await server.stop();
   }

@@ -1,7 +1,7 @@
 /** Reads `mirror.yaml` and what goes with it: the source behind its pair, the pinned keys, our own signing keys. */
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { readFileBounded } from "../io/bounded-read.ts";
+import { readFileBounded, readNamedFile } from "../io/bounded-read.ts";
 import { systemClock } from "../io/clock.ts";
 import { readPassphrase } from "../io/passphrase.ts";
 import { loadTrust, type ProductTrust } from "../mirror/keys.ts";
@@ -67,7 +67,7 @@ async function resolveReference(text: string, folder: string, env: Invocation["e
     return value;
   }
   if (!text.startsWith("file:")) return text;
-  const [line = ""] = (await readFileBounded(resolve(folder, text.slice(5)), secretLimit)).toString("utf8").split(/\r?\n/);
+  const [line = ""] = (await readNamedFile(resolve(folder, text.slice(5)), secretLimit)).toString("utf8").split(/\r?\n/);
   if (line === "") throw new SlipwayError("setting_invalid", `the first line of ${text.slice(5)} is empty; it should be the pair's`, { place: "pair" });
   return line;
 }

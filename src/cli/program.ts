@@ -4,19 +4,29 @@ import { SlipwayError } from "../model/errors.ts";
 import type { CommandRow, OptionValues } from "./command.ts";
 import { commandGroups, commands } from "./commands.ts";
 import { createOutput } from "./output.ts";
+import { requireSystemFor } from "./windows.ts";
 
 export type Outcome = { exitCode: number };
 
-const groupSummaries: Readonly<Record<string, string>> = {
+/** By the first word of commands that have two. */
+export const groupSummaries: Readonly<Record<string, string>> = {
+  advisory: "Security advisories: write, publish, who is affected",
   backup: "Backups of an installation's state",
   drill: "Rehearse on a copy what must work when it matters",
   fleet: "Several hosts one after another",
   guard: "What stands outside of a new version and goes back when it fails",
+  grant: "Grants: what a customer reads of a product, and until when",
   keys: "Release keys: make, list, export",
   release: "Releases on the server: look, publish, withdraw, retain",
+  channel: "Channels: which there are, and how they rank",
   customer: "Customers: who may read",
   image: "Images of a release: push to a registry",
   mirror: "A customer's copy of what the vendor publishes: sync, carry over an air gap, serve",
+  notice: "Notices: who is told what, and what was sent",
+  "repository-key": "The keys that sign the indexes: rotate, finish",
+  server: "The server's data folder: check it",
+  tuf: "TUF metadata: the ceremony of its offline keys, renewal, export",
+  webhook: "Webhooks: who is called, and what was delivered",
   key: "Access pairs: issue, rotate, revoke",
   product: "Products on the server",
   trust: "Whom an installation trusts",
@@ -26,10 +36,12 @@ const groupSummaries: Readonly<Record<string, string>> = {
 
 /**
  * The rows that a command line can mean: to set up every command with its options takes longer than most of them do.
- * `--version` means none; what is no command means all of them, for help and for the nearest name.
+ * `--version` means none; what is no command means all of them, or all of its group, for help and for the nearest name.
  */
-function meantRows([first = ""]: readonly string[]): typeof commands {
+function meantRows([first = "", second = ""]: readonly string[]): typeof commands {
   if (first === "-V" || first === "--version") return [];
+  const whole = commands.filter(({ name }) => name === `${first} ${second}`);
+  if (whole.length > 0) return whole;
   const meant = commands.filter(({ name }) => name.split(" ")[0] === first);
   return meant.length > 0 ? meant : commands;
 }
@@ -63,6 +75,7 @@ export function createProgram(options: {
       if (isAlone) parents.set(leaf, command.enablePositionalOptions());
       describe(command, row);
       command.action(async (...values: unknown[]) => {
+        requireSystemFor(row.name, process.platform);
         const chosen = command.optsWithGlobals() as OptionValues;
         const args = command.args;
         const { run } = await row.load();

@@ -6,7 +6,6 @@ import { systemClock } from "../io/clock.ts";
 import { runCommand } from "../io/command.ts";
 import { readPassphrase } from "../io/passphrase.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { formatTarget } from "../model/target.ts";
 import { fileVersion, parseVersion, type Version } from "../model/version.ts";
 import { rebuildRelease, type RebuildReport, type RebuildRequest } from "../packaging/rebuild.ts";
 import type { FileVerdict } from "../packaging/rebuild-comparison.ts";
@@ -19,6 +18,7 @@ import { openApi } from "./api-client.ts";
 import { readBuiltManifest } from "./built-release.ts";
 import { type CommandRun, flagOption, type Invocation, textOption } from "./command.ts";
 import { downloadArtifact } from "./download-artifact.ts";
+import { showCommand } from "./plan.ts";
 
 export const run: CommandRun = async (invocation) => {
   const { options, cwd, output, signal } = invocation;
@@ -40,7 +40,7 @@ export const run: CommandRun = async (invocation) => {
       tool: { name: "slipway", version: invocation.version },
       signal,
       openSigner: signerOpener(invocation),
-      onCommand: ({ target, argv }) => output.note(output.colors.dim(`${formatTarget(target)}: ${argv.join(" ")}`)),
+      onCommand: (command) => output.note(output.colors.dim(showCommand(command))),
     });
     return finish(report, invocation);
   } finally {

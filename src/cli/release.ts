@@ -37,9 +37,9 @@ export const runShow: CommandRun = async (invocation) => {
   const { api, product } = await openPlace(invocation);
   const release = await api.call({ method: "GET", path: releasePath(product, invocation.args[0]), schema: releaseSchema });
   output.result(release);
-  output.line(
-    `${release.product} ${release.version}: ${release.state}, ${release.state === "draft" ? `for ${release.channel}` : `in ${channelsText(release)}`}${release.replacement === null ? "" : `, replaced by ${release.replacement}`}`,
-  );
+  const place = release.state === "draft" ? `for ${release.channel}` : `in ${channelsText(release)}`;
+  const replaced = release.replacement === null ? "" : `, replaced by ${release.replacement}`;
+  output.line(`${release.product} ${release.version}: ${release.state}, ${place}${replaced}${release.reason === null ? "" : ` (${release.reason})`}`);
   output.table(
     ["ARTIFACT", "KIND", "SIZE", "SHA-256"],
     release.artifacts.map((artifact) => [artifact.name, artifact.kind, formatBytes(artifact.size), artifact.digest.slice("sha256:".length)]),

@@ -1,5 +1,4 @@
 /** `slipway serve`: starts the server, says where it is and where the first admin token lies, and stops it at a signal. */
-import { once } from "node:events";
 import { isIPv4 } from "node:net";
 import { loadSettings } from "../config/load.ts";
 import { systemClock } from "../io/clock.ts";
@@ -7,6 +6,7 @@ import type { AdminTokenFile } from "../server/first-start.ts";
 import { createLog } from "../server/log.ts";
 import { createServer } from "../server/server.ts";
 import { type CommandRun, textOption } from "./command.ts";
+import { untilStopped } from "./until-stopped.ts";
 
 export const run: CommandRun = async (invocation) => {
   const { options, env, output, signal, version } = invocation;
@@ -33,7 +33,7 @@ export const run: CommandRun = async (invocation) => {
     output.line(`  API            ${address}/api/v1 (${address}/api/v1/openapi.json)`);
     output.line(`  data           ${settings.dataDir} (${dialect})`);
     if (server.adminTokenFile !== undefined) output.line(`  admin token    ${tokenText(server.adminTokenFile)}`);
-    if (!signal.aborted) await once(signal, "abort");
+    await untilStopped(signal);
     log.info({ event: "stopping" });
   } finally {
     await server.stop();

@@ -45,7 +45,7 @@ export const upgradeCommands: readonly CommandRow[] = [
       installationOption,
       { flags: "--version <version>", text: "this version instead of the newest of the channel; a preview only comes this way" },
       { flags: "--dry-run", text: "print the plan and stop" },
-      { flags: "--adopt <version>", text: "strategy inplace: this version lies there already, put there by other means" },
+      { flags: "--adopt <version>", text: "strategies inplace and container: this version is there already, put there by other means" },
       unlinkOption,
       fileOption,
       { flags: "--outside-window", text: "also while the maintenance window is closed" },

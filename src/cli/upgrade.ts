@@ -103,7 +103,9 @@ export function printInstalled(invocation: Invocation, result: InstallResult): n
     output.line(
       result.installed === null
         ? "the source offers no release"
-        : `${result.installed} stays: ${held.length === 0 ? "it is the newest version" : "no newer version may be installed here"}`,
+        : textOption(invocation.options, "version") !== undefined
+          ? `${result.installed} is installed already`
+          : `${result.installed} stays: ${held.length === 0 ? "it is the newest version" : "no newer version may be installed here"}`,
     );
     return nothing(invocation);
   }
@@ -268,7 +270,7 @@ export const runHistory: CommandRun = async (invocation) => {
       new Date(line.at).toISOString(),
       line.from ?? "-",
       line.to,
-      line.rollbackFailed ? "rollback failed" : line.rolledBack ? "rolled back" : line.phase,
+      line.rollbackFailed ? "rollback failed" : line.rolledBack && line.phase !== "drilled" ? "rolled back" : line.phase,
       line.downtimeMs === undefined ? "-" : `${(line.downtimeMs / 1000).toFixed(1)} s`,
       line.error === undefined ? (line.reason ?? "") : `${line.error.code}: ${line.error.message}`,
     ]),

@@ -15,5 +15,9 @@ export const run: CommandRun = async (invocation) => {
     "package manager": "the package manager's own records",
   } as const;
   output.line(`${report.product} ${report.version ?? ""}: ${report.result}; compared with ${lists[report.list]}`);
+  if (report.result === "FAIL")
+    output.note(
+      "find out who changed it; then put back what is named (`slipway verify artifact` proves a copy of the release's file), or install a newer version",
+    );
   return exitCodes[report.result];
 };

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { isPosix } from "./posix.ts";
 
 export type WriteOptions = {
   /** Permission bits; 0600 by default. */
@@ -33,8 +34,9 @@ export async function writeFileAtomic(path: string, content: string | Uint8Array
   await syncDirectory(dirname(path));
 }
 
-/** Makes a rename or unlink inside `path` durable. */
+/** Makes a rename or unlink inside `path` durable. Windows has no such call for folders: NTFS keeps its own journal of names. */
 export async function syncDirectory(path: string): Promise<void> {
+  if (!isPosix) return;
   const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     await handle.sync();

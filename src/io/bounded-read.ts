@@ -28,6 +28,16 @@ export async function readFileBounded(path: string, limit: number, options: { re
   }
 }
 
+/** The same for a file that somebody named, in a command or a settings file: throws `source_missing` where there is none. */
+export async function readNamedFile(path: string, limit: number): Promise<Buffer> {
+  try {
+    return await readFileBounded(path, limit);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    throw new SlipwayError("source_missing", `there is no ${path}`, { place: path, hint: "correct the path, or put the file there", cause: error });
+  }
+}
+
 /** The bytes of a stream, at most `limit`; throws `too_large` above it. */
 export async function readStreamBounded(stream: AsyncIterable<Uint8Array>, limit: number, what: string): Promise<Buffer> {
   const pieces: Uint8Array[] = [];

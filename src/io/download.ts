@@ -7,6 +7,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { isIP } from "node:net";
 import { SlipwayError } from "../model/errors.ts";
 import { readStreamBounded } from "./bounded-read.ts";
+import { writeAll } from "./write-all.ts";
 
 export type Fetch = typeof globalThis.fetch;
 
@@ -55,6 +56,9 @@ export function checkRedirect(from: URL, to: URL): void {
   if (to.origin !== from.origin && /^169\.254\.|^metadata\.google\.internal$/.test(to.hostname)) refuse("the address is link-local");
 }
 
+/** Of a 410: the version that the address was of. */
+export const goneVersionHeader = "slipway-version";
+
 /** What a status that is no success means; the body may name a replacement (410) or a reason. */
 async function statusError(response: Response, url: URL): Promise<SlipwayError> {
   const at = displayUrl(url);
@@ -77,7 +81,7 @@ async function statusError(response: Response, url: URL): Promise<SlipwayError> 
     case 404:
       return new SlipwayError("not_found", say("not there, or not for this access pair"), place);
     case 410:
-      return new SlipwayError("gone", say("the version left retention"), place);
+      return new SlipwayError("gone", say("the version left retention"), { ...place, detail: response.headers.get(goneVersionHeader) ?? place.detail });
     case 429:
       return withRetryAfter(new SlipwayError("rate_limited", say("too many requests"), place), retryAfter);
     default:
@@ -299,11 +303,6 @@ function requireLength(response: Response, { start, size, url }: { readonly star
 function strongValidator(validator: PartValidator | undefined): string | undefined {
   if (validator?.etag !== undefined) return validator.etag.startsWith('"') ? validator.etag : undefined;
   return validator?.lastModified;
-}
-
-/** FileHandle.write may write less than it was given (a nearly full disk). */
-async function writeAll(handle: FileHandle, piece: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < piece.length; ) done += (await handle.write(piece, done, piece.length - done, position + done)).bytesWritten;
 }
 
 async function receive(handle: FileHandle, start: number, options: ResumedDownload & { readonly response: Response; readonly url: URL }): Promise<void> {

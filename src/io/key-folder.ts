@@ -9,6 +9,7 @@ import { SlipwayError } from "../model/errors.ts";
 import { parseWord } from "../model/names.ts";
 import { writeFileAtomic } from "./atomic-file.ts";
 import { readFileBounded } from "./bounded-read.ts";
+import { isPosix } from "./posix.ts";
 
 export const keyTypes = ["openpgp", "minisign", "apk", "tuf"] as const;
 export type KeyType = (typeof keyTypes)[number];
@@ -81,7 +82,7 @@ function keyPath(folder: string, entry: KeyEntry, part: KeyPart): string {
 async function isFolderPrivate(folder: string): Promise<boolean> {
   try {
     const { mode } = await stat(folder);
-    if ((mode & 0o077) === 0) return true;
+    if (!isPosix || (mode & 0o077) === 0) return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
     throw error;

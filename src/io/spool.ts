@@ -1,5 +1,5 @@
 /** Files as bytes that are read as often as needed, and bytes put aside on disk until their size is known: memory stays the same for any size. */
-import { closeSync, createReadStream, openSync, readSync } from "node:fs";
+import { closeSync, constants, createReadStream, openSync, readSync } from "node:fs";
 import { open, rm } from "node:fs/promises";
 import { writeWhole } from "./hashed-file.ts";
 
@@ -18,6 +18,9 @@ export function fileBytes(path: string, size: number): FileBytes {
   return { size, open: () => createReadStream(path, { highWaterMark: chunkBytes }) as AsyncIterable<Buffer> };
 }
 
+/** Without waiting: what was a file when somebody looked may be a FIFO by now, and no writer ever comes. */
+const readFlags = constants.O_RDONLY | constants.O_NONBLOCK;
+
 /** Memory that no reading file uses at present. */
 const spareBuffers: Buffer[] = [];
 
@@ -31,7 +34,7 @@ export function lentFileBytes(path: string, size: number): FileBytes {
     // Below the size of the buffer, so that a file that has grown is seen to have.
     ...(size < chunkBytes ? { lend: () => lendFile(path, size) } : {}),
     open: async function* () {
-      const file = openSync(path, "r");
+      const file = openSync(path, readFlags);
       const buffer = spareBuffers.pop() ?? Buffer.allocUnsafeSlow(chunkBytes);
       try {
         // Until there is nothing more, not until `size`: the reader is to see that a file has grown.
@@ -51,7 +54,7 @@ export function lentFileBytes(path: string, size: number): FileBytes {
 
 /** A small file in a lent buffer; more than `size` where it has grown, less where it was cut short. */
 function lendFile(path: string, size: number): { readonly bytes: Uint8Array; readonly giveBack: () => void } {
-  const file = openSync(path, "r");
+  const file = openSync(path, readFlags);
   const buffer = spareBuffers.pop() ?? Buffer.allocUnsafeSlow(chunkBytes);
   const giveBack = (): void => void spareBuffers.push(buffer);
   try {

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { chmod, mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
+import { SlipwayError } from "../model/errors.ts";
 import { syncDirectory } from "./atomic-file.ts";
 
 export type StagedFolder = {
@@ -21,7 +22,7 @@ export type StagedFolder = {
  * Leftovers of killed processes are removed on the way.
  */
 export async function stageFolder(parent: string, name: string): Promise<StagedFolder> {
-  const made = await mkdir(parent, { recursive: true });
+  const made = await makeParent(parent);
   await removeLeftovers(parent, name);
   const root = join(parent, `.${name}.tmp-${process.pid}-${randomBytes(4).toString("hex")}`);
   const files = join(root, "files");
@@ -49,6 +50,17 @@ export async function stageFolder(parent: string, name: string): Promise<StagedF
       if (made !== undefined) await removeEmpty(parent);
     },
   };
+}
+
+/** Throws `path_unsafe` where a file or a link that leads nowhere is in the way. */
+async function makeParent(parent: string): Promise<string | undefined> {
+  try {
+    return await mkdir(parent, { recursive: true });
+  } catch (error) {
+    const { code, path = parent } = error as NodeJS.ErrnoException;
+    if (code !== "EEXIST" && code !== "ENOTDIR" && code !== "ENOENT") throw error;
+    throw new SlipwayError("path_unsafe", `${path} is no folder, and cannot become one`, { hint: "move it away, or choose another folder", cause: error });
+  }
 }
 
 /** A parent that was made for nothing goes again; one that holds something stays. */

@@ -66,11 +66,18 @@ export const errorTable = {
     retryable: false,
     hint: "somebody changed the database past Slipway: keep it as it is, compare with an export or a backup, and treat the server's keys as stolen",
   },
+  data_damaged: {
+    exit: 20,
+    http: 500,
+    retryable: false,
+    hint: "`slipway server check` says what is lost and how it comes back; docs/operations.md has the whole story",
+  },
   // This machine.
   disk_full: { exit: 28, http: 507, retryable: true, hint: "free some space, then run the same command again" },
   permission_denied: { exit: 77, http: 500, retryable: false, hint: "run as the owner of the folder named in the message" },
   path_unsafe: { exit: 2, http: 400, retryable: false, hint: "use a plain relative path without .. and without links" },
   lock_held: { exit: 75, http: 409, retryable: true, hint: "another slipway works here; wait for it to end" },
+  system_unsupported: { exit: 69, http: 501, retryable: false, hint: "run it on Linux or macOS" },
   interrupted: { exit: 130, http: 503, retryable: true, hint: "nothing half-done is left; run the same command again" },
   command_failed: { exit: 25, http: 500, retryable: false, hint: "run the named command by hand to see what it says" },
   // The updater (facts: exit 20 refused, 40 rolled back, 41 page a human).
@@ -102,9 +109,19 @@ export const errorTable = {
   journal_corrupt: { exit: 23, http: 500, retryable: false, hint: "keep the file for support; move it away only when the running version is known good" },
   backup_failed: { exit: 25, http: 500, retryable: false, hint: "nothing was changed; make the state readable and large enough a disk, then run again" },
   hook_failed: { exit: 25, http: 500, retryable: false, hint: "run the named command by hand to see what it says" },
-  health_failed: { exit: 40, http: 500, retryable: false, hint: "the previous version runs again; `slipway upgrade history` keeps the report" },
+  health_failed: {
+    exit: 40,
+    http: 500,
+    retryable: false,
+    hint: "the previous version runs again; the service's own log says why the new one did not come up, `slipway upgrade history` keeps the report",
+  },
   rollback_failed: { exit: 41, http: 500, retryable: false, hint: "a human must look: the previous version is not healthy either; nothing was deleted" },
-  needs_confirmation: { exit: 42, http: 409, retryable: false, hint: "run `slipway upgrade install` again to approve it now" },
+  needs_confirmation: {
+    exit: 42,
+    http: 409,
+    retryable: false,
+    hint: "`slipway upgrade confirm` approves it and goes on; `slipway upgrade cancel` gives it up",
+  },
   downgrade_refused: { exit: 43, http: 409, retryable: false, hint: "use `slipway upgrade rollback` to go back to the previous version" },
   version_blocked: {
     exit: 43,
@@ -202,7 +219,13 @@ export function asSlipwayError(thrown: unknown): SlipwayError {
     const systemCode = (thrown as NodeJS.ErrnoException).code;
     if (systemCode === "ENOSPC" || systemCode === "EDQUOT") return new SlipwayError("disk_full", `no space left: ${thrown.message}`, { cause: thrown });
     if (isDatabaseFull(thrown)) return new SlipwayError("disk_full", `no space left for the database: ${thrown.message}`, { cause: thrown });
-    if (systemCode === "EACCES" || systemCode === "EPERM" || systemCode === "EROFS") {
+    if (systemCode === "EROFS") {
+      return new SlipwayError("permission_denied", thrown.message, {
+        hint: "the file system is read-only: mount it writable, or see in the kernel's log why it is not",
+        cause: thrown,
+      });
+    }
+    if (systemCode === "EACCES" || systemCode === "EPERM") {
       return new SlipwayError("permission_denied", thrown.message, { cause: thrown });
     }
     if (systemCode === "EADDRINUSE") {

@@ -4,6 +4,7 @@
  * It binds product, version and sequence: file names alone do not, and an old, validly signed SHA256SUMS could be replayed.
  */
 import { z } from "zod";
+import { lazyObject, lazyStrictObject } from "./lazy-object.ts";
 import { keySetSchema } from "./key-set.ts";
 import { architectures, operatingSystems } from "./target.ts";
 import { contractShape } from "./upgrade-contract.ts";
@@ -19,7 +20,7 @@ export type ArtifactKind = (typeof artifactKinds)[number];
 
 const architectureNames = Object.keys(architectures) as [keyof typeof architectures, ...(keyof typeof architectures)[]];
 
-export const manifestArtifactSchema = z.strictObject({
+export const manifestArtifactSchema = lazyStrictObject(() => ({
   name: z.string().min(1).max(200),
   kind: z.enum(artifactKinds),
   os: z.enum(operatingSystems).optional(),
@@ -34,39 +35,35 @@ export const manifestArtifactSchema = z.strictObject({
    */
   files: z
     .array(
-      z.strictObject({
+      lazyStrictObject(() => ({
         path: z.string().min(1).max(1024),
         sha256: z.string().regex(/^[0-9a-f]{64}$/),
         mode: z.int().nonnegative(),
         size: z.int().nonnegative(),
-      }),
+      })),
     )
     .max(20_000)
     .optional(),
   /** Deltas: which artifact it makes (of the same os and arch), out of what. A way to save bytes, never to prove them: the outcome is compared with the artifact's own digest. */
-  delta: z
-    .strictObject({
-      /** Name of the artifact. */
-      of: z.string().min(1).max(200),
-      /** SHA-256 of what it is made from: the files of the old artifact in the order of their paths (code units), one behind the other. */
-      from: z.string().regex(/^[0-9a-f]{64}$/),
-      /** The delta makes the plain content; compressed like this, it is the artifact. */
-      codec: z.enum(deltaCodecs),
-      level: z.int().min(0).max(22),
-    })
-    .optional(),
+  delta: lazyStrictObject(() => ({
+    /** Name of the artifact. */
+    of: z.string().min(1).max(200),
+    /** SHA-256 of what it is made from: the files of the old artifact in the order of their paths (code units), one behind the other. */
+    from: z.string().regex(/^[0-9a-f]{64}$/),
+    /** The delta makes the plain content; compressed like this, it is the artifact. */
+    codec: z.enum(deltaCodecs),
+    level: z.int().min(0).max(22),
+  })).optional(),
   /** Images: where it belongs in a registry, and the digest that every tag of it must have there (of the image index). */
-  image: z
-    .strictObject({
-      repository: z.string().min(1).max(255),
-      tags: z.array(z.string().min(1).max(128)).min(1).max(100),
-      digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
-    })
-    .optional(),
-});
+  image: lazyStrictObject(() => ({
+    repository: z.string().min(1).max(255),
+    tags: z.array(z.string().min(1).max(128)).min(1).max(100),
+    digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
+  })).optional(),
+}));
 
 /** Unknown keys are kept out of today's meaning but do not stop an older reader: the signature covers them all the same. */
-export const manifestSchema = z.object({
+export const manifestSchema = lazyObject(() => ({
   schema: z.literal(1),
   product: z.string().min(2).max(63),
   version: z.string().min(5).max(128),
@@ -83,7 +80,7 @@ export const manifestSchema = z.object({
   ...contractShape,
   /** Which keys count from this release on. */
   trust: keySetSchema.optional(),
-});
+}));
 
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestArtifact = z.infer<typeof manifestArtifactSchema>;

@@ -1,5 +1,6 @@
 /** Names from outside and what they may look like; everything else is refused before it reaches a path, a URL or an index. */
 import { SlipwayError } from "./errors.ts";
+import { windowsNameProblem } from "./windows-name.ts";
 
 /** Product and package names: dpkg's rule (deb-control(5)), the narrowest of the three package formats. */
 const productPattern = /^[a-z0-9][a-z0-9+.-]{1,62}$/;
@@ -38,9 +39,15 @@ export function parseWord(kind: "channel" | "customer" | "key", text: string): s
   return text;
 }
 
-/** One safe file name: no separator, no `..`, no control characters. */
+/** One safe file name on every system: no separator, no `..`, no control characters, no device of Windows. */
 export function parseFileName(text: string): string {
-  if (!filePattern.test(text) || text.includes("..")) throw new SlipwayError("name_invalid", `"${text.slice(0, 80)}" is not an artifact name`);
+  if (!filePattern.test(text) || text.includes("..")) {
+    throw new SlipwayError("name_invalid", `"${text.slice(0, 80)}" is not an artifact name`, {
+      hint: "use letters, digits, dot, dash, plus and underscore, at most 200; a package may be renamed, apt and dnf go by what is in it",
+    });
+  }
+  const problem = windowsNameProblem(text);
+  if (problem !== undefined) throw new SlipwayError("name_invalid", `"${text}" is not an artifact name: it ${problem}`, { hint: "choose another name" });
   return text;
 }
 

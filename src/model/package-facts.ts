@@ -39,7 +39,7 @@ type EntryFacts = {
 export type FileFacts = EntryFacts & {
   readonly kind: "file";
   readonly mode: number;
-  readonly config?: "noreplace" | "replace";
+  readonly config?: "noreplace" | "replace" | "missingok";
   /** Undefined for a binary that is not built yet. */
   readonly sizeBytes?: number;
   readonly nature: ContentNature;
@@ -75,6 +75,8 @@ export type SigningKeyFacts = {
 export type PackageFacts = {
   readonly name: string;
   readonly target: Target;
+  /** One package for all processors. */
+  readonly isForAll?: boolean;
   readonly formats: readonly PackageFormatWord[];
   /** Names of the artifacts: `jaco_0.2.0_amd64.deb`. */
   readonly artifacts: readonly string[];

@@ -6,6 +6,7 @@
  *     metric   a value of a Prometheus page           log      the version that the start-up log names
  */
 import { z } from "zod";
+import { lazyStrictObject } from "./lazy-object.ts";
 
 const argument = z.string().max(4096);
 /** A program and its arguments; never a shell. */
@@ -31,64 +32,63 @@ function isRegex(text: string): boolean {
 
 const timeoutSeconds = z.number().positive().max(600);
 
-const httpProbe = z.strictObject({
+const httpProbe = lazyStrictObject(() => ({
   url: httpUrlSchema,
   status: z.int().min(100).max(599).default(200),
   /** Where the answer says its version. */
-  version: z
-    .strictObject({ json: z.string().min(1).max(300).optional(), regex: regexSchema.optional(), header: z.string().min(1).max(200).optional() })
+  version: lazyStrictObject(() => ({
+    json: z.string().min(1).max(300).optional(),
+    regex: regexSchema.optional(),
+    header: z.string().min(1).max(200).optional(),
+  }))
     .refine((value) => Object.keys(value).length === 1, "name exactly one of json, regex, header")
     .optional(),
   /** Must be found in the body. */
   expect: regexSchema.optional(),
   timeout_seconds: timeoutSeconds.default(5),
-});
+}));
 
-const tcpProbe = z.strictObject({
+const tcpProbe = lazyStrictObject(() => ({
   host: z.string().min(1).max(255).default("127.0.0.1"),
   port: z.int().min(1).max(65_535),
   timeout_seconds: timeoutSeconds.default(5),
-});
+}));
 
-const commandProbe = z.strictObject({
+const commandProbe = lazyStrictObject(() => ({
   argv: argvSchema,
   /** The first group, or the whole match, is the version. */
   version: regexSchema.optional(),
   /** Must be found in its output. */
   expect: regexSchema.optional(),
   timeout_seconds: timeoutSeconds.default(10),
-});
+}));
 
-const systemdProbe = z.strictObject({
+const systemdProbe = lazyStrictObject(() => ({
   unit: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,255}$/, "must be a unit's name"),
   /** Starts by systemd itself that are still good. */
   max_restarts: z.int().nonnegative().default(0),
-});
+}));
 
-const metricProbe = z
-  .strictObject({
-    url: httpUrlSchema,
-    /** With its labels as the page has them: `build_info{version="1.5.0"}`, or the bare name, which sums all of its series. */
-    name: z.string().min(1).max(500),
-    min: z.number().optional(),
-    max: z.number().optional(),
-    timeout_seconds: timeoutSeconds.default(5),
-  })
-  .refine((value) => value.min === undefined || value.max === undefined || value.min <= value.max, "min is greater than max");
+const metricProbe = lazyStrictObject(() => ({
+  url: httpUrlSchema,
+  /** With its labels as the page has them: `build_info{version="1.5.0"}`, or the bare name, which sums all of its series. */
+  name: z.string().min(1).max(500),
+  min: z.number().optional(),
+  max: z.number().optional(),
+  timeout_seconds: timeoutSeconds.default(5),
+})).refine((value) => value.min === undefined || value.max === undefined || value.min <= value.max, "min is greater than max");
 
-const logProbe = z
-  .strictObject({
-    /** The last megabyte is read. */
-    file: z.string().startsWith("/", "must be an absolute path").max(4096).optional(),
-    /** Lines of this unit since its last start, from the journal of systemd. */
-    unit: z
-      .string()
-      .regex(/^[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,255}$/, "must be a unit's name")
-      .optional(),
-    /** The last match counts: its first group, or the whole of it, is the version. */
-    version: regexSchema,
-  })
-  .refine((value) => (value.file === undefined) !== (value.unit === undefined), "name exactly one of file, unit");
+const logProbe = lazyStrictObject(() => ({
+  /** The last megabyte is read. */
+  file: z.string().startsWith("/", "must be an absolute path").max(4096).optional(),
+  /** Lines of this unit since its last start, from the journal of systemd. */
+  unit: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,255}$/, "must be a unit's name")
+    .optional(),
+  /** The last match counts: its first group, or the whole of it, is the version. */
+  version: regexSchema,
+})).refine((value) => (value.file === undefined) !== (value.unit === undefined), "name exactly one of file, unit");
 
 export const probeKinds = ["http", "tcp", "command", "systemd", "metric", "log"] as const;
 export type ProbeKind = (typeof probeKinds)[number];

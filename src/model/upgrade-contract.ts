@@ -4,6 +4,7 @@
  */
 import validRange from "semver/ranges/valid.js";
 import { z } from "zod";
+import { lazyStrictObject } from "./lazy-object.ts";
 import { argvSchema, httpUrlSchema, probeKinds, probeShape, regexSchema } from "./probe.ts";
 
 const word = z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, "must be a word of lower-case letters, digits and dash");
@@ -23,10 +24,13 @@ const upgradeFrom = z
 const epoch = z.int().nonnegative().max(1_000_000);
 /** A kind of persisted data -> the formats that this release reads, and the one that it writes. */
 const epochs = z
-  .record(word, z.strictObject({ read: z.array(epoch).min(1).max(100), write: epoch }))
+  .record(
+    word,
+    lazyStrictObject(() => ({ read: z.array(epoch).min(1).max(100), write: epoch })),
+  )
   .refine((value) => Object.values(value).every(({ read, write }) => read.includes(write)), "a release must read what it writes");
 
-export const compatSchema = z.strictObject({
+export const compatSchema = lazyStrictObject(() => ({
   /** Absent: from anywhere. */
   upgradeFrom: upgradeFrom.optional(),
   epochs: epochs.optional(),
@@ -37,83 +41,79 @@ export const compatSchema = z.strictObject({
     .optional(),
   /** No upgrade path may pass this release by. */
   waypoint: z.boolean().optional(),
-});
+}));
 export type Compat = z.infer<typeof compatSchema>;
 export type Epochs = NonNullable<Compat["epochs"]>;
 
-export const migrationSchema = z.strictObject({
+export const migrationSchema = lazyStrictObject(() => ({
   /** Can the release bring the state back to the former format itself? */
   reversible: z.boolean(),
   /** Can the release before read the state as this one leaves it? */
   backwardReadable: z.boolean(),
   /** It removes what the release before still needs: only when every node runs this release. */
   contractPhase: z.boolean().optional(),
-});
+}));
 export type Migration = z.infer<typeof migrationSchema>;
 
 /** `{file}` in the commands is the path of the dump. */
 const withFile = argvSchema.refine((argv) => argv.some((argument) => argument.includes("{file}")), "must name {file}, the dump's path");
 
-export const stateSectionSchema = z
-  .strictObject({
-    name: word,
-    kind: z.enum(["dir", "file", "cmd"]).default("dir"),
-    /** Kinds dir and file. */
-    path: absolutePath.optional(),
-    /** Kind dir: paths below it that are no state. They are not there after a restore. */
-    exclude: z.array(z.string().min(1).max(1024)).max(100).optional(),
-    /** Kind cmd: writes the dump, as `pg_dump -Fc --file={file} acme`. */
-    dump: withFile.optional(),
-    /** Kind cmd: exits 0 if the dump can be read, as `pg_restore --list {file}`. */
-    inspect: withFile.optional(),
-    /** Kind cmd: replaces everything by the dump; safe to run twice. */
-    restore: withFile.optional(),
-    /** Kind cmd: prints one number, the same before and after the dump and after the restore, as the number of rows. */
-    count: argvSchema.optional(),
-    timeout_seconds: z.number().positive().max(86_400).default(3_600),
-  })
-  .superRefine((section, context) => {
-    const isCommand = section.kind === "cmd";
-    if (isCommand !== (section.path === undefined))
-      context.addIssue({ code: "custom", message: "kinds dir and file need path, and cmd has none", path: ["path"] });
-    if (isCommand !== (section.dump !== undefined && section.restore !== undefined))
-      context.addIssue({ code: "custom", message: "kind cmd needs dump and restore, and no other kind has them", path: ["dump"] });
-    if (!isCommand && (section.inspect !== undefined || section.count !== undefined))
-      context.addIssue({ code: "custom", message: "inspect and count belong to kind cmd", path: ["inspect"] });
-    if (section.kind !== "dir" && section.exclude !== undefined)
-      context.addIssue({ code: "custom", message: "exclude belongs to kind dir", path: ["exclude"] });
-    for (const one of section.exclude ?? []) {
-      if (one.startsWith("/") || one.split("/").some((part) => part === "" || part === "." || part === ".."))
-        context.addIssue({ code: "custom", message: `${JSON.stringify(one)} is no plain path below the section`, path: ["exclude"] });
-    }
-  });
+export const stateSectionSchema = lazyStrictObject(() => ({
+  name: word,
+  kind: z.enum(["dir", "file", "cmd"]).default("dir"),
+  /** Kinds dir and file. */
+  path: absolutePath.optional(),
+  /** Kind dir: paths below it that are no state. They are not there after a restore. */
+  exclude: z.array(z.string().min(1).max(1024)).max(100).optional(),
+  /** Kind cmd: writes the dump, as `pg_dump -Fc --file={file} acme`. */
+  dump: withFile.optional(),
+  /** Kind cmd: exits 0 if the dump can be read, as `pg_restore --list {file}`. */
+  inspect: withFile.optional(),
+  /** Kind cmd: replaces everything by the dump; safe to run twice. */
+  restore: withFile.optional(),
+  /** Kind cmd: prints one number, the same before and after the dump and after the restore, as the number of rows. */
+  count: argvSchema.optional(),
+  timeout_seconds: z.number().positive().max(86_400).default(3_600),
+})).superRefine((section, context) => {
+  const isCommand = section.kind === "cmd";
+  if (isCommand !== (section.path === undefined))
+    context.addIssue({ code: "custom", message: "kinds dir and file need path, and cmd has none", path: ["path"] });
+  if (isCommand !== (section.dump !== undefined && section.restore !== undefined))
+    context.addIssue({ code: "custom", message: "kind cmd needs dump and restore, and no other kind has them", path: ["dump"] });
+  if (!isCommand && (section.inspect !== undefined || section.count !== undefined))
+    context.addIssue({ code: "custom", message: "inspect and count belong to kind cmd", path: ["inspect"] });
+  if (section.kind !== "dir" && section.exclude !== undefined) context.addIssue({ code: "custom", message: "exclude belongs to kind dir", path: ["exclude"] });
+  for (const one of section.exclude ?? []) {
+    if (one.startsWith("/") || one.split("/").some((part) => part === "" || part === "." || part === ".."))
+      context.addIssue({ code: "custom", message: `${JSON.stringify(one)} is no plain path below the section`, path: ["exclude"] });
+  }
+});
 export type StateSection = z.output<typeof stateSectionSchema>;
 
 const uniqueNames = (list: readonly { readonly name: string }[]): boolean => new Set(list.map(({ name }) => name)).size === list.length;
 export const stateSectionsSchema = z.array(stateSectionSchema).max(64).refine(uniqueNames, "two sections have the same name");
 
 /** One request of a round trip: an address or a command, and where its answer says what is asked for. */
-const request = z
-  .strictObject({
-    url: httpUrlSchema.optional(),
-    method: z.enum(["GET", "POST", "PUT", "DELETE"]).optional(),
-    /** Sent as application/json. */
-    body: z
-      .string()
-      .max(64 * 1024)
-      .optional(),
-    argv: argvSchema.optional(),
-    /** `a.b` in a JSON answer. */
-    json: z.string().min(1).max(300).optional(),
-    /** Its first group, or the whole match. */
-    regex: regexSchema.optional(),
-    timeout_seconds: z.number().positive().max(600).default(10),
-  })
+const request = lazyStrictObject(() => ({
+  url: httpUrlSchema.optional(),
+  method: z.enum(["GET", "POST", "PUT", "DELETE"]).optional(),
+  /** Sent as application/json. */
+  body: z
+    .string()
+    .max(64 * 1024)
+    .optional(),
+  argv: argvSchema.optional(),
+  /** `a.b` in a JSON answer. */
+  json: z.string().min(1).max(300).optional(),
+  /** Its first group, or the whole match. */
+  regex: regexSchema.optional(),
+  timeout_seconds: z.number().positive().max(600).default(10),
+}))
   .refine((value) => (value.url === undefined) !== (value.argv === undefined), "name exactly one of url, argv")
   .refine((value) => (value.json === undefined) !== (value.regex === undefined), "name exactly one of json, regex: what is read from the answer");
 export type RoundTripRequest = z.output<typeof request>;
 
-const roundTrip = z.strictObject({
+const roundTrip = lazyStrictObject(() => ({
   /** Starts something durable; its answer says the id. */
   create: request,
   /** `{id}` in url and argv is that id; its answer says the state. */
@@ -124,33 +124,31 @@ const roundTrip = z.strictObject({
   refuse: z.array(z.string().min(1).max(200)).max(20).default([]),
   deadline_seconds: z.number().positive().max(3_600).default(60),
   interval_seconds: z.number().positive().max(60).default(1),
-});
+}));
 export type RoundTrip = z.output<typeof roundTrip>;
 
-const outcomeCheck = z
-  .strictObject({
-    name: word,
-    /** A required check that is skipped makes the outcome INCOMPLETE. */
-    required: z.boolean().default(true),
-    /** Skipped where this path is not there. */
-    when: absolutePath.optional(),
-    ...probeShape,
-    roundtrip: roundTrip.optional(),
-  })
-  .refine(
-    (check) => [...probeKinds, "roundtrip" as const].filter((kind) => check[kind] !== undefined).length === 1,
-    `name exactly one of ${probeKinds.join(", ")}, roundtrip`,
-  );
+const outcomeCheck = lazyStrictObject(() => ({
+  name: word,
+  /** A required check that is skipped makes the outcome INCOMPLETE. */
+  required: z.boolean().default(true),
+  /** Skipped where this path is not there. */
+  when: absolutePath.optional(),
+  ...probeShape,
+  roundtrip: roundTrip.optional(),
+})).refine(
+  (check) => [...probeKinds, "roundtrip" as const].filter((kind) => check[kind] !== undefined).length === 1,
+  `name exactly one of ${probeKinds.join(", ")}, roundtrip`,
+);
 export type OutcomeCheck = z.output<typeof outcomeCheck>;
 
-export const outcomeSchema = z.strictObject({
+export const outcomeSchema = lazyStrictObject(() => ({
   name: word.refine((name) => name !== "auto", "auto is the word for all outcomes that are marked so"),
   /** Part of `--outcome auto`. */
   auto: z.boolean().default(true),
   /** Only where this path is there: a feature that is configured. */
   when: absolutePath.optional(),
   checks: z.array(outcomeCheck).min(1).max(64).refine(uniqueNames, "two checks have the same name"),
-});
+}));
 export type Outcome = z.output<typeof outcomeSchema>;
 export const outcomesSchema = z.array(outcomeSchema).max(32).refine(uniqueNames, "two outcomes have the same name");
 

@@ -114,10 +114,11 @@ export const fileRules: readonly LintRule[] = [
     id: "no-program",
     severity: "note",
     about: "a package for one processor without a program for it",
-    advice: "nothing to do where the programs are scripts on purpose",
+    advice: "say packages.arch: all, and there is one package for all processors",
     lintian: ["package-contains-no-arch-dependent-files"],
     rpmlint: ["no-binary"],
-    find: ({ entries, target, formatsPlace }) => {
+    find: ({ entries, target, isForAll, formatsPlace }) => {
+      if (isForAll === true) return [];
       const files = entries.filter((entry) => entry.kind === "file");
       const hasProgram = files.some(({ nature }) => nature.kind === "program" || nature.kind === "unknown");
       return hasProgram || files.length === 0 ? [] : [{ place: formatsPlace, message: `nothing in the package for ${target.arch} is machine code` }];

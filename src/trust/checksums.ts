@@ -1,5 +1,6 @@
 /**
- * SHA256SUMS: `<64 lower-case hex>  <name>` and LF per file, sorted by the bytes of the name, each name once, nothing else.
+ * SHA256SUMS: `<64 lower-case hex>  <name>` and LF per file, sorted by the bytes of the name, each name once (also where case
+ * does not count: on Windows and macOS two such names are one file), nothing else.
  *
  * coreutils reads much more than that (comments, CRLF, `*`, escaped names, upper case) and busybox reads less, so one signed file could
  * mean different things to different readers. This grammar is what both read alike (updater facts, row 11).
@@ -21,9 +22,11 @@ const linePattern = /^([0-9a-f]{64}) {2}(.+)$/;
 /** The file for these entries, whatever their order; throws `name_invalid`, and `sums_invalid` for a name given twice or a digest of another form. */
 export function formatChecksums(entries: Iterable<readonly [name: string, sha256: string]>): string {
   const lines = new Map<string, string>();
+  const folded = new Set<string>();
   for (const [name, sha256] of entries) {
     if (!/^[0-9a-f]{64}$/.test(sha256)) throw new SlipwayError("sums_invalid", `the SHA-256 of ${name} is not 64 lower-case hex digits`);
-    if (lines.has(name)) throw new SlipwayError("sums_invalid", `${name} is listed twice`, { detail: "sums_entry_duplicate" });
+    if (folded.has(name.toLowerCase())) throw new SlipwayError("sums_invalid", `${name} is listed twice`, { detail: "sums_entry_duplicate" });
+    folded.add(name.toLowerCase());
     lines.set(parseFileName(name), sha256);
   }
   const names = [...lines.keys()].sort(compareBytes);
@@ -52,14 +55,16 @@ export function parseChecksums(bytes: Uint8Array, place = "SHA256SUMS"): Checksu
   if (lines.pop() !== "") refuse(lines.length + 1, "the last line has no line feed");
   if (lines.length > lineLimit) refuse(lineLimit + 1, `more than ${lineLimit} lines`);
   const sums = new Map<string, string>();
+  const folded = new Set<string>();
   let previous = "";
   for (const [index, line] of lines.entries()) {
     const match = linePattern.exec(line);
     const [, sha256 = "", name = ""] = match ?? [];
     if (match === null || !isFileName(name)) refuse(index + 1, `expected "<64 lower-case hex>  <name>", got ${JSON.stringify(line.slice(0, 100))}`);
-    if (sums.has(name)) refuse(index + 1, `${name} is listed twice`, "sums_entry_duplicate");
+    if (folded.has(name.toLowerCase())) refuse(index + 1, `${name} is listed twice`, "sums_entry_duplicate");
     if (previous !== "" && compareBytes(previous, name) > 0) refuse(index + 1, `${name} comes after ${previous}: the lines are not sorted`);
     sums.set(name, sha256);
+    folded.add(name.toLowerCase());
     previous = name;
   }
   return sums;

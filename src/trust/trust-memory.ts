@@ -4,6 +4,7 @@
  * the product went back to an older version (trust facts 4.4 step 5).
  */
 import { z } from "zod";
+import { lazyLooseObject, lazyStrictObject } from "../model/lazy-object.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { type KeySet, keySetSchema } from "../model/key-set.ts";
 import { type ProofKind, proofKinds, type TrustPolicySource } from "./keyring.ts";
@@ -12,7 +13,7 @@ import { fingerprintOf, readPublicKeys } from "./openpgp.ts";
 import type { ReleaseDescription } from "./verify-release.ts";
 import type { Verified } from "./verified.ts";
 
-export const trustMemorySchema = z.looseObject({
+export const trustMemorySchema = lazyLooseObject(() => ({
   /** The newest key set that was seen. */
   set: keySetSchema,
   /** Version and sequence of the release that brought it. */
@@ -21,8 +22,8 @@ export const trustMemorySchema = z.looseObject({
   /** Everything that any of them required. */
   require: z.array(z.enum(proofKinds)),
   /** Keys that an older set retired and that the newest no longer names: forgetting them would let them sign again. */
-  retired: z.array(z.strictObject({ id: z.string().max(64), notAfterSequence: z.int().nonnegative() })).max(1_000),
-});
+  retired: z.array(lazyStrictObject(() => ({ id: z.string().max(64), notAfterSequence: z.int().nonnegative() }))).max(1_000),
+}));
 
 export type TrustMemory = z.infer<typeof trustMemorySchema>;
 

@@ -5,6 +5,7 @@
  * included, so the value before any schema is kept beside the checked one.
  */
 import { z } from "zod";
+import { lazyLooseObject, lazyStrictObject } from "../model/lazy-object.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { canonicalJson } from "./canonical-json.ts";
 import type { TufSigningKey } from "./tuf-key.ts";
@@ -23,57 +24,54 @@ const common = {
 };
 const hashes = z.record(z.string(), z.string()).refine((value) => Object.keys(value).length > 0, "must name at least one hash");
 
-const keySchema = z.looseObject({ keytype: z.string(), scheme: z.string(), keyval: z.record(z.string(), z.string()) });
+const keySchema = lazyLooseObject(() => ({ keytype: z.string(), scheme: z.string(), keyval: z.record(z.string(), z.string()) }));
 const roleFields = {
   keyids: z.array(z.string()).refine((ids) => new Set(ids).size === ids.length, "names a key twice"),
   threshold: z.int().min(1),
 };
 const roleSchema = z.looseObject(roleFields);
-const fileSchema = z.looseObject({ version, length: z.int().nonnegative().optional(), hashes: hashes.optional() });
+const fileSchema = lazyLooseObject(() => ({ version, length: z.int().nonnegative().optional(), hashes: hashes.optional() }));
 
-const delegatedRoleSchema = z
-  .looseObject({
-    ...roleFields,
-    name: z.string().min(1),
-    terminating: z.boolean(),
-    paths: z.array(z.string()).optional(),
-    path_hash_prefixes: z.array(z.string()).optional(),
-  })
+const delegatedRoleSchema = lazyLooseObject(() => ({
+  ...roleFields,
+  name: z.string().min(1),
+  terminating: z.boolean(),
+  paths: z.array(z.string()).optional(),
+  path_hash_prefixes: z.array(z.string()).optional(),
+}))
   .refine((role) => (role.paths === undefined) !== (role.path_hash_prefixes === undefined), "must have either paths or path_hash_prefixes")
   .refine((role) => !(topLevelRoles as readonly string[]).includes(role.name), "has the name of a top-level role");
 
-const succinctSchema = z.looseObject({ ...roleFields, bit_length: z.int().min(1).max(32), name_prefix: z.string() });
+const succinctSchema = lazyLooseObject(() => ({ ...roleFields, bit_length: z.int().min(1).max(32), name_prefix: z.string() }));
 
-const delegationsSchema = z
-  .looseObject({
-    keys: z.record(z.string(), keySchema),
-    roles: z
-      .array(delegatedRoleSchema)
-      .max(4096)
-      .refine((roles) => new Set(roles.map(({ name }) => name)).size === roles.length, "names a role twice")
-      .optional(),
-    succinct_roles: succinctSchema.optional(),
-  })
-  .refine((value) => (value.roles === undefined) !== (value.succinct_roles === undefined), "must have either roles or succinct_roles");
+const delegationsSchema = lazyLooseObject(() => ({
+  keys: z.record(z.string(), keySchema),
+  roles: z
+    .array(delegatedRoleSchema)
+    .max(4096)
+    .refine((roles) => new Set(roles.map(({ name }) => name)).size === roles.length, "names a role twice")
+    .optional(),
+  succinct_roles: succinctSchema.optional(),
+})).refine((value) => (value.roles === undefined) !== (value.succinct_roles === undefined), "must have either roles or succinct_roles");
 
-const targetSchema = z.looseObject({ length: z.int().nonnegative(), hashes, custom: z.record(z.string(), z.unknown()).optional() });
+const targetSchema = lazyLooseObject(() => ({ length: z.int().nonnegative(), hashes, custom: z.record(z.string(), z.unknown()).optional() }));
 
 const schemas = {
-  root: z.looseObject({
+  root: lazyLooseObject(() => ({
     ...common,
     _type: z.literal("root"),
     consistent_snapshot: z.boolean(),
     keys: z.record(z.string(), keySchema),
-    roles: z.strictObject({ root: roleSchema, timestamp: roleSchema, snapshot: roleSchema, targets: roleSchema, mirrors: roleSchema.optional() }),
-  }),
-  timestamp: z.looseObject({ ...common, _type: z.literal("timestamp"), meta: z.strictObject({ "snapshot.json": fileSchema }) }),
-  snapshot: z.looseObject({ ...common, _type: z.literal("snapshot"), meta: z.record(z.string(), fileSchema) }),
-  targets: z.looseObject({
+    roles: lazyStrictObject(() => ({ root: roleSchema, timestamp: roleSchema, snapshot: roleSchema, targets: roleSchema, mirrors: roleSchema.optional() })),
+  })),
+  timestamp: lazyLooseObject(() => ({ ...common, _type: z.literal("timestamp"), meta: lazyStrictObject(() => ({ "snapshot.json": fileSchema })) })),
+  snapshot: lazyLooseObject(() => ({ ...common, _type: z.literal("snapshot"), meta: z.record(z.string(), fileSchema) })),
+  targets: lazyLooseObject(() => ({
     ...common,
     _type: z.literal("targets"),
     targets: z.record(z.string(), targetSchema),
     delegations: delegationsSchema.optional(),
-  }),
+  })),
 } as const;
 
 export type TufSigned<K extends TufKind> = z.output<(typeof schemas)[K]>;
@@ -94,7 +92,10 @@ export type TufFile<K extends TufKind> = {
   readonly signatures: ReadonlyMap<string, string>;
 };
 
-const envelope = z.looseObject({ signed: z.unknown(), signatures: z.array(z.looseObject({ keyid: z.string(), sig: z.string() })).max(1000) });
+const envelope = lazyLooseObject(() => ({
+  signed: z.unknown(),
+  signatures: z.array(lazyLooseObject(() => ({ keyid: z.string(), sig: z.string() }))).max(1000),
+}));
 
 /** Reads a metadata file without believing it; throws `metadata_invalid`, also above the kind's limit and for two signatures of one key. */
 export function readTufFile<K extends TufKind>(kind: K, bytes: Uint8Array): TufFile<K> {

@@ -8,8 +8,8 @@ import { downloadPart, type PartValidator } from "../io/download.ts";
 import { hashHandle, readHandle } from "../io/hash-file.ts";
 import { type Digest, digestFromHex } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
-import { manifestName, manifestSizeLimit, type ManifestArtifact } from "../model/manifest.ts";
-import { contractSchema } from "../model/upgrade-contract.ts";
+import { type Manifest, manifestName, manifestSizeLimit, type ManifestArtifact } from "../model/manifest.ts";
+import { contractSchema, type UpgradeContract } from "../model/upgrade-contract.ts";
 import { parseVersion, type Version } from "../model/version.ts";
 import { sumsSizeLimit } from "../trust/checksums.ts";
 import type { TrustPolicy } from "../trust/keyring.ts";
@@ -58,13 +58,21 @@ export async function download(work: Work): Promise<void> {
   const target = strategy.target(artifact, version);
   await saveDescription(staging, files);
   await saveFile(staging, names.bundle, await fetchBundle(work, { policy, version, name: artifact.name }));
-  await requireSpace(work, artifact, target.files);
+  // What an engine pulls lies where the engine keeps it; room for the archive is only needed where that is what comes.
+  if (strategy.fetch === undefined) await requireSpace(work, artifact, target.files);
   const before = journal.current();
   const contract = contractSchema.parse(description.manifest);
-  requireContract(before.from, { version, contract }, sectionsOf(installation, before.from.contract, contract));
   const paths = Object.keys(target.files);
   if (before.isUnlinked !== true) await requireUnpackaged(machine, strategy.livePaths(target.files));
-  const from = await strategy.adopt(before.from, { paths, fetch: (other, folder) => fetchRelease(work, other, folder) });
+  // What was installed by other means promises what its own release says: known once that was fetched and proven.
+  const adopted: UpgradeContract[] = [];
+  const fetch = async (other: Version, folder: string): Promise<ManifestArtifact> => {
+    const release = await fetchRelease(work, other, folder);
+    adopted.push(contractSchema.parse(release.manifest));
+    return release.artifact;
+  };
+  const from = { ...(await strategy.adopt(before.from, { paths, fetch })), ...(adopted[0] === undefined ? {} : { contract: adopted[0] }) };
+  requireContract(from, { version, contract }, sectionsOf(installation, from.contract, contract));
   await journal.advance({
     phase: "downloading",
     from,
@@ -85,6 +93,7 @@ export async function download(work: Work): Promise<void> {
   });
   const registry = await strategy.fetch?.({ artifact, version, path: join(staging, names.artifact) });
   if (registry === undefined) {
+    if (strategy.fetch !== undefined) await requireSpace(work, artifact, target.files);
     await tryDelta(work, { manifest: description.manifest, artifact, version, folder: staging, name: names.artifact });
     await fetchArtifact(work, { artifact, version, folder: staging, name: names.artifact });
   }
@@ -95,9 +104,9 @@ export async function download(work: Work): Promise<void> {
 
 /**
  * Another release's artifact for this installation, proven by its own signature, complete at `folder`/`artifact.name` afterwards. For the way back
- * where the package that is installed was put there by other means.
+ * where the package that is installed was put there by other means; its manifest says what the version promises.
  */
-async function fetchRelease(work: Work, version: Version, folder: string): Promise<ManifestArtifact> {
+async function fetchRelease(work: Work, version: Version, folder: string): Promise<{ readonly artifact: ManifestArtifact; readonly manifest: Manifest }> {
   const { installation, machine, source, signal } = work;
   const files = await source.files(version, signal);
   const policy = await readTrustPolicy(installation);
@@ -106,13 +115,17 @@ async function fetchRelease(work: Work, version: Version, folder: string): Promi
   const bundle = await fetchBundle(work, { policy, version, name: artifact.name });
   await fetchArtifact(work, { artifact, version, folder, name: artifact.name });
   const handle = await openRegular(join(folder, artifact.name));
-  if (handle === undefined) throw new SlipwayError("unavailable", `${join(folder, artifact.name)} is gone`, { detail: "staging_lost" });
+  if (handle === undefined)
+    throw new SlipwayError("unavailable", `${join(folder, artifact.name)} is gone`, {
+      detail: "staging_lost",
+      hint: "run the same command again: it is fetched again",
+    });
   try {
     await requireBundle({ version }, { name: artifact.name, bundle, artifact: readHandle(handle) }, policy);
   } finally {
     await handle.close();
   }
-  return artifact;
+  return { artifact, manifest };
 }
 
 /** Before the artifact itself: where the policy demands a bundle and there is none, nothing large is fetched. */

@@ -1,5 +1,6 @@
 /** The part `agent:` of an installation file: where `slipway agent` listens, who may ask it, and what it may do by itself. */
 import { z } from "zod";
+import { lazyStrictObject } from "../model/lazy-object.ts";
 
 const minuteMs = 60_000;
 const unitsMs: Readonly<Record<string, number>> = { m: minuteMs, h: 60 * minuteMs, d: 24 * 60 * minuteMs };
@@ -18,12 +19,12 @@ export function intervalMs(text: string): number {
 const listenSchema = z.string().regex(/^(?:\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/, "must be address:port, as 127.0.0.1:8431");
 const path = z.string().min(1).max(4096);
 
-export const agentSectionSchema = z.strictObject({
+export const agentSectionSchema = lazyStrictObject(() => ({
   /** Unix socket, for this user alone; `{state_dir}/updates/agent.sock` by default, and none where it is false. */
   socket: z.union([path, z.literal(false)]).optional(),
   /** TCP besides; an address that is not this machine's own needs tls. */
   listen: listenSchema.optional(),
-  tls: z.strictObject({ certificate: path, key: path }).optional(),
+  tls: lazyStrictObject(() => ({ certificate: path, key: path })).optional(),
   /** Names that clients call it by, besides the address itself (against DNS rebinding). */
   hosts: z.array(z.string().min(1).max(253)).max(32).default([]),
   /** Web pages that may call it, as https://console.example.com; none by default. */
@@ -36,6 +37,6 @@ export const agentSectionSchema = z.strictObject({
   automatic: z.boolean().default(false),
   /** May it tell the vendor's server which version runs, and how an upgrade ended? */
   check_in: z.boolean().default(false),
-});
+}));
 
 export type AgentSection = z.output<typeof agentSectionSchema>;

@@ -49,7 +49,11 @@ export function apkManager(machine: Machine): PackageManager {
 
     rehearse: async (file) => {
       const result = await changePackages(machine, add("--simulate", file));
-      if (result.exitCode !== 0) throw new SlipwayError("conflict", `apk would not install ${file}: ${lastWords(result)}`);
+      if (result.exitCode !== 0) {
+        throw new SlipwayError("conflict", `apk would not install ${file}: ${lastWords(result)}`, {
+          hint: "nothing was changed; make room for the package first",
+        });
+      }
     },
 
     remove,

@@ -14,6 +14,7 @@ import { open } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import { z } from "zod";
+import { lazyObject } from "../model/lazy-object.ts";
 import { decompress } from "../formats/decompress.ts";
 import { createTarWriter } from "../formats/tar.ts";
 import { readTar, requireMember, type TarMember } from "../formats/tar-read.ts";
@@ -29,7 +30,7 @@ const sumMember = "manifest.sha256";
 const manifestLimitBytes = 256 * 1024 * 1024;
 const entryLimit = 1_000_000;
 
-const fileSchema = z.object({
+const fileSchema = lazyObject(() => ({
   /** `<section>`, or `<section>/<path below it>`. */
   path: z.string().refine(isPlainRelative),
   type: z.enum(["file", "dir", "symlink"]),
@@ -44,9 +45,9 @@ const fileSchema = z.object({
     .regex(/^[0-9a-f]{64}$/)
     .optional(),
   target: z.string().max(4096).optional(),
-});
+}));
 
-const sectionSchema = z.object({
+const sectionSchema = lazyObject(() => ({
   name: z.string().regex(/^[a-z][a-z0-9-]{0,62}$/),
   kind: z.enum(["dir", "file", "cmd"]),
   path: z.string().max(4096).optional(),
@@ -54,9 +55,9 @@ const sectionSchema = z.object({
   isPresent: z.boolean(),
   /** Kind cmd: what its count command printed. */
   count: z.number().optional(),
-});
+}));
 
-const manifestSchema = z.object({
+const manifestSchema = lazyObject(() => ({
   schema: z.literal(1),
   product: z.string().max(63),
   version: z.string().max(128).optional(),
@@ -70,8 +71,8 @@ const manifestSchema = z.object({
   /** For people: the dump commands that ran. */
   hooks: z.array(z.array(z.string())).default([]),
   excludes: z.array(z.string()).default([]),
-  totals: z.object({ files: z.int().nonnegative(), bytes: z.int().nonnegative() }),
-});
+  totals: lazyObject(() => ({ files: z.int().nonnegative(), bytes: z.int().nonnegative() })),
+}));
 
 export type BackupManifest = z.infer<typeof manifestSchema>;
 export type BackupFile = z.infer<typeof fileSchema>;

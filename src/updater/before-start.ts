@@ -15,7 +15,8 @@ import { putBack } from "./roll-back.ts";
 import { findStateDirectory } from "./state-directory.ts";
 import type { StrategyContext } from "./strategy.ts";
 import { isSwitching, type Transaction } from "./transaction.ts";
-import { nowMs, recordError, startWork, strategyOf, type Work } from "./work.ts";
+import type { View } from "./view.ts";
+import { nowMs, recordError, startWork, type Work } from "./work.ts";
 
 const lockWaitMs = 10_000;
 
@@ -26,8 +27,7 @@ export type BeforeStart = "nothing" | "finished" | "counted" | "rolled_back";
  * Stops and starts nothing. Throws where the product must not start: `lock_held` while files are being switched, `unavailable` where only the
  * package manager can make them whole, and what kept the old version from being put back.
  */
-export async function beforeStart(context: Omit<StrategyContext, "directory">): Promise<BeforeStart> {
-  const { installation, machine } = context;
+export async function beforeStart({ installation, machine, source, strategyAt }: View): Promise<BeforeStart> {
   const directory = await findStateDirectory(installation.stateDir);
   if (directory === undefined) return "nothing";
   const unfinished = async (): Promise<Transaction | undefined> => {
@@ -36,16 +36,16 @@ export async function beforeStart(context: Omit<StrategyContext, "directory">): 
     if (reading.kind === "foreign") machine.observe({ event: "warning", text: `the journal cannot be read by this slipway: ${reading.reason}` });
     return reading.kind === "known" && isSwitching(reading.transaction) ? reading.transaction : undefined;
   };
-  const isRestored = await finishCutRestore({ ...context, directory });
+  const isRestored = await finishCutRestore({ installation, machine, directory });
   const transaction = await unfinished();
   if (transaction === undefined) return isRestored ? "finished" : "nothing";
-  const strategy = strategyOf({ ...context, directory });
+  const strategy = strategyAt(directory);
   if ((await lockOwner(directory.path)) !== undefined && (await strategy.isStartable(transaction))) return "nothing"; // the updater that lives counts
   const lock = await acquireLock(directory.path, "before start", { waitMs: lockWaitMs });
   try {
     const still = await unfinished();
     if (still === undefined) return "nothing";
-    const work = startWork({ ...context, directory, transaction: still, signal: new AbortController().signal });
+    const work = startWork({ installation, machine, source, directory, strategy, transaction: still, signal: new AbortController().signal });
     await work.absorb();
     return strategy.canFinishBeforeStart ? await settleStart(work) : await permitStart(work);
   } finally {

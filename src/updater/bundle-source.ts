@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
+import { lazyLooseObject } from "../model/lazy-object.ts";
 import { readTar, type TarMember, type TarRefusal } from "../formats/tar-read.ts";
 import type { Fetch } from "../io/download.ts";
 import { SlipwayError } from "../model/errors.ts";
@@ -49,17 +50,19 @@ const bundleManifestName = "manifest.json";
 const treePrefix = "tree/";
 
 /** What is needed of a bundle's manifest: which content stands at which path, because equal content is in the archive once. */
-const bundleManifestSchema = z.looseObject({
+const bundleManifestSchema = lazyLooseObject(() => ({
   kind: z.literal("slipway-mirror-bundle"),
-  set: z.looseObject({ files: z.array(z.looseObject({ path: z.string().max(4096), sha256: z.string().max(64) })).max(memberLimit) }),
-});
+  set: lazyLooseObject(() => ({ files: z.array(lazyLooseObject(() => ({ path: z.string().max(4096), sha256: z.string().max(64) }))).max(memberLimit) })),
+}));
 
-const releaseSchema = z.looseObject({
+const releaseSchema = lazyLooseObject(() => ({
   product: z.string().max(63),
   version: z.string().max(128),
   channel: z.string().max(63),
   sequence: z.int().nonnegative(),
-});
+}));
+
+const copyAgain = "nothing was changed; fetch or copy the file once more, and if it stays so tell whoever made it";
 
 /** The installation with a carried file as its only source, and the machine that reads it. Nothing is opened before it is asked for. */
 export function fromBundle(installation: Installation, machine: Machine, path: string): { readonly installation: Installation; readonly machine: Machine } {
@@ -130,9 +133,13 @@ async function settleBundle(find: Bundle["find"], { path, product }: { readonly 
     });
   }
   const release = releaseSchema.safeParse(jsonOf(await readWhole(described, manifestSizeLimit, path)));
-  if (!release.success) throw new SlipwayError("format_invalid", `${path}: ${manifestName} cannot be read`, { place: path, cause: release.error });
+  if (!release.success)
+    throw new SlipwayError("format_invalid", `${path}: ${manifestName} cannot be read`, { place: path, hint: copyAgain, cause: release.error });
   if (release.data.product !== product)
-    throw new SlipwayError("source_unusable", `${path} is a release of ${release.data.product}, not of ${product}`, { place: path });
+    throw new SlipwayError("source_unusable", `${path} is a release of ${release.data.product}, not of ${product}`, {
+      place: path,
+      hint: "name another file, or another --installation",
+    });
   const version = parseVersion(release.data.version);
   const { channel, sequence } = release.data;
   const list = { schema: 1, product, releases: [{ version, channel, sequence, state: "published" }] };
@@ -204,16 +211,21 @@ async function openTar(path: string, parts: readonly Part[]): Promise<Bundle["fi
 /** In a mirror's bundle a hard link is a further path of content that stands before; the manifest says which, the link's own target is not looked at. */
 function requireLink(member: TarRefusal, { path, isKnown }: { readonly path: string; readonly isKnown: boolean }): void {
   if (member.reason === "hard_link" && isKnown) return;
-  throw new SlipwayError("path_unsafe", `${path}: refusing the member ${JSON.stringify(member.name.slice(0, 200))}`, { place: path, detail: member.reason });
+  throw new SlipwayError("path_unsafe", `${path}: refusing the member ${JSON.stringify(member.name.slice(0, 200))}`, {
+    place: path,
+    detail: member.reason,
+    hint: copyAgain,
+  });
 }
 
 async function readDigests(member: TarMember, path: string): Promise<readonly (readonly [string, string])[]> {
   if (member.sizeBytes > bundleManifestLimitBytes)
-    throw new SlipwayError("format_limit", `${path}: the manifest has ${member.sizeBytes} bytes`, { place: path });
+    throw new SlipwayError("format_limit", `${path}: the manifest has ${member.sizeBytes} bytes`, { place: path, hint: copyAgain });
   const pieces: Uint8Array[] = [];
   for await (const piece of member.body()) pieces.push(Uint8Array.from(piece));
   const parsed = bundleManifestSchema.safeParse(jsonOf(Buffer.concat(pieces)));
-  if (!parsed.success) throw new SlipwayError("format_invalid", `${path} is no bundle that this Slipway reads`, { place: path, cause: parsed.error });
+  if (!parsed.success)
+    throw new SlipwayError("format_invalid", `${path} is no bundle that this Slipway reads`, { place: path, hint: copyAgain, cause: parsed.error });
   return parsed.data.set.files.map((file) => [file.path, file.sha256] as const);
 }
 
@@ -231,7 +243,11 @@ async function findParts(path: string): Promise<readonly Part[]> {
     parts.push({ path: part, start, size });
     start += size;
   }
-  if (parts.length === 0) throw new SlipwayError("source_missing", `there is no ${path}`, { place: path });
+  if (parts.length === 0)
+    throw new SlipwayError("source_missing", `there is no ${path}`, {
+      place: path,
+      hint: "is the medium mounted? Of a bundle in parts name the first, FILE.001",
+    });
   return parts;
 }
 
@@ -240,7 +256,8 @@ async function sizeOf(path: string): Promise<number | undefined> {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   });
-  if (seen !== undefined && !seen.isFile()) throw new SlipwayError("source_unusable", `${path} is not a regular file`, { place: path });
+  if (seen !== undefined && !seen.isFile())
+    throw new SlipwayError("source_unusable", `${path} is not a regular file`, { place: path, hint: "copy the file to this machine and name the copy" });
   return seen?.size;
 }
 
@@ -255,7 +272,7 @@ async function* readParts(parts: readonly Part[], offset: number, size = Number.
 }
 
 async function readWhole(file: BundleFile, limit: number, path: string): Promise<Buffer> {
-  if (file.size > limit) throw new SlipwayError("format_limit", `${path}: ${manifestName} has ${file.size} bytes`, { place: path });
+  if (file.size > limit) throw new SlipwayError("format_limit", `${path}: ${manifestName} has ${file.size} bytes`, { place: path, hint: copyAgain });
   const pieces: Uint8Array[] = [];
   for await (const piece of file.read(0)) pieces.push(Uint8Array.from(piece));
   return Buffer.concat(pieces);

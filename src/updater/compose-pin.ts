@@ -21,10 +21,17 @@ export function composePin({ files, service }: ComposeService, { engine, product
   const read = async (): Promise<ComposeOverride | undefined> => {
     const stat = await lstatIfThere(path);
     if (stat === undefined) return undefined;
-    if (!stat.isFile()) throw new SlipwayError("state_dir_insecure", `${path} is not a regular file`, { place: path });
+    if (!stat.isFile())
+      throw new SlipwayError("state_dir_insecure", `${path} is not a regular file`, {
+        place: path,
+        hint: "the updater writes this file itself: move away what is there",
+      });
     const override = parseComposeOverride((await readFileBounded(path, overrideLimitBytes)).toString("utf8"), path);
     if (override.product === product && override.service === service) return override;
-    throw new SlipwayError("state_dir_insecure", `${path} is about ${override.product} and its service ${override.service}`, { place: path });
+    throw new SlipwayError("state_dir_insecure", `${path} is about ${override.product} and its service ${override.service}`, {
+      place: path,
+      hint: "one folder holds one pinned service: give each product a compose file in a folder of its own",
+    });
   };
 
   return {

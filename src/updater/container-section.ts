@@ -10,19 +10,19 @@
  *     container: { quadlet: /etc/containers/systemd/jaco.container }   # podman under systemd; its line Image= is replaced
  */
 import { z } from "zod";
+import { lazyStrictObject } from "../model/lazy-object.ts";
 import { composeServicePattern } from "./compose-file.ts";
 import { quadletNamePattern } from "./quadlet-file.ts";
 
-export const containerSectionSchema = z
-  .strictObject({
-    files: z.array(z.string().min(1).max(4096)).min(1).max(10).optional(),
-    service: z.string().regex(composeServicePattern, "is not a name of a compose service").optional(),
-    quadlet: z.string().max(4096).regex(quadletNamePattern, "is not the path of a file NAME.container").optional(),
-    /** docker for a compose service, podman for a quadlet. */
-    engine: z.enum(["docker", "podman"]).optional(),
-    /** From the vendor's registry, or out of the release's archive; auto takes the registry where the source is one. */
-    pull: z.enum(["auto", "registry", "archive"]).default("auto"),
-  })
+export const containerSectionSchema = lazyStrictObject(() => ({
+  files: z.array(z.string().min(1).max(4096)).min(1).max(10).optional(),
+  service: z.string().regex(composeServicePattern, "is not a name of a compose service").optional(),
+  quadlet: z.string().max(4096).regex(quadletNamePattern, "is not the path of a file NAME.container").optional(),
+  /** docker for a compose service, podman for a quadlet. */
+  engine: z.enum(["docker", "podman"]).optional(),
+  /** From the vendor's registry, or out of the release's archive; auto takes the registry where the source is one. */
+  pull: z.enum(["auto", "registry", "archive"]).default("auto"),
+}))
   .refine(({ files, service }) => (files === undefined) === (service === undefined), { message: "files and service go together" })
   .refine(({ service, quadlet }) => (service === undefined) !== (quadlet === undefined), { message: "name either files with service, or quadlet" })
   .refine(({ quadlet, engine }) => quadlet === undefined || engine !== "docker", { message: "a quadlet is run by podman" });

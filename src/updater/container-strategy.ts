@@ -108,7 +108,10 @@ export function containerStrategy({ installation, machine, directory }: Strategy
       const isNew = live?.version === transaction.to.version;
       const wanted = isNew ? live : await readStaged(transaction);
       if (wanted === undefined || wanted.version !== transaction.to.version || !(await engine.has(wanted.image)))
-        throw new SlipwayError("conflict", `the image of ${transaction.to.version} is gone`, { place: stagedPath(transaction) });
+        throw new SlipwayError("conflict", `the image of ${transaction.to.version} is gone`, {
+          place: stagedPath(transaction),
+          hint: "somebody removed it meanwhile: run the upgrade again",
+        });
       await pin.write(wanted);
       machine.observe({ event: "step", step: "switch", text: `${pin.name} is pinned to ${wanted.image}` });
     },
@@ -142,8 +145,14 @@ export function containerStrategy({ installation, machine, directory }: Strategy
       const id = await engine.idOf(name);
       if (id !== undefined && names.includes(id)) return id;
     }
-    if (isPulled) throw new SlipwayError("unavailable", `${engine.name} lost the image ${names[0] ?? ""} again`, { detail: "staging_lost" });
-    throw new SlipwayError("conflict", `${engine.name} loaded the archive, and has none of ${names.join(", ")}`);
+    if (isPulled)
+      throw new SlipwayError("unavailable", `${engine.name} lost the image ${names[0] ?? ""} again`, {
+        detail: "staging_lost",
+        hint: "`slipway upgrade resume` fetches it again",
+      });
+    throw new SlipwayError("conflict", `${engine.name} loaded the archive, and has none of ${names.join(", ")}`, {
+      hint: `nothing was changed; is ${engine.name} one that reads OCI archives? Tell the vendor its version`,
+    });
   }
 }
 

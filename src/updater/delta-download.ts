@@ -12,6 +12,7 @@ import { syncDirectory } from "../io/atomic-file.ts";
 import { downloadPart } from "../io/download.ts";
 import { readHandle } from "../io/hash-file.ts";
 import { lastStartingAt } from "../io/segments.ts";
+import { writeAll } from "../io/write-all.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { Manifest, ManifestArtifact } from "../model/manifest.ts";
 import type { Version } from "../model/version.ts";
@@ -108,7 +109,7 @@ async function applyInto(handle: FileHandle, { artifact, old, delta, codec, leve
     size += piece.length;
     if (size > artifact.size) throw new SlipwayError("format_limit", `the delta makes more than the ${artifact.size} bytes of ${artifact.name}`);
     hash.update(piece);
-    for (let done = 0; done < piece.length; ) done += (await handle.write(piece, done, piece.length - done)).bytesWritten;
+    await writeAll(handle, piece);
   };
   const listed = artifact.files ?? [];
   const limitBytes = codec === "none" ? artifact.size : listed.reduce((sum, file) => sum + file.size + perFileBytes, 1024 * 1024);

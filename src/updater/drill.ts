@@ -25,6 +25,18 @@ import { sectionsOf } from "./sections.ts";
 import { openSession, type Session } from "./session.ts";
 import type { SettledInstallation } from "./settle.ts";
 import { ensurePrivate, prepareStateDirectory, type StateDirectory, stateDirectoryOf } from "./state-directory.ts";
+import { openView } from "./view.ts";
+
+/** What happens to the copy is said as such: a phase `failed`, or a version that is not offered again, would be read as the live installation's. */
+function onCopy(machine: Machine): Machine {
+  return {
+    ...machine,
+    observe: (event) => {
+      if (event.event === "phase") return;
+      machine.observe("text" in event ? { ...event, text: `on the copy: ${event.text}` } : event);
+    },
+  };
+}
 
 /** Throws `version_not_found` without a previous version, `unavailable` for strategy manual, and what the rollback throws; the copy is removed in any case. */
 export async function drillRollback(session: Session, options: { readonly folder: string | undefined; readonly signal: AbortSignal }): Promise<DrillReport> {
@@ -74,7 +86,7 @@ export async function drillRollback(session: Session, options: { readonly folder
     const { backup: _, ...rest } = previous;
     const reference = backup === undefined ? {} : { backup: { id, required: true, done: true, sha256: backup.sha256 } };
     await writeState(updates.state, { ...state, previous: [{ ...rest, ...reference }], safetyBackups: [] });
-    const rollback = rollbackOperation(openSession(copied, machine));
+    const rollback = rollbackOperation(openSession(await openView(copied, onCopy(machine))));
     const result = await rollback({ restoreState: backup === undefined ? "never" : "always", signal: options.signal }).catch((error: unknown) => {
       const failure = asSlipwayError(error);
       throw new SlipwayError(failure.code, `the drill failed on its copy: ${failure.message}`, {

@@ -24,28 +24,37 @@ export function rollbackOperation(session: Session): Updater["rollback"] {
           }
           return rollbackResult(await runTransaction(work));
         }
+        // Refused before the upgrade that waits is given up for it.
+        requireWayBack(session, await readState(directory.state, product), { version, restoreState });
         if (!isFinal(unfinished)) await session.workFor(directory, unfinished, signal).journal.advance({ phase: "failed", retryable: false });
         await session.tidy(directory, { ...unfinished, phase: unfinished.phase === "applied" ? "applied" : "failed", retryable: false });
       }
-      if (session.installation.strategy === "manual")
-        throw new SlipwayError("conflict", "strategy manual: what was installed by hand goes back by hand", {
-          hint: "`slipway upgrade status` names the version before",
-        });
-      const state = await readState(directory.state, product);
-      const transaction = describeRollback(session, state, { version, restoreState });
-      requireReadableState(transaction);
+      const transaction = requireWayBack(session, await readState(directory.state, product), { version, restoreState });
       return rollbackResult(await runTransaction(await session.begin(directory, transaction, signal)));
     });
 }
 
-function describeRollback(
-  session: Session,
-  state: InstalledState,
-  wish: { readonly version: Version | undefined; readonly restoreState: "auto" | "always" | "never" },
-): Transaction {
+type Wish = { readonly version: Version | undefined; readonly restoreState: "auto" | "always" | "never" };
+
+/** The way back as a transaction that nobody has begun; throws where there is none. */
+function requireWayBack(session: Session, state: InstalledState, wish: Wish): Transaction {
+  if (session.installation.strategy === "manual") {
+    throw new SlipwayError("conflict", "strategy manual: what was installed by hand goes back by hand", {
+      hint: "nothing was changed; `slipway upgrade history` names the versions before",
+    });
+  }
+  const transaction = describeRollback(session, state, wish);
+  requireReadableState(transaction);
+  return transaction;
+}
+
+function describeRollback(session: Session, state: InstalledState, wish: Wish): Transaction {
   const { installed } = state;
   const target = choosePrevious(state, wish.version);
-  if (installed === undefined || target === undefined) throw new SlipwayError("version_not_found", "there is no previous version to go back to");
+  if (installed === undefined || target === undefined)
+    throw new SlipwayError("version_not_found", "there is no previous version to go back to", {
+      hint: "`slipway upgrade status` says what is kept; `slipway backup list` and `slipway restore` bring state back",
+    });
   const blank = session.newTransaction(
     { version: target.version, files: target.files, ...(target.ref === undefined ? {} : { ref: target.ref }) },
     state,

@@ -33,7 +33,7 @@ export function guardUnits(options: {
   if (unit === undefined) throw new SlipwayError("installation_invalid", "the guard for systemd needs service: { systemd: … }", { place: installation.place });
   if (!isAbsolute(slipway)) throw new SlipwayError("usage", `${slipway} is not an absolute path`);
   const service = unit.endsWith(".service") ? unit : `${unit}.service`;
-  const resumeUnit = `${installation.product}-rollback.service`;
+  const resumeUnit = `${service.slice(0, -".service".length)}-rollback.service`; // not after the product: there may be two of it
   const { tries, deadline_seconds: deadline, bake_seconds: bake } = installation.health;
   const call = (...words: readonly string[]): string => [slipway, "upgrade", "resume", ...words, "--installation", installation.place].map(word).join(" ");
   const before = shellGuard === undefined ? call("--before-start") : [shellGuard, stateDirectoryOf(installation.stateDir).path].map(word).join(" ");

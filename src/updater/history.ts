@@ -3,13 +3,14 @@ import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { z } from "zod";
+import { lazyLooseObject } from "../model/lazy-object.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { readPrivateFile } from "./journal.ts";
 import { runbookStepSchema, type Transaction } from "./transaction.ts";
 
 const sizeLimitBytes = 16 * 1024 * 1024;
 
-const lineSchema = z.looseObject({
+const lineSchema = lazyLooseObject(() => ({
   at: z.int(),
   id: z.string(),
   from: z.string().optional(),
@@ -18,12 +19,12 @@ const lineSchema = z.looseObject({
   rolledBack: z.boolean(),
   rollbackFailed: z.boolean(),
   reason: z.string().optional(),
-  error: z.looseObject({ code: z.string(), message: z.string(), detail: z.string().optional() }).optional(),
+  error: lazyLooseObject(() => ({ code: z.string(), message: z.string(), detail: z.string().optional() })).optional(),
   downtimeMs: z.int().optional(),
   /** A rollback's steps in ms, measured. */
   runbook: z.array(runbookStepSchema).optional(),
   previousLine: z.string(),
-});
+}));
 
 export type HistoryLine = z.infer<typeof lineSchema>;
 export type History = { readonly lines: readonly HistoryLine[]; readonly isChainWhole: boolean };

@@ -12,6 +12,7 @@ import { parseOciManifest, renderOciIndex } from "../formats/oci-manifest.ts";
 import { createTarWriter } from "../formats/tar.ts";
 import { readStreamBounded } from "../io/bounded-read.ts";
 import { readHandle } from "../io/hash-file.ts";
+import { writeAll } from "../io/write-all.ts";
 import type { Digest } from "../model/digest.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { ManifestArtifact } from "../model/manifest.ts";
@@ -27,7 +28,8 @@ export async function openImageArchive(handle: FileHandle, name: string): Promis
   const files = await findOciArchiveFiles(readHandle(handle), name);
   const openFile = (path: string): AsyncIterable<Uint8Array> => {
     const file = files.get(path);
-    if (file === undefined) throw new SlipwayError("format_invalid", `${name} is no whole image layout: there is no ${path} in it`);
+    if (file === undefined)
+      throw new SlipwayError("format_invalid", `${name} is no whole image layout: there is no ${path} in it`, { hint: "nothing was changed; tell the vendor" });
     return readRange(handle, file.offset, file.size);
   };
   return { name, files, source: { open: openFile } };
@@ -37,7 +39,7 @@ async function* readRange(handle: FileHandle, offset: number, size: number): Asy
   for (let done = 0; done < size; ) {
     const piece = Buffer.allocUnsafe(Math.min(readBytes, size - done));
     const { bytesRead } = await handle.read(piece, 0, piece.length, offset + done);
-    if (bytesRead === 0) throw new SlipwayError("format_invalid", "the archive became shorter");
+    if (bytesRead === 0) throw new SlipwayError("format_invalid", "the archive became shorter", { hint: "run the upgrade again: it is fetched again" });
     yield piece.subarray(0, bytesRead);
     done += bytesRead;
   }
@@ -69,9 +71,7 @@ export async function writeLoadable(path: string, { source }: ImageArchive, { de
   await rm(path, { force: true });
   const output = await open(path, "wx", 0o600);
   try {
-    const tar = createTarWriter(async (piece) => {
-      for (let done = 0; done < piece.length; ) done += (await output.write(piece, done, piece.length - done)).bytesWritten;
-    });
+    const tar = createTarWriter((piece) => writeAll(output, piece));
     const header = { kind: "file", mode: 0o644, epochSeconds: 0 } as const;
     const small = (name: string, bytes: Buffer): Promise<void> => tar.add({ name, ...header }, bytesSource(bytes));
     await small("manifest.json", Buffer.from(JSON.stringify(dockers)));

@@ -145,7 +145,8 @@ export function inplaceStrategy({ installation, machine, directory }: StrategyCo
         const live = join(root, path);
         if ((await seeFile(live))?.sha256 === expected.sha256) continue;
         const beside = besides(path, transaction.id, "new");
-        if ((await seeFile(beside))?.sha256 !== expected.sha256) throw new SlipwayError("conflict", `the new ${path} is gone or changed`, { place: beside });
+        if ((await seeFile(beside))?.sha256 !== expected.sha256)
+          throw new SlipwayError("conflict", `the new ${path} is gone or changed`, { place: beside, hint: "run the upgrade again" });
         await rename(beside, live);
         machine.observe({ event: "step", step: "switch", text: path });
       }

@@ -2,6 +2,7 @@
 import { SlipwayError } from "../model/errors.ts";
 import type { Version } from "../model/version.ts";
 import { newTransactionId } from "./acquire.ts";
+import { offerOf } from "./check.ts";
 import { newMachineId } from "./cohort.ts";
 import { requireNoHold, requireWindow } from "./gate.ts";
 import { type InstalledState, readState, writeState } from "./installed-state.ts";
@@ -9,17 +10,17 @@ import { writeJournal } from "./journal.ts";
 import type { Updater } from "./operations.ts";
 import { type InstallResult, resultOf } from "./outcome.ts";
 import { requireUnpackaged } from "./package-owner.ts";
-import { chooseArtifact, chooseRelease, describePlan, type Offer, requireProgress, type Skipped, standingOf } from "./plan.ts";
+import { chooseArtifact, describePlan, type Offer, requireProgress, type Skipped } from "./plan.ts";
 import { proveDescription, readTrustPolicy } from "./prove.ts";
-import type { ReleaseIndex } from "./release-source.ts";
 import { routeTo } from "./route.ts";
 import { resumeTransaction, runTransaction } from "./run.ts";
 import { sectionsOf } from "./sections.ts";
-import { type Session, versionOf } from "./session.ts";
+import type { Session } from "./session.ts";
 import type { StateDirectory } from "./state-directory.ts";
 import type { Live } from "./strategy.ts";
 import { isFinal, isSwitching, type Transaction } from "./transaction.ts";
-import { startWork, strategyOf, type Work } from "./work.ts";
+import { versionOf } from "./view.ts";
+import { startWork, type Work } from "./work.ts";
 
 type Wish = {
   readonly requested: Version | undefined;
@@ -31,21 +32,9 @@ type Wish = {
 
 type Installed = InstallResult & { readonly kind: "installed" };
 
-export function installOperations(session: Session): Pick<Updater, "check" | "plan" | "install" | "resume" | "confirm" | "cancel"> {
+export function installOperations(session: Session): Pick<Updater, "plan" | "install" | "resume" | "confirm" | "cancel"> {
   const { installation, machine, source } = session;
   const { product } = installation;
-
-  const choose = (index: ReleaseIndex, at: { readonly live: Live; readonly state: InstalledState }, requested: Version | undefined): Offer =>
-    chooseRelease({
-      index,
-      channel: installation.channel,
-      installed: versionOf(at.live),
-      blocked: at.state.blocked,
-      pin: at.state.pin?.range,
-      machineId: at.state.machineId,
-      now: machine.clock.now(),
-      requested,
-    });
 
   /** Hop after hop, each a whole transaction, until the wanted version runs. The first hop's failure is the whole's. */
   const goTo = async (directory: StateDirectory, wish: Wish): Promise<InstallResult> => {
@@ -56,7 +45,7 @@ export function installOperations(session: Session): Pick<Updater, "check" | "pl
       const seen = await session.look(directory, state);
       const live: Live = seen.version === undefined && wish.adopt !== undefined ? { version: wish.adopt, files: {} } : seen;
       const index = await source.index(wish.signal);
-      const offer = choose(index, { live, state }, goal);
+      const offer = offerOf(session, index, { live, state }, goal);
       if (offer.kind === "none") {
         if (done.length > 0) return joined(done);
         return refuseOrNothing(offer, live);
@@ -127,25 +116,10 @@ export function installOperations(session: Session): Pick<Updater, "check" | "pl
   };
 
   return {
-    check: async ({ signal }) => {
-      const { state, live } = await session.present();
-      const index = await source.index(signal);
-      const offer = choose(index, { live, state }, undefined);
-      const standing = standingOf(index, versionOf(live)) ?? null;
-      return {
-        installed: live.version ?? null,
-        channel: installation.channel,
-        offer,
-        pin: state.pin?.range ?? null,
-        hold: state.hold?.reason ?? null,
-        standing,
-      };
-    },
-
     plan: async ({ version, isUnlinked = false, signal }) => {
       const { directory, state, live } = await session.present();
       const index = await source.index(signal);
-      const offer = choose(index, { live, state }, version);
+      const offer = offerOf(session, index, { live, state }, version);
       if (offer.kind === "none") return undefined;
       const route = await routeTo({ installation, machine, source, index, state, installed: versionOf(live), to: offer.version, signal });
       const [hop = offer.version] = route;
@@ -153,7 +127,7 @@ export function installOperations(session: Session): Pick<Updater, "check" | "pl
       const description = await proveDescription({ files: await source.files(hop, signal), installation, policy, version: hop, now: machine.clock.now() });
       requireProgress(description, state);
       const artifact = chooseArtifact(description.manifest, installation);
-      const strategy = strategyOf({ installation, machine, directory });
+      const strategy = session.strategyAt(directory);
       const { files } = strategy.target(artifact, hop);
       if (!isUnlinked) await requireUnpackaged(machine, strategy.livePaths(files));
       const sections = sectionsOf(installation, state.installed?.contract, description.manifest);

@@ -20,11 +20,12 @@
  *
  * Unknown keys are errors with a line and a column. Relative paths count from the file's own folder.
  */
-import { readFile } from "node:fs/promises";
-import { arch, platform } from "node:os";
+import { arch, homedir, platform } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { z } from "zod";
+import { lazyStrictObject } from "../model/lazy-object.ts";
 import { readFileBounded } from "../io/bounded-read.ts";
+import { isPosix } from "../io/posix.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { defaultSumsName } from "../model/manifest.ts";
 import { parseFileName, parseProductName, parseWord } from "../model/names.ts";
@@ -34,6 +35,7 @@ import { outcomesSchema, stateSectionsSchema } from "../model/upgrade-contract.t
 import { agentSectionSchema } from "./agent-section.ts";
 import { sectionsOf } from "./sections.ts";
 import { containerSectionSchema, withAbsoluteFiles } from "./container-section.ts";
+import { isOfUser } from "./quadlet-file.ts";
 import { readStrictYaml } from "./strict-yaml.ts";
 import { trustProblem, trustSectionSchema, withAbsolutePaths } from "./trust-section.ts";
 import { windowSchema } from "./window.ts";
@@ -63,27 +65,26 @@ export function isPlainRelative(text: string): boolean {
 
 const reference = z.string().regex(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$/, "must be env:NAME or file:PATH; secrets do not stand in this file");
 
-const sourceSchema = z.strictObject({
+const sourceSchema = lazyStrictObject(() => ({
   url: bareUrl,
   key_id: z.string().min(1).max(256).optional(),
   secret: reference.optional(),
-});
+}));
 
-const serviceSchema = z
-  .strictObject({
-    systemd: z.string().min(1).max(256).optional(),
-    /** The product runs under `slipway guard exec`. */
-    supervisor: z.literal(true).optional(),
-    stop: argvSchema.optional(),
-    start: argvSchema.optional(),
-    timeout_seconds: z.number().positive().max(3600).default(60),
-  })
+const serviceSchema = lazyStrictObject(() => ({
+  systemd: z.string().min(1).max(256).optional(),
+  /** The product runs under `slipway guard exec`. */
+  supervisor: z.literal(true).optional(),
+  stop: argvSchema.optional(),
+  start: argvSchema.optional(),
+  timeout_seconds: z.number().positive().max(3600).default(60),
+}))
   .refine((value) => (value.stop === undefined) === (value.start === undefined), { message: "name both stop and start" })
   .refine((value) => [value.systemd, value.supervisor, value.stop].filter((way) => way !== undefined).length === 1, {
     message: "name exactly one of systemd, supervisor: true, and stop with start",
   });
 
-const healthSchema = z.strictObject({
+const healthSchema = lazyStrictObject(() => ({
   checks: z
     .array(probeSchema)
     .min(1)
@@ -100,10 +101,10 @@ const healthSchema = z.strictObject({
   bake_seconds: z.number().nonnegative().max(86_400).default(30),
   /** Starts of a version before it is given up. */
   tries: z.int().min(1).max(10).default(3),
-});
+}));
 
 /** Exported for the JSON Schema that editors use. */
-export const installationSchema = z.strictObject({
+export const installationSchema = lazyStrictObject(() => ({
   product: z.string().transform(checked(parseProductName)),
   channel: z
     .string()
@@ -112,30 +113,26 @@ export const installationSchema = z.strictObject({
   strategy: z.enum(["auto", "versions", "inplace", "package", "container", "manual"]).default("versions"),
   /** For strategy package it is not needed. */
   root: folder.optional(),
-  package: z
-    .strictObject({
-      /** Of the package; the product's name by default. */
-      name: z
-        .string()
-        .regex(/^[A-Za-z0-9][A-Za-z0-9+._-]{0,127}$/, "is not a package name")
-        .optional(),
-      manager: z.enum(["dpkg", "rpm", "apk"]).optional(),
-      /** A program of the product, to ask which package owns it. */
-      program: folder.optional(),
-    })
-    .default({}),
+  package: lazyStrictObject(() => ({
+    /** Of the package; the product's name by default. */
+    name: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9+._-]{0,127}$/, "is not a package name")
+      .optional(),
+    manager: z.enum(["dpkg", "rpm", "apk"]).optional(),
+    /** A program of the product, to ask which package owns it. */
+    program: folder.optional(),
+  })).default({}),
   /** `os/arch`; this machine by default. */
   target: z.string().transform(checked(parseTarget)).optional(),
-  artifact: z
-    .strictObject({
-      /** Packages and images only for strategy manual; the others know theirs. */
-      kind: z.enum(["archive", "binary", "deb", "rpm", "apk", "image"]).optional(),
-      /** For releases with several artifacts of the kind: the one whose name contains this text. */
-      name_contains: z.string().min(1).max(200).optional(),
-      /** A binary's path under the version's folder or the root; the product's name by default. */
-      install_as: relativePath.optional(),
-    })
-    .default({}),
+  artifact: lazyStrictObject(() => ({
+    /** Packages and images only for strategy manual; the others know theirs. */
+    kind: z.enum(["archive", "binary", "deb", "rpm", "apk", "image"]).optional(),
+    /** For releases with several artifacts of the kind: the one whose name contains this text. */
+    name_contains: z.string().min(1).max(200).optional(),
+    /** A binary's path under the version's folder or the root; the product's name by default. */
+    install_as: relativePath.optional(),
+  })).default({}),
   /** File of the archive -> path in the installation; every file at its own path by default. */
   files: z.record(relativePath, relativePath).optional(),
   /** For strategy container. */
@@ -146,16 +143,14 @@ export const installationSchema = z.strictObject({
     sums: z.string().transform(checked(parseFileName)).default(defaultSumsName),
   }),
   trust: trustSectionSchema,
-  backup: z
-    .strictObject({
-      /** Folders and files; the short form of sections. Where neither is named, the signed release says what its state is. */
-      paths: z.array(folder).max(100).default([]),
-      sections: stateSectionsSchema.default([]),
-      quiesce: argvSchema.optional(),
-      unquiesce: argvSchema.optional(),
-      timeout_seconds: z.number().positive().max(86_400).default(600),
-    })
-    .prefault({}),
+  backup: lazyStrictObject(() => ({
+    /** Folders and files; the short form of sections. Where neither is named, the signed release says what its state is. */
+    paths: z.array(folder).max(100).default([]),
+    sections: stateSectionsSchema.default([]),
+    quiesce: argvSchema.optional(),
+    unquiesce: argvSchema.optional(),
+    timeout_seconds: z.number().positive().max(86_400).default(600),
+  })).prefault({}),
   service: serviceSchema.optional(),
   health: healthSchema,
   /** When it may be switched to another version; always by default. */
@@ -165,12 +160,17 @@ export const installationSchema = z.strictObject({
   /** Outcomes that must pass before an upgrade counts; `auto` is a name, too. */
   verify: z.array(z.string().min(1).max(63)).max(32).default([]),
   /** How a copy of the product runs beside the live one, for `slipway drill`; {folder}, {root} and {section:NAME} are the copy's, {package} and {image} what goes back. */
-  drill: z.strictObject({ service: serviceSchema, health: healthSchema }).optional(),
+  drill: lazyStrictObject(() => ({ service: serviceSchema, health: healthSchema })).optional(),
   /** `slipway agent`: where it listens and what it may do by itself. */
   agent: agentSectionSchema.prefault({}),
   /** Versions kept to go back to. */
   keep_previous: z.int().min(1).max(20).default(2),
-});
+}));
+
+/** Where products keep their state. On Windows the one folder below which Windows itself keeps other users out. */
+function dataFolder(): string {
+  return isPosix ? "/var/lib" : join(homedir(), "AppData", "Local");
+}
 
 type Parsed = z.output<typeof installationSchema>;
 
@@ -183,7 +183,7 @@ export type Installation = Omit<Parsed, "target" | "state_dir" | "root"> & {
   /** Absolute path of the installation file. */
   readonly place: string;
   readonly target: Target;
-  /** Absolute; `/var/lib/<product>` by default. */
+  /** Absolute; `/var/lib/<product>` by default, on Windows `%LOCALAPPDATA%\<product>`. */
   readonly stateDir: string;
   /** Where releases come from a file that was carried here (bundle-source.ts): its path. Not from the installation file. */
   readonly bundle?: string;
@@ -194,6 +194,7 @@ export type Installation = Omit<Parsed, "target" | "state_dir" | "root"> & {
 export type Source = z.output<typeof sourceSchema>;
 
 const sizeLimitBytes = 256 * 1024;
+const secretLimitBytes = 16 * 1024;
 const defaultName = "slipway-installation.yaml";
 
 /** Reads and checks an installation file; throws `installation_invalid` with `file:line:column`. */
@@ -221,7 +222,7 @@ export function readInstallation(text: string, place: string, file = place): Ins
     place,
     root: at(parsed.root ?? "/"),
     hasRoot: parsed.root !== undefined,
-    stateDir: at(parsed.state_dir ?? `/var/lib/${parsed.product}`),
+    stateDir: at(parsed.state_dir ?? join(dataFolder(), parsed.product)),
     target: parsed.target ?? parseTarget(`${platform() === "win32" ? "windows" : platform()}/${arch()}`),
     backup: { ...parsed.backup, paths: parsed.backup.paths.map(at) },
     trust: withAbsolutePaths(parsed.trust, dirname(place)),
@@ -235,13 +236,19 @@ export function readInstallation(text: string, place: string, file = place): Ins
 /** What the schema cannot say: parts that need each other. */
 function requireSense(installation: Installation, place: string): void {
   const { trust, backup, strategy } = installation;
-  const refuse = (message: string): never => {
-    throw new SlipwayError("installation_invalid", message, { place });
+  const refuse = (message: string, hint?: string): never => {
+    throw new SlipwayError("installation_invalid", message, { place, ...(hint === undefined ? {} : { hint }) });
   };
   if (!installation.hasRoot && (strategy === "versions" || strategy === "inplace"))
     refuse(`strategy ${strategy} needs a root: the folder that holds the product`);
   if (strategy === "container" && installation.container === undefined)
     refuse("strategy container needs container: { files: […], service: … } or { quadlet: … }");
+  const { quadlet } = installation.container ?? {};
+  if (quadlet !== undefined && isOfUser(quadlet))
+    refuse(
+      `${quadlet} is a quadlet of a user: its service belongs to systemctl --user, which is not driven`,
+      "move it to /etc/containers/systemd/, where the system's systemd runs it (User= in its [Container] keeps the program's user), or use strategy: manual",
+    );
   if (installation.container?.pull === "registry" && trust.sigstore !== undefined)
     refuse("container: pull: registry and trust: sigstore do not go together: the bundle vouches for the archive, which a registry does not have");
   const { kind } = installation.artifact;
@@ -289,9 +296,13 @@ export async function readCredentials(
     if (!text.startsWith("file:")) return text;
     const file = resolve(dirname(installation.place), text.slice(5));
     try {
-      return (await readFile(file, "utf8")).trim();
+      return (await readFileBounded(file, secretLimitBytes)).toString("utf8").trim();
     } catch (error) {
-      throw new SlipwayError("installation_invalid", `cannot read ${file}, which holds the access pair`, { place: installation.place, cause: error });
+      throw new SlipwayError("installation_invalid", `cannot read ${file}, which holds the access pair: ${(error as Error).message}`, {
+        place: installation.place,
+        hint: "write what the vendor gave you into that file, mode 0600, and run slipway as the user who may read it",
+        cause: error,
+      });
     }
   };
   return { keyId: await resolveReference(source.key_id), secret: await resolveReference(source.secret) };

@@ -1,8 +1,9 @@
 /** The journal `transaction.json`: one file, one durable write per change. */
 import { SlipwayError } from "../model/errors.ts";
+import { readOnce } from "../model/read-once.ts";
 import { readFileBounded } from "../io/bounded-read.ts";
 import { writeFileAtomic } from "../io/atomic-file.ts";
-import { isAllowedChange, phases, steps, type Transaction, transactionSchema } from "./transaction.ts";
+import { isAllowedChange, isFinal, phases, steps, type Transaction, transactionSchema } from "./transaction.ts";
 
 /** 20,000 files (the manifest's own limit) with their hashes stay below this; more is not ours. */
 const sizeLimitBytes = 4 * 1024 * 1024;
@@ -28,20 +29,40 @@ export async function readPrivateFile(path: string, limit: number): Promise<Buff
   }
 }
 
-/** What the journal says; throws `state_dir_insecure` where the file is not a file, never for its content. */
-export async function readJournal(path: string, product: string): Promise<JournalReading> {
-  let value: unknown;
+type Written = { readonly kind: "written"; readonly value: unknown };
+
+async function readWritten(path: string): Promise<Written | Exclude<JournalReading, { readonly kind: "known" }>> {
   try {
     const bytes = await readPrivateFile(path, sizeLimitBytes);
-    if (bytes === undefined) return { kind: "none" };
-    value = JSON.parse(bytes.toString("utf8"));
+    return bytes === undefined ? { kind: "none" } : { kind: "written", value: JSON.parse(bytes.toString("utf8")) };
   } catch (error) {
     if (error instanceof SlipwayError && error.code === "journal_corrupt") return { kind: "foreign", reason: error.message, phase: undefined };
     if (error instanceof SyntaxError || error instanceof RangeError) return { kind: "foreign", reason: "it is not JSON", phase: undefined };
     throw error;
   }
-  const phase = typeof value === "object" && value !== null && "phase" in value && typeof value.phase === "string" ? value.phase.slice(0, 64) : undefined;
-  const parsed = transactionSchema.safeParse(value);
+}
+
+const phaseOf = (value: unknown): string | undefined =>
+  typeof value === "object" && value !== null && "phase" in value && typeof value.phase === "string" ? value.phase.slice(0, 64) : undefined;
+
+/** What the journal says; throws `state_dir_insecure` where the file is not a file, never for its content. */
+export async function readJournal(path: string, product: string): Promise<JournalReading> {
+  const written = await readWritten(path);
+  return written.kind === "written" ? readTransaction(written.value, product) : written;
+}
+
+/** The transaction that is to be brought to its end; undefined where there is none, or where it is not ours to continue. Throws as readJournal does. */
+export async function readUnfinished(path: string, product: string): Promise<Transaction | undefined> {
+  const written = await readWritten(path);
+  // Applied is final, whatever else stands there; so it is for nearly everybody who asks, and the rest need not be read.
+  if (written.kind !== "written" || phaseOf(written.value) === "applied") return undefined;
+  const reading = readTransaction(written.value, product);
+  return reading.kind === "known" && !isFinal(reading.transaction) ? reading.transaction : undefined;
+}
+
+function readTransaction(value: unknown, product: string): JournalReading {
+  const phase = phaseOf(value);
+  const parsed = readOnce(transactionSchema, value);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     return { kind: "foreign", reason: `${issue?.path.map(String).join(".") ?? ""}: ${issue?.message ?? "is not valid"}`, phase };

@@ -47,9 +47,22 @@ async function hasVersion({ installation, machine }: Work, version: string): Pro
 }
 
 const shellWord = (text: string): string => (/^[A-Za-z0-9@%+=:,./_-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+/** No name on Windows holds a quote. */
+const commandWord = (text: string): string => `"${text}"`;
 
 /** For a shell, one line each. What they install has been verified; rpm and apk check their own signatures besides where they can. */
-function manualCommands({ root, product, hasRoot }: Installation, artifact: ManifestArtifact, path: string): readonly string[] {
+export function manualCommands(
+  { root, product, hasRoot }: Pick<Installation, "root" | "product" | "hasRoot">,
+  artifact: Pick<ManifestArtifact, "kind">,
+  path: string,
+  system: NodeJS.Platform = process.platform,
+): readonly string[] {
+  if (system === "win32") {
+    const where = hasRoot ? root : `C:\\Program Files\\${product}`;
+    // Its tar is bsdtar, since Windows 10; it reads zip as well.
+    if (artifact.kind === "archive") return [`tar -xf ${commandWord(path)} -C ${commandWord(where)}`];
+    if (artifact.kind === "binary") return [`copy /y ${commandWord(path)} ${commandWord(`${where}\\${product}.exe`)}`];
+  }
   const file = shellWord(path);
   const where = shellWord(hasRoot ? root : `/opt/${product}`);
   switch (artifact.kind) {

@@ -14,6 +14,7 @@ import { syncDirectory } from "../io/atomic-file.ts";
 import { pourHashed } from "../formats/byte-source.ts";
 import type { ByteSource } from "../formats/package.ts";
 import { readHandle } from "../io/hash-file.ts";
+import { writeAll } from "../io/write-all.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { parseVersion, tryParseVersion } from "../model/version.ts";
 import { openRegular, seeFile } from "./file-tree.ts";
@@ -48,7 +49,7 @@ export function packageStrategy({ installation, machine, directory }: StrategyCo
   /** Is this file, whose bytes are signed, really the package that is meant? */
   const requireIdentity = async (path: string, version: string): Promise<void> => {
     const handle = await openRegular(path);
-    if (handle === undefined) throw new SlipwayError("conflict", `${path} is gone`, { place: path });
+    if (handle === undefined) throw new SlipwayError("conflict", `${path} is gone`, { place: path, hint: "run the upgrade again: it is fetched again" });
     try {
       const source: ByteSource = { size: (await handle.stat()).size, open: () => readHandle(handle) };
       const found = await manager.identify(source);
@@ -109,7 +110,9 @@ export function packageStrategy({ installation, machine, directory }: StrategyCo
       // Installed by other means. dpkg and rpm write a prerelease behind ~, apk behind _.
       const version = tryParseVersion(present.version.replace(/[~_]/, "-"));
       if (version === undefined || manager.spell(version) !== present.version)
-        throw new SlipwayError("conflict", `the package ${name} has version ${present.version}, which is no version of a release`);
+        throw new SlipwayError("conflict", `the package ${name} has version ${present.version}, which is no version of a release`, {
+          hint: "nothing was changed; install a release of the vendor with the package manager first, or name the package with package: { name: … }",
+        });
       return { version, files: {} };
     },
 
@@ -156,7 +159,7 @@ export function packageStrategy({ installation, machine, directory }: StrategyCo
         let sha256: string;
         try {
           const source: ByteSource = { size: held.artifact.size, open: () => readHandle(held.handle) };
-          sha256 = await pourHashed(source, async (piece) => void (await handle.write(piece)), { name: held.artifact.name, algorithm: "sha256" });
+          sha256 = await pourHashed(source, (piece) => writeAll(handle, piece), { name: held.artifact.name, algorithm: "sha256" });
           await handle.sync();
         } finally {
           await handle.close();
@@ -176,7 +179,10 @@ export function packageStrategy({ installation, machine, directory }: StrategyCo
       const { to } = transaction;
       if ((await reality(transaction)) === "new") return;
       if (!(await isKept(to.version, to.files ?? {})))
-        throw new SlipwayError("conflict", "the new package file is gone or changed", { place: folderOf(to.version) });
+        throw new SlipwayError("conflict", "the new package file is gone or changed", {
+          place: folderOf(to.version),
+          hint: "run the upgrade again: it is fetched again",
+        });
       await install(keptPath(to.version, to.files ?? {}), false);
       if ((await reality(transaction)) !== "new") throw new SlipwayError("command_failed", `${kind} did not install ${name} ${spell(to.version)}`);
       machine.observe({ event: "step", step: "switch", text: `${name} is ${spell(to.version)}` });

@@ -164,7 +164,9 @@ export function chooseArtifact(manifest: Manifest, installation: SettledInstalla
     }
     return only;
   }
-  throw new SlipwayError("version_not_found", `${manifest.product} ${manifest.version} has no ${kinds.join(" and no ")} for ${formatTarget(target)}`);
+  throw new SlipwayError("version_not_found", `${manifest.product} ${manifest.version} has no ${kinds.join(" and no ")} for ${formatTarget(target)}`, {
+    hint: "nothing was changed; look at target:, strategy: and artifact: of the installation file, or ask the vendor for this machine's kind",
+  });
 }
 
 export type UpgradePlan = {

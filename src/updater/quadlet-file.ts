@@ -11,6 +11,9 @@ import { tryParseVersion } from "../model/version.ts";
 
 export const quadletNamePattern = /(?:^|\/)[A-Za-z0-9][A-Za-z0-9:_.-]{0,200}\.container$/;
 
+/** podman-systemd.unit(5): folders that the generator of `systemctl --user` reads, and the system's does not. */
+export const isOfUser = (path: string): boolean => /\/containers\/systemd\/users\/|\/\.config\/containers\/systemd\//.test(path);
+
 const linePattern = /^([ \t]*Image[ \t]*=[ \t]*)(.*?)([ \t]*)$/;
 
 /** The image that the file names. Throws `state_dir_insecure` unless there is exactly one, in one line. */

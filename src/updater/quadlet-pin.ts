@@ -35,7 +35,10 @@ export function quadletPin(path: string, { engine, machine, product, directory, 
   const readText = async (): Promise<{ readonly text: string; readonly mode: number }> => {
     const stat = await lstatIfThere(path);
     if (stat?.isFile() !== true)
-      throw new SlipwayError("state_dir_insecure", `${path} is ${stat === undefined ? "not there" : "not a regular file"}`, { place: path });
+      throw new SlipwayError("state_dir_insecure", `${path} is ${stat === undefined ? "not there" : "not a regular file"}`, {
+        place: path,
+        hint: "name the quadlet that systemd reads, a regular file",
+      });
     return { text: (await readFileBounded(path, quadletLimitBytes)).toString("utf8"), mode: stat.mode & 0o777 };
   };
 

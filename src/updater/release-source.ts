@@ -2,7 +2,9 @@
 import { z } from "zod";
 import { displayUrl, fetchBounded, type Remote, requestedDelayMs } from "../io/download.ts";
 import { asSlipwayError, SlipwayError } from "../model/errors.ts";
+import { lazyObject } from "../model/lazy-object.ts";
 import { manifestName, manifestSizeLimit } from "../model/manifest.ts";
+import { readOnce } from "../model/read-once.ts";
 import { tryParseVersion, type Version } from "../model/version.ts";
 import { sumsSizeLimit } from "../trust/checksums.ts";
 import { minisigSizeLimit } from "../trust/minisign.ts";
@@ -18,13 +20,15 @@ const delaysMs = [5_000, 15_000, 45_000] as const;
 /** Small files are asked for while somebody waits: an unreachable source is said after seconds, and a timer comes back anyway. */
 const shortDelaysMs = [1_000, 3_000] as const;
 
-const indexSchema = z.object({
+const foreignAnswer = "nothing was changed; something else answers at source.url (a proxy, a login page, another path): look with curl, or correct the address";
+
+const indexSchema = lazyObject(() => ({
   schema: z.literal(1),
   product: z.string(),
   channels: z.record(z.string(), z.string()).default({}),
   releases: z
     .array(
-      z.object({
+      lazyObject(() => ({
         version: z.string(),
         channel: z.string(),
         /** All of them; servers of before name one. */
@@ -35,22 +39,22 @@ const indexSchema = z.object({
         retiresAt: z.iso.datetime().optional(),
         /** By channel. */
         rollouts: z.record(z.string(), rolloutSchema).optional(),
-      }),
+      })),
     )
     .max(10_000),
   retired: z
     .array(
-      z.object({
+      lazyObject(() => ({
         version: z.string(),
         state: z.enum(["withdrawn", "retired"]).default("retired"),
         replacement: z.string().optional(),
         reason: z.string().max(2_000).optional(),
         waypoint: z.boolean().optional(),
-      }),
+      })),
     )
     .max(10_000)
     .default([]),
-});
+}));
 
 export type ReleaseIndex = z.infer<typeof indexSchema>;
 export type GoneRelease = ReleaseIndex["retired"][number];
@@ -148,11 +152,17 @@ export function releaseSource(installation: Installation, machine: Machine): Rel
       try {
         value = JSON.parse(bytes.toString("utf8"));
       } catch (error) {
-        throw new SlipwayError("server_error", "the release index is not JSON", { cause: error });
+        throw new SlipwayError("server_error", "the release index is not JSON", { hint: foreignAnswer, cause: error });
       }
-      const parsed = indexSchema.safeParse(value);
-      if (!parsed.success) throw new SlipwayError("server_error", `the release index cannot be read: ${z.prettifyError(parsed.error).split("\n")[0] ?? ""}`);
-      if (parsed.data.product !== installation.product) throw new SlipwayError("server_error", `the release index is of another product`);
+      const parsed = readOnce(indexSchema, value);
+      if (!parsed.success)
+        throw new SlipwayError("server_error", `the release index cannot be read: ${z.prettifyError(parsed.error).split("\n")[0] ?? ""}`, {
+          hint: foreignAnswer,
+        });
+      if (parsed.data.product !== installation.product)
+        throw new SlipwayError("server_error", `the release index is of ${JSON.stringify(parsed.data.product.slice(0, 80))}, not of ${installation.product}`, {
+          hint: foreignAnswer,
+        });
       return parsed.data;
     },
     files: async (version, signal) => {

@@ -11,6 +11,7 @@ import { randomBytes } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { lazyObject } from "../model/lazy-object.ts";
 import { syncDirectory, writeFileAtomic } from "../io/atomic-file.ts";
 import { asSlipwayError, SlipwayError } from "../model/errors.ts";
 import { unreadableEpoch } from "../model/upgrade-contract.ts";
@@ -27,15 +28,15 @@ import type { StrategyContext } from "./strategy.ts";
 
 const sizeLimitBytes = 1024 * 1024;
 
-const targetSchema = z.object({
+const targetSchema = lazyObject(() => ({
   name: z.string(),
   kind: z.enum(["dir", "file", "cmd"]),
   target: z.string().startsWith("/"),
   isPresent: z.boolean(),
   count: z.number().optional(),
-});
+}));
 
-const journalSchema = z.object({
+const journalSchema = lazyObject(() => ({
   schema: z.literal(1),
   product: z.string(),
   id: z.string().regex(/^r-[0-9a-f]{16}$/),
@@ -44,7 +45,7 @@ const journalSchema = z.object({
   targets: z.array(targetSchema).max(200),
   startedAt: z.int(),
   stoppedAt: z.int().optional(),
-});
+}));
 
 type RestoreJournal = z.infer<typeof journalSchema>;
 

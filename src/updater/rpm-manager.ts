@@ -4,7 +4,7 @@ import { SlipwayError } from "../model/errors.ts";
 import { rpmVersion } from "../model/version.ts";
 import type { Machine } from "./machine.ts";
 import { askPackages, changePackages, lastWords, packageFailure, requirePackages } from "./package-command.ts";
-import type { PackageManager } from "./package-manager.ts";
+import type { InstallOptions, PackageManager } from "./package-manager.ts";
 
 /** dnf 4 waits for another one without end unless told otherwise (dnf.conf(5), exit_on_lock). */
 const dnfOptions = ["-y", "-q", "--setopt=exit_on_lock=True"] as const;
@@ -20,6 +20,16 @@ export function rpmManager(machine: Machine): PackageManager {
       (result) => result.exitCode === 0,
       () => false, // rpm alone
     );
+
+  /** Without its check of signatures: we have compared the file's bytes with what was signed. */
+  const dnf = (file: string, { isOlder }: Pick<InstallOptions, "isOlder">, more: readonly string[] = []): readonly string[] => [
+    "dnf",
+    ...dnfOptions,
+    "--nogpgcheck",
+    ...more,
+    isOlder ? "downgrade" : "install",
+    file,
+  ];
 
   return {
     kind: "rpm",
@@ -60,17 +70,23 @@ export function rpmManager(machine: Machine): PackageManager {
     },
 
     rehearse: async (file, { isOlder }) => {
-      const result = await changePackages(machine, ["rpm", "-U", "--test", "--nosignature", ...(isOlder ? ["--oldpackage"] : []), "--", file]);
-      // Under dnf, missing dependencies may come from its repositories.
-      if (result.exitCode !== 0 && !(await hasDnf())) throw new SlipwayError("conflict", `rpm would not install ${file}: ${lastWords(result)}`);
+      const direct = ["rpm", "-U", "--test", "--nosignature", ...(isOlder ? ["--oldpackage"] : []), "--replacepkgs", "--", file];
+      const result = await changePackages(machine, direct);
+      if (result.exitCode === 0) return;
+      // What is missing may come from dnf's repositories; anything else would stop dnf in the same way, after the service.
+      const isOnlyMissing = /^error: Failed dependencies:/m.test(result.stderr) && (await hasDnf());
+      const asked = isOnlyMissing ? await changePackages(machine, dnf(file, { isOlder }, ["--setopt=tsflags=test"])) : undefined;
+      if (asked?.exitCode === 0) return;
+      throw new SlipwayError("conflict", `${asked === undefined ? "rpm" : "dnf"} would not install ${file}: ${lastWords(asked ?? result)}`, {
+        hint: "nothing was changed; make room for the package first",
+      });
     },
 
     install: async (file, { isOlder, isRepair }) => {
       const direct = ["rpm", "-U", "--nosignature", ...(isOlder || isRepair ? ["--oldpackage"] : []), "--replacepkgs", "--", file];
       // Where a run was cut, the database may hold both versions, and dnf would find nothing to do; rpm writes the files again and takes the other out.
       if (isRepair || !(await hasDnf())) return requirePackages(machine, direct);
-      const argv = ["dnf", ...dnfOptions, "--nogpgcheck", isOlder ? "downgrade" : "install", file]; // we have compared its bytes with what was signed
-      const result = await changePackages(machine, argv);
+      const result = await changePackages(machine, dnf(file, { isOlder }));
       if (result.exitCode === 0) return;
       // Without a network dnf cannot read its repositories, which a package whose needs are met does not want.
       machine.observe({ event: "warning", text: `dnf: ${lastWords(result)}; rpm tries it alone` });

@@ -1,36 +1,25 @@
 /** What all operations on a settled installation share: looking at it, locking it, and starting transactions on it. */
 import { acquireLock } from "../io/lock.ts";
-import { tryParseVersion, type Version } from "../model/version.ts";
+import type { Version } from "../model/version.ts";
 import { newTransactionId } from "./acquire.ts";
 import { finish } from "./finish.ts";
 import { finishRestore } from "./restore-by-hand.ts";
-import { emptyState, type InstalledState, readState } from "./installed-state.ts";
+import { type InstalledState, readState } from "./installed-state.ts";
 import { foreignJournalError, readJournal, writeJournal } from "./journal.ts";
-import type { Machine } from "./machine.ts";
 import { forgetRegistryLogin } from "./registry-login.ts";
-import type { ReleaseSource } from "./release-source.ts";
-import type { SettledInstallation } from "./settle.ts";
-import { findStateDirectory, prepareStateDirectory, type StateDirectory, stateDirectoryOf } from "./state-directory.ts";
+import { prepareStateDirectory, type StateDirectory } from "./state-directory.ts";
 import type { Live } from "./strategy.ts";
 import type { Approver } from "./operations.ts";
 import type { Transaction } from "./transaction.ts";
-import { trustedSource } from "./tuf-source.ts";
-import { observePhase, startWork, strategyOf, type Work } from "./work.ts";
+import type { View } from "./view.ts";
+import { observePhase, startWork, type Work } from "./work.ts";
 
 const lockWaitMs = 10_000;
 const approvalMs = 15 * 60_000;
 const maxAttempts = 3;
 const never = new AbortController().signal;
 
-export type Present = { readonly directory: StateDirectory; readonly state: InstalledState; readonly live: Live };
-
-export type Session = {
-  readonly installation: SettledInstallation;
-  readonly machine: Machine;
-  readonly source: ReleaseSource;
-  /** Reading only: the directory is not made, nothing is locked. */
-  readonly present: () => Promise<Present>;
-  readonly look: (directory: StateDirectory, state: InstalledState) => Promise<Live>;
+export type Session = View & {
   /** Runs under the lock; a restore that was cut is finished first. Throws `lock_held` after ten seconds. */
   readonly locked: <T>(operation: string, run: (directory: StateDirectory) => Promise<T>) => Promise<T>;
   /** The transaction of the journal; throws `journal_corrupt` for one that is not ours. */
@@ -45,13 +34,11 @@ export type Session = {
   readonly newTransaction: (live: Live, state: InstalledState, version: Version) => Transaction;
 };
 
-export const versionOf = (live: Live): Version | undefined => (live.version === undefined ? undefined : tryParseVersion(live.version));
-
-export function openSession(installation: SettledInstallation, machine: Machine): Session {
+export function openSession(view: View): Session {
+  const { installation, machine, source } = view;
   const { product } = installation;
-  const source = trustedSource(installation, machine);
-  const workFor: Session["workFor"] = (directory, transaction, signal) => startWork({ installation, machine, directory, transaction, signal });
-  const look: Session["look"] = (directory, state) => strategyOf({ installation, machine, directory }).look(state.installed);
+  const workFor: Session["workFor"] = (directory, transaction, signal) =>
+    startWork({ installation, machine, source, directory, strategy: view.strategyAt(directory), transaction, signal });
   const approval: Session["approval"] = ({ isOutsideWindow, approver } = {}) => ({
     mode: approver?.mode ?? "explicit",
     by: approver?.by ?? `uid:${process.geteuid?.() ?? "-"}`,
@@ -59,19 +46,9 @@ export function openSession(installation: SettledInstallation, machine: Machine)
     ...(isOutsideWindow === true ? { isOutsideWindow } : {}),
   });
   return {
-    installation,
-    machine,
-    source,
-    look,
+    ...view,
     workFor,
     approval,
-
-    present: async () => {
-      const found = await findStateDirectory(installation.stateDir);
-      const directory = found ?? stateDirectoryOf(installation.stateDir);
-      const state = found === undefined ? emptyState(product) : await readState(found.state, product);
-      return { directory, state, live: await look(directory, state) };
-    },
 
     locked: async (operation, run) => {
       const directory = await prepareStateDirectory(installation.stateDir);

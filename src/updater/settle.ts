@@ -1,12 +1,10 @@
 /** Which strategy an installation is upgraded by: what the file says, or, for `auto`, what is found on the machine, with the reason in words. */
 import { join } from "node:path";
 import { SlipwayError } from "../model/errors.ts";
-import { containerService } from "./container-service.ts";
 import { lstatIfThere } from "./file-tree.ts";
 import type { Installation } from "./installation.ts";
 import type { Machine } from "./machine.ts";
 import type { PackageManager, PackageManagerKind } from "./package-manager.ts";
-import { packageManager, presentManagers } from "./package-owner.ts";
 
 export type StrategyName = Exclude<Installation["strategy"], "auto">;
 
@@ -23,11 +21,16 @@ const programFolders = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bi
 
 type Found = { readonly manager: PackageManager; readonly name: string; readonly why: string };
 
-/** Throws `installation_invalid` where strategy package finds no package manager, or auto nothing at all. Changes nothing. */
-export async function settleStrategy(installation: Installation, machine: Machine): Promise<SettledInstallation> {
+/**
+ * Throws `installation_invalid` where strategy package finds no package manager, or auto nothing at all, and `system_unsupported` on Windows for all
+ * but `manual`. Changes nothing.
+ */
+export async function settleStrategy(installation: Installation, machine: Machine, system: NodeJS.Platform = process.platform): Promise<SettledInstallation> {
+  if (system === "win32") return settleOnWindows(installation);
   const { strategy, container } = installation;
   if (strategy === "manual") return { ...installation, strategy, strategyReason: "the installation file says so" };
   if (container !== undefined && (strategy === "container" || strategy === "auto")) {
+    const { containerService } = await import("./container-service.ts");
     const { pin } = containerService(installation, machine);
     const named = `the installation file names the ${container.quadlet === undefined ? "compose service" : "quadlet of"} ${pin.name}`;
     const strategyReason = strategy === "container" ? "the installation file says so" : named;
@@ -49,6 +52,18 @@ export async function settleStrategy(installation: Installation, machine: Machin
   return { ...installation, ...(await chooseByRoot(installation)) };
 }
 
+/** A program that runs can be neither replaced nor removed there, links are not for everybody, and nothing outside of a new version would count its starts. */
+function settleOnWindows(installation: Installation): SettledInstallation {
+  const { strategy, place } = installation;
+  if (strategy !== "auto" && strategy !== "manual") {
+    throw new SlipwayError("system_unsupported", `strategy ${strategy} replaces a running product, which Windows does not let us do and undo safely`, {
+      place,
+      hint: "use strategy: manual, which fetches and verifies, and prints the commands; docs/upgrade.md says what works on Windows",
+    });
+  }
+  return { ...installation, strategy: "manual", strategyReason: strategy === "manual" ? "the installation file says so" : "on Windows there is no other" };
+}
+
 /** No package: a folder with the product's program directly in it is replaced in place, everything else gets folders per version. */
 async function chooseByRoot({ root, product, artifact }: Installation): Promise<{ readonly strategy: StrategyName; readonly strategyReason: string }> {
   const current = await lstatIfThere(join(root, "current"));
@@ -63,6 +78,7 @@ async function chooseByRoot({ root, product, artifact }: Installation): Promise<
 
 /** The package that the product is installed by; with an empty `why` where it is not installed at all and only the manager is known. */
 async function findPackage(installation: Installation, machine: Machine): Promise<Found | undefined> {
+  const { packageManager, presentManagers } = await import("./package-owner.ts");
   const { manager: wanted, name = installation.product, program } = installation.package;
   const managers = wanted === undefined ? await presentManagers(machine) : [packageManager(wanted, machine)];
   const candidates =

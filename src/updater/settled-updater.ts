@@ -11,24 +11,24 @@ import { rollbackOperation } from "./go-back.ts";
 import { readHistory } from "./history.ts";
 import { installOperations } from "./install.ts";
 import { readJournal } from "./journal.ts";
-import type { Machine } from "./machine.ts";
 import type { Updater } from "./operations.ts";
 import { openSession } from "./session.ts";
-import type { SettledInstallation } from "./settle.ts";
 import { stateOperations } from "./state-operations.ts";
 import { findStateDirectory } from "./state-directory.ts";
 import { isFinal } from "./transaction.ts";
 import { verifyInstalled } from "./verify-installed.ts";
+import type { View } from "./view.ts";
 import { openingAt } from "./window.ts";
 
-export function settledUpdater(installation: SettledInstallation, machine: Machine): Updater {
+export function settledUpdater(view: View): Omit<Updater, "check"> {
+  const { installation, machine } = view;
   const { product } = installation;
-  const session = openSession(installation, machine);
+  const session = openSession(view);
   return {
     ...installOperations(session),
     ...stateOperations(session),
     rollback: rollbackOperation(session),
-    beforeStart: () => beforeStart({ installation, machine }),
+    beforeStart: () => beforeStart(view),
     drill: ({ folder, signal }) => drillRollback(session, { folder, signal }),
     verifyInstalled: ({ isOffline = false, signal }) => verifyInstalled(session, { isOffline, signal }),
     control: (control) => session.locked(control.kind, (directory) => applyControl(directory, product, control, machine.clock.now())),

@@ -2,6 +2,7 @@
 import { type Stats } from "node:fs";
 import { lstat, mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { isPosix } from "../io/posix.ts";
 import { SlipwayError } from "../model/errors.ts";
 
 export type StateDirectory = {
@@ -58,7 +59,7 @@ async function requirePrivate(path: string): Promise<void> {
   };
   if (!stat.isDirectory()) refuse("is not a folder (links are not followed)");
   if (owner !== undefined && stat.uid !== owner) refuse(`belongs to user ${stat.uid}, not to ${owner}`);
-  if ((stat.mode & 0o077) !== 0) refuse(`has mode ${(stat.mode & 0o777).toString(8)}; others may enter it`);
+  if (isPosix && (stat.mode & 0o077) !== 0) refuse(`has mode ${(stat.mode & 0o777).toString(8)}; others may enter it`);
 }
 
 /** Makes a folder 0700 inside one that was checked, or checks the one that is there. */

@@ -3,6 +3,7 @@ import { isMap, isNode, isScalar, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import { type ErrorCode, SlipwayError } from "../model/errors.ts";
 import { nearestWord } from "../model/names.ts";
+import { readOnce } from "../model/read-once.ts";
 
 type Reading<T extends z.ZodType> = {
   readonly text: string;
@@ -25,7 +26,7 @@ export function readStrictYaml<T extends z.ZodType>(reading: Reading<T>): z.outp
   };
   const [broken] = [...document.errors, ...document.warnings];
   if (broken !== undefined) throw new SlipwayError(code, broken.message, { place: placeAt(broken.pos[0]) });
-  const parsed = schema.safeParse(document.toJS({ maxAliasCount: 10 }));
+  const parsed = readOnce(schema, document.toJS({ maxAliasCount: 10 }));
   if (parsed.success) return parsed.data;
   /** Where a value stands, or, for an unknown key, where the key stands; the nearest known parent otherwise. */
   const placeOf = (path: Path, key?: string): string => {

@@ -9,6 +9,7 @@
  * means: not ours to continue.
  */
 import { z } from "zod";
+import { lazyLooseObject, lazyObject } from "../model/lazy-object.ts";
 import { contractSchema } from "../model/upgrade-contract.ts";
 import { isPlainRelative } from "./installation.ts";
 
@@ -27,18 +28,18 @@ const versionText = z
 /** Live path under the root (forward slashes) -> what must be there. */
 export const fileTableSchema = z.record(
   z.string().refine(isPlainRelative, "must be a plain relative path"),
-  z.looseObject({
+  lazyLooseObject(() => ({
     sha256: hex,
     mode: z.int().min(0).max(0o7777),
     size: z.int().nonnegative().optional(),
     member: z.string().refine(isPlainRelative).optional(),
-  }),
+  })),
 );
 export type FileTable = z.infer<typeof fileTableSchema>;
 
 const refSchema = z.string().refine(isPlainRelative, "must be a plain relative path");
 
-export const backupReferenceSchema = z.looseObject({
+export const backupReferenceSchema = lazyLooseObject(() => ({
   /** Becomes a file name. */
   id: z.string().regex(/^b-[0-9a-f]{16}$/),
   required: z.boolean(),
@@ -48,14 +49,19 @@ export const backupReferenceSchema = z.looseObject({
   /** The quiesce command has run and unquiesce has not. */
   quiesced: z.boolean().optional(),
   restored: z.boolean().optional(),
-});
+}));
 
-export const lastErrorSchema = z.looseObject({ code: z.string().max(64), message: z.string().max(4000), detail: z.string().max(200).optional(), at: instant });
+export const lastErrorSchema = lazyLooseObject(() => ({
+  code: z.string().max(64),
+  message: z.string().max(4000),
+  detail: z.string().max(200).optional(),
+  at: instant,
+}));
 
-export const runbookStepSchema = z.object({ step: z.enum(["stop", "reinstall", "restore", "start", "verify"]), ms: z.int().nonnegative() });
+export const runbookStepSchema = lazyObject(() => ({ step: z.enum(["stop", "reinstall", "restore", "start", "verify"]), ms: z.int().nonnegative() }));
 
 /** Times are milliseconds since 1970. */
-export const transactionSchema = z.looseObject({
+export const transactionSchema = lazyLooseObject(() => ({
   schema: z.literal(1),
   /** Becomes a folder name. */
   id: z.string().regex(/^[0-9a-f]{24}$/),
@@ -64,14 +70,14 @@ export const transactionSchema = z.looseObject({
   phase: z.enum(phases),
   step: z.enum(steps).optional(),
   /** `version` is absent for a first installation. */
-  from: z.looseObject({
+  from: lazyLooseObject(() => ({
     version: versionText.optional(),
     seq: z.int().nonnegative().optional(),
     files: fileTableSchema,
     ref: refSchema.optional(),
     contract: contractSchema.optional(),
-  }),
-  to: z.looseObject({
+  })),
+  to: lazyLooseObject(() => ({
     version: versionText,
     seq: z.int().nonnegative().optional(),
     target: z.string().max(200).optional(),
@@ -81,18 +87,21 @@ export const transactionSchema = z.looseObject({
     ref: refSchema.optional(),
     /** What the signed release promises about upgrades. */
     contract: contractSchema.optional(),
-  }),
+  })),
   /** The version that was asked for, where this is a hop on the way to it. */
   goal: versionText.optional(),
-  source: z.looseObject({ kind: z.enum(["repo", "mirror"]), url: z.string().max(2000) }),
-  trust: z.looseObject({ checks: z.array(z.string().max(64)).max(16) }),
+  source: lazyLooseObject(() => ({ kind: z.enum(["repo", "mirror"]), url: z.string().max(2000) })),
+  trust: lazyLooseObject(() => ({ checks: z.array(z.string().max(64)).max(16) })),
   /** `registry`: from where the engine pulled the image, so that no artifact was downloaded. */
-  download: z.looseObject({ bytes: z.int().nonnegative(), isRestarted: z.boolean().optional(), registry: z.string().max(600).optional() }),
-  approval: z.looseObject({ mode: z.enum(["explicit", "auto"]), by: z.string().max(200), until: instant, isOutsideWindow: z.boolean().optional() }),
+  download: lazyLooseObject(() => ({ bytes: z.int().nonnegative(), isRestarted: z.boolean().optional(), registry: z.string().max(600).optional() })),
+  approval: lazyLooseObject(() => ({ mode: z.enum(["explicit", "auto"]), by: z.string().max(200), until: instant, isOutsideWindow: z.boolean().optional() })),
   backup: backupReferenceSchema.optional(),
-  trial: z
-    .looseObject({ triesLeft: z.int().min(0).max(10), tries: z.int().min(1).max(10), bootId: z.string().max(64), isStartedByGuard: z.boolean().optional() })
-    .optional(),
+  trial: lazyLooseObject(() => ({
+    triesLeft: z.int().min(0).max(10),
+    tries: z.int().min(1).max(10),
+    bootId: z.string().max(64),
+    isStartedByGuard: z.boolean().optional(),
+  })).optional(),
   attempt: z.int().min(1).max(100),
   maxAttempts: z.int().min(1).max(100),
   notBefore: instant,
@@ -109,18 +118,18 @@ export const transactionSchema = z.looseObject({
   /** Rollback: put the backed up state back as well? `true` and `false` of an older journal mean always and never. */
   restoreState: z.union([z.boolean(), z.enum(["auto", "always", "never"])]).optional(),
   /** Strategy manual: where the verified artifact lies, and what installs it. */
-  byHand: z.looseObject({ path: z.string().max(4096), commands: z.array(z.string().max(8192)).max(20) }).optional(),
+  byHand: lazyLooseObject(() => ({ path: z.string().max(4096), commands: z.array(z.string().max(8192)).max(20) })).optional(),
   /** Operator's rollback: the state as it was before, kept aside. */
   safetyBackup: backupReferenceSchema.optional(),
-  timings: z.looseObject({
+  timings: lazyLooseObject(() => ({
     stoppedAt: instant.optional(),
     healthyAt: instant.optional(),
     /** A rollback's steps, in the order in which they ran, in ms. */
     runbook: z.array(runbookStepSchema).max(100).optional(),
-  }),
+  })),
   startedAt: instant,
   updatedAt: instant,
-});
+}));
 
 export type Transaction = z.infer<typeof transactionSchema>;
 export type BackupReference = z.infer<typeof backupReferenceSchema>;

@@ -14,6 +14,7 @@
  */
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
+import { lazyStrictObject } from "../model/lazy-object.ts";
 import { readFileBounded } from "../io/bounded-read.ts";
 import { SlipwayError } from "../model/errors.ts";
 import { parseProductName } from "../model/names.ts";
@@ -25,37 +26,38 @@ const file = z.string().min(1).max(4096);
 
 /** Parts of an identity may be empty here: trust refuses them with its own words (attack 16). */
 const sigstoreSchema = z.union([
-  z.strictObject({
+  lazyStrictObject(() => ({
     issuer: z.string().max(1000),
     repository: z.string().max(1000),
     workflow: z.string().max(1000),
     trusted_root: file,
     /** Entries of the transparency log that a bundle must have. */
     log_threshold: z.int().min(1).max(8).default(1),
-  }),
-  z.strictObject({ public_key: file, trusted_root: file.optional() }),
+  })),
+  lazyStrictObject(() => ({ public_key: file, trusted_root: file.optional() })),
 ]);
 
-export const trustSectionSchema = z.strictObject({
+export const trustSectionSchema = lazyStrictObject(() => ({
   minisign: z.array(z.string().min(1).max(1000)).max(16).default([]),
-  openpgp: z.strictObject({ keyring: file, fingerprints: z.array(z.string().regex(/^([0-9A-Fa-f] ?){40}$/, "must be 40 hex digits")).min(1) }).optional(),
+  openpgp: lazyStrictObject(() => ({
+    keyring: file,
+    fingerprints: z.array(z.string().regex(/^([0-9A-Fa-f] ?){40}$/, "must be 40 hex digits")).min(1),
+  })).optional(),
   /** Who may sign Sigstore bundles: a workflow at the release's tag, or a key. */
   sigstore: sigstoreSchema.optional(),
   /** TUF metadata besides: the root that came with the product, and where the metadata lies if not at the source. */
-  tuf: z
-    .strictObject({
-      root: file,
-      /** Of the repository for what is carried over an air gap (`upgrade install --file`), which has keys of its own. */
-      offline_root: file.optional(),
-      url: z
-        .url({ protocol: /^https?$/ })
-        .max(4096)
-        .optional(),
-    })
-    .optional(),
+  tuf: lazyStrictObject(() => ({
+    root: file,
+    /** Of the repository for what is carried over an air gap (`upgrade install --file`), which has keys of its own. */
+    offline_root: file.optional(),
+    url: z
+      .url({ protocol: /^https?$/ })
+      .max(4096)
+      .optional(),
+  })).optional(),
   /** Which proofs must be there; by default every kind that a key, an identity or a root is given for. */
   require: z.array(z.enum([...proofKinds, "tuf"])).default([]),
-});
+}));
 
 export type TrustSection = z.output<typeof trustSectionSchema>;
 

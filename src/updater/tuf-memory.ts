@@ -3,25 +3,26 @@
  * still accepts nothing older.
  */
 import { z } from "zod";
+import { lazyStrictObject } from "../model/lazy-object.ts";
 import { writeFileAtomic } from "../io/atomic-file.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { TufFloor } from "../trust/tuf-client.ts";
 import { readPrivateFile } from "./journal.ts";
 
-const floorSchema = z.strictObject({
+const floorSchema = lazyStrictObject(() => ({
   rootVersion: z.int().nonnegative(),
   onlineKeys: z.string(),
   timestampVersion: z.int().nonnegative(),
   snapshotVersion: z.int().nonnegative(),
   roles: z.record(z.string(), z.int().nonnegative()),
-});
-const memorySchema = z.strictObject({
+}));
+const memorySchema = lazyStrictObject(() => ({
   schema: z.literal(1).default(1),
   online: floorSchema.optional(),
   offline: floorSchema.optional(),
   /** Milliseconds since 1970 by this machine's clock, when metadata that was not expired was last seen. */
   refreshedAt: z.int().nonnegative().optional(),
-});
+}));
 
 export type TufMemory = { readonly online?: TufFloor | undefined; readonly offline?: TufFloor | undefined; readonly refreshedAt?: number | undefined };
 

@@ -18,7 +18,7 @@ import { tufLimits, type TufTarget } from "../trust/tuf-metadata.ts";
 import { narrowerRollout, type Rollout, rolloutSchema } from "./cohort.ts";
 import type { Installation } from "./installation.ts";
 import type { Machine } from "./machine.ts";
-import { type ReleaseFiles, type ReleaseIndex, type ReleaseSource, releaseSource } from "./release-source.ts";
+import type { ReleaseFiles, ReleaseIndex, ReleaseSource } from "./release-source.ts";
 import { followSigstoreRoot } from "./sigstore-root.ts";
 import { ensurePrivate, findStateDirectory } from "./state-directory.ts";
 import { readTufMemory, requireTrustedClock, writeTufMemory } from "./tuf-memory.ts";
@@ -29,16 +29,10 @@ const lockWaitMs = 10_000;
 
 export type TufTrustSection = { readonly root: string; readonly offline_root?: string | undefined; readonly url?: string | undefined };
 
-/** The source of an installation; with `trust.tuf`, one that TUF metadata vouches for. */
-export function trustedSource(installation: Installation, machine: Machine): ReleaseSource {
-  const source = releaseSource(installation, machine);
-  const { tuf } = installation.trust;
-  return tuf === undefined ? source : listedSource({ installation, machine, source, tuf });
-}
-
 type Listing = { readonly installation: Installation; readonly machine: Machine; readonly source: ReleaseSource; readonly tuf: TufTrustSection };
 
-function listedSource(listing: Listing): ReleaseSource {
+/** What `source` has, as far as the metadata lists it. */
+export function listedSource(listing: Listing): ReleaseSource {
   const { installation, source } = listing;
   return {
     ...source,

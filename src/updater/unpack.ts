@@ -52,6 +52,7 @@ export async function unpackArtifact(unpacking: Unpacking): Promise<void> {
   for await (const entry of readTar(plain, { name: artifact.name, memberLimit, pax: "read" })) {
     if (entry.kind === "refused") {
       throw new SlipwayError("format_invalid", `${artifact.name} holds ${JSON.stringify(entry.name.slice(0, 200))}, which is never installed`, {
+        hint: "nothing was changed; tell the vendor",
         detail: entry.reason,
       });
     }
@@ -70,7 +71,9 @@ export async function unpackArtifact(unpacking: Unpacking): Promise<void> {
   const [missing] = listed.keys();
   if (missing !== undefined) throw refused("release_json_mismatch", `${artifact.name} does not hold ${missing}, which release.json lists`);
   if (links.length > 0 && unpacking.linkRoot === undefined) {
-    throw new SlipwayError("format_invalid", `${artifact.name} holds the link ${links[0]?.path ?? ""}; strategy inplace replaces files only`);
+    throw new SlipwayError("format_invalid", `${artifact.name} holds the link ${links[0]?.path ?? ""}; strategy inplace replaces files only`, {
+      hint: "nothing was changed; strategy versions installs links, too",
+    });
   }
   // Links last: while files are written, no path of the archive can lead anywhere else.
   for (const link of links) {
@@ -89,14 +92,18 @@ function codecOf(name: string): "gzip" | "zstd" | "xz" | "none" {
   if (name.endsWith(".tar.zst")) return "zstd";
   if (name.endsWith(".tar.xz")) return "xz";
   if (name.endsWith(".tar")) return "none";
-  throw new SlipwayError("format_invalid", `${name} is no archive that the updater unpacks (.tar, .tar.gz, .tar.zst, .tar.xz)`);
+  throw new SlipwayError("format_invalid", `${name} is no archive that the updater unpacks (.tar, .tar.gz, .tar.zst, .tar.xz)`, {
+    hint: "nothing was changed; choose another file of the release with artifact: { name_contains: … }",
+  });
 }
 
 /** A link may lead to another place of the same version, never out of it. */
 function checkLink(path: string, target: string, archive: string): { readonly path: string; readonly target: string } {
   const reached = posix.normalize(posix.join(posix.dirname(path), target));
   if (target === "" || posix.isAbsolute(target) || target.includes("\\") || reached === ".." || reached.startsWith("../")) {
-    throw new SlipwayError("format_invalid", `${archive} holds the link ${path} -> ${JSON.stringify(target.slice(0, 200))}, which leads out of the release`);
+    throw new SlipwayError("format_invalid", `${archive} holds the link ${path} -> ${JSON.stringify(target.slice(0, 200))}, which leads out of the release`, {
+      hint: "nothing was changed; tell the vendor",
+    });
   }
   return { path, target };
 }

@@ -3,15 +3,15 @@ import { fileURLToPath } from "node:url";
 import { lockOwner } from "../io/lock.ts";
 import { SlipwayError } from "../model/errors.ts";
 import type { Version } from "../model/version.ts";
-import { fromBundle, onlyVersion } from "./bundle-source.ts";
+import { check } from "./check.ts";
 import type { Installation } from "./installation.ts";
-import { readJournal } from "./journal.ts";
+import { readJournal, readUnfinished } from "./journal.ts";
 import type { Machine } from "./machine.ts";
 import type { Updater } from "./operations.ts";
-import { settledUpdater } from "./settled-updater.ts";
 import { settleStrategy } from "./settle.ts";
 import { findStateDirectory } from "./state-directory.ts";
-import { isFinal, isSwitching, type Transaction } from "./transaction.ts";
+import { isSwitching, type Transaction } from "./transaction.ts";
+import { openView, type View } from "./view.ts";
 
 export type { CheckResult, Status, Updater } from "./operations.ts";
 
@@ -21,15 +21,14 @@ type Origin = { readonly kind: "source" } | { readonly kind: "journaled" } | { r
 const lookAgainMs = 1000;
 
 /** An unfinished transaction keeps the strategy that it began with, whatever half-done files would suggest now. */
-async function settled(installation: Installation, machine: Machine, origin: Origin): Promise<Updater> {
+async function viewOf(installation: Installation, machine: Machine, origin: Origin): Promise<View> {
   const directory = await findStateDirectory(installation.stateDir);
-  const reading = directory === undefined ? undefined : await readJournal(directory.transaction, installation.product);
-  const unfinished = reading?.kind === "known" && !isFinal(reading.transaction) ? reading.transaction : undefined;
+  const unfinished = directory === undefined ? undefined : await readUnfinished(directory.transaction, installation.product);
   const begun = unfinished?.strategy;
   const wanted = installation.strategy === "auto" && begun !== undefined ? { ...installation, strategy: begun } : installation;
   const carried = origin.kind === "file" ? origin.path : origin.kind === "journaled" ? bundleOf(unfinished) : undefined;
-  const from = carried === undefined ? { installation: wanted, machine } : fromBundle(wanted, machine, carried);
-  return settledUpdater(await settleStrategy(from.installation, machine), from.machine);
+  const from = carried === undefined ? { installation: wanted, machine } : (await import("./bundle-source.ts")).fromBundle(wanted, machine, carried);
+  return openView(await settleStrategy(from.installation, machine), from.machine);
 }
 
 /** What was begun from a file goes on from it. */
@@ -40,7 +39,7 @@ function bundleOf(transaction: Transaction | undefined): string | undefined {
 
 /** A file that holds one release is the wish for that release. */
 async function meantVersion(installation: Installation, { version, file }: { readonly version?: Version | undefined; readonly file?: string | undefined }) {
-  return version !== undefined || file === undefined ? version : onlyVersion(file, installation.product);
+  return version !== undefined || file === undefined ? version : (await import("./bundle-source.ts")).onlyVersion(file, installation.product);
 }
 
 /** Waits beside a living updater, without a lock of its own. Throws `nothing_to_resume` unless that one left files switched and not proven. */
@@ -54,12 +53,16 @@ async function untilLeftAlone(installation: Installation, machine: Machine, sign
   throw new SlipwayError("nothing_to_resume", "no upgrade of this installation was left between two versions");
 }
 
-/** Every operation looks at the machine anew: a package may have been installed or removed in between. */
+/**
+ * Every operation looks at the machine anew: a package may have been installed or removed in between. A check, which timers ask for day and night,
+ * loads only what it needs; everything else loads all operations before it begins.
+ */
 export function createUpdater(installation: Installation, machine: Machine): Updater {
-  const now = (origin: Origin = { kind: "journaled" }): Promise<Updater> => settled(installation, machine, origin);
+  const look = (origin: Origin = { kind: "journaled" }): Promise<View> => viewOf(installation, machine, origin);
+  const now = async (origin?: Origin): Promise<Omit<Updater, "check">> => (await import("./settled-updater.ts")).settledUpdater(await look(origin));
   const originOf = (file: string | undefined): Origin => (file === undefined ? { kind: "source" } : { kind: "file", path: file });
   return {
-    check: async (options) => (await now()).check(options),
+    check: async (options) => check(await look(), options),
     plan: async (options) => (await now(originOf(options.file))).plan({ ...options, version: await meantVersion(installation, options) }),
     install: async (options) => (await now(originOf(options.file))).install({ ...options, version: await meantVersion(installation, options) }),
     resume: async (options) => {

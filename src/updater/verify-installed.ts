@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { SlipwayError } from "../model/errors.ts";
 import { parseVersion } from "../model/version.ts";
 import { containerService } from "./container-service.ts";
+import { dpkgExclusion } from "./dpkg-excluded.ts";
 import { seeFile } from "./file-tree.ts";
 import type { Machine } from "./machine.ts";
 import type { PackageManagerKind } from "./package-manager.ts";
@@ -10,13 +11,12 @@ import { chooseArtifact } from "./plan.ts";
 import { proveDescription, readTrustPolicy } from "./prove.ts";
 import type { Session } from "./session.ts";
 import type { Live } from "./strategy.ts";
-import { strategyOf } from "./work.ts";
 import type { FileTable } from "./transaction.ts";
 
 export type InstalledFinding = {
   readonly path: string;
-  /** `config`: an operator's own edit of a configuration file, which is no fault. */
-  readonly problem: "missing" | "changed" | "mode" | "unlisted" | "config";
+  /** No faults: `config`, an operator's own edit of a configuration file, and `excluded`, what this machine's dpkg leaves out of every package. */
+  readonly problem: "missing" | "changed" | "mode" | "unlisted" | "config" | "excluded";
   readonly detail: string;
 };
 
@@ -44,7 +44,13 @@ export async function verifyInstalled(session: Session, options: { readonly isOf
       result: "INCOMPLETE",
       list: "record",
       checked: 0,
-      findings: [{ path: "", problem: "missing", detail: "nothing is recorded: it was not installed by slipway" }],
+      findings: [
+        {
+          path: "",
+          problem: "missing",
+          detail: `nothing is recorded: slipway did not install it. ${installation.packaged === undefined ? "" : "Its package manager can verify it; "}the next \`slipway upgrade install\` records it`,
+        },
+      ],
     };
   }
   if (installation.packaged !== undefined) {
@@ -99,10 +105,15 @@ async function examineElsewhere(
   return { result: judge(findings), list: "record", checked: 1, findings };
 }
 
-const judge = (findings: readonly InstalledFinding[]): InstalledReport["result"] => (findings.every(({ problem }) => problem === "config") ? "PASS" : "FAIL");
+const judge = (findings: readonly InstalledFinding[]): InstalledReport["result"] =>
+  findings.every(({ problem }) => problem === "config" || problem === "excluded") ? "PASS" : "FAIL";
 
 /** The signed list, fetched again: the record on this machine could have been changed with the files. Undefined where the source cannot be asked. */
-async function signedTable({ installation, machine, source, present }: Session, version: string, signal: AbortSignal): Promise<FileTable | undefined> {
+async function signedTable(
+  { installation, machine, source, strategyAt, present }: Session,
+  version: string,
+  signal: AbortSignal,
+): Promise<FileTable | undefined> {
   const wanted = parseVersion(version);
   let files: Awaited<ReturnType<typeof source.files>>;
   try {
@@ -114,7 +125,7 @@ async function signedTable({ installation, machine, source, present }: Session, 
   }
   const { manifest } = await proveDescription({ files, installation, policy: await readTrustPolicy(installation), version: wanted, now: machine.clock.now() });
   const { directory } = await present();
-  return strategyOf({ installation, machine, directory }).target(chooseArtifact(manifest, installation), wanted).files;
+  return strategyAt(directory).target(chooseArtifact(manifest, installation), wanted).files;
 }
 
 const managers = {
@@ -126,12 +137,19 @@ const managers = {
 async function askManager(machine: Machine, kind: PackageManagerKind, name: string): Promise<readonly InstalledFinding[]> {
   if (kind === "apk") return auditApk(machine, name);
   const { stdout, stderr, exitCode } = await machine.runCommand(managers[kind](name), { timeoutMs: 300_000, outputLimit: 4 * 1024 * 1024 });
+  const isExcluded = kind === "dpkg" ? await dpkgExclusion() : () => false;
   const findings = stdout.split("\n").flatMap((line): InstalledFinding[] => {
     const found = /^(missing|[.?SM5DLUGTPc]{8,11})\s+(?:([cdglr])\s+)?(\/.*)$/.exec(line);
     if (found === null) return [];
     const [, flags = "", attribute, path = ""] = found;
     const isConfiguration = attribute === "c";
-    if (flags === "missing") return [{ path: path.replace(/ \(.*\)$/, ""), problem: isConfiguration ? "config" : "missing", detail: "it is not there" }];
+    if (flags === "missing") {
+      const missing = path.replace(/ \(.*\)$/, "");
+      // A folder is left out where all that is in it is.
+      if (isExcluded(missing) || isExcluded(`${missing}/.`))
+        return [{ path: missing, problem: "excluded", detail: "this machine's dpkg leaves it out (path-exclude)" }];
+      return [{ path: missing, problem: isConfiguration ? "config" : "missing", detail: "it is not there" }];
+    }
     return [{ path, problem: isConfiguration ? "config" : "changed", detail: `${kind} says ${flags}` }];
   });
   if (exitCode !== 0 && findings.length === 0)

@@ -33,10 +33,16 @@ export function versionsStrategy({ installation, machine }: StrategyContext): St
     const stat = await lstatIfThere(current);
     if (stat === undefined) return undefined;
     if (!stat.isSymbolicLink())
-      throw new SlipwayError("state_dir_insecure", `${current} is not a link; strategy versions switches by a link`, { place: current });
+      throw new SlipwayError("state_dir_insecure", `${current} is not a link; strategy versions switches by a link`, {
+        place: current,
+        hint: "move it to versions/<version> and make the link, or use strategy inplace, which replaces files where they lie",
+      });
     const target = await readlink(current);
     if (!refPattern.test(target))
-      throw new SlipwayError("state_dir_insecure", `${current} leads to ${target}, which is no folder of versions/`, { place: current });
+      throw new SlipwayError("state_dir_insecure", `${current} leads to ${target}, which is no folder of versions/`, {
+        place: current,
+        hint: "make it a relative link as versions/1.4.2; docs/upgrade.md (What is there already) shows how",
+      });
     return target;
   };
 
@@ -62,7 +68,10 @@ export function versionsStrategy({ installation, machine }: StrategyContext): St
       if (ref === undefined) return { version: undefined, files: {} };
       const folder = folderOf(ref);
       if ((await lstatIfThere(folder))?.isDirectory() !== true)
-        throw new SlipwayError("state_dir_insecure", `${current} leads to ${folder}, which is no folder`, { place: folder });
+        throw new SlipwayError("state_dir_insecure", `${current} leads to ${folder}, which is no folder`, {
+          place: folder,
+          hint: "put the version's folder back, or point the link at one that is there",
+        });
       return { version: refPattern.exec(ref)?.[1], files: await seeTree(folder), ref };
     },
 
@@ -77,7 +86,10 @@ export function versionsStrategy({ installation, machine }: StrategyContext): St
       if ((await lstatIfThere(folder)) !== undefined) {
         if ((await differenceFrom(folder, files)) === undefined) return; // placed before a crash
         if (transaction.from.ref === ref)
-          throw new SlipwayError("conflict", `${folder} is live and differs from the release of the same version`, { place: folder });
+          throw new SlipwayError("conflict", `${folder} is live and differs from the release of the same version`, {
+            place: folder,
+            hint: "nothing was changed; `slipway verify installed` names the files: put them back as they were, or install a newer version",
+          });
         await rm(folder, { recursive: true });
       }
       const temporary = join(versions, `.tmp-${transaction.id}`);
@@ -98,7 +110,8 @@ export function versionsStrategy({ installation, machine }: StrategyContext): St
       const ref = newRef(transaction);
       if ((await liveRef()) === ref) return;
       const difference = await differenceFrom(folderOf(ref), transaction.to.files ?? {});
-      if (difference !== undefined) throw new SlipwayError("conflict", `${ref}: ${difference}`, { place: folderOf(ref) });
+      if (difference !== undefined)
+        throw new SlipwayError("conflict", `${ref}: ${difference}`, { place: folderOf(ref), hint: "somebody changed it meanwhile: run the upgrade again" });
       await pointAt(ref, transaction.id);
     },
 

@@ -1,10 +1,11 @@
 /** Maintenance windows: when an installation may be switched to another version. Days, a start, a length, and the clock of a place (RFC 5545 in spirit). */
 import { z } from "zod";
+import { lazyStrictObject } from "../model/lazy-object.ts";
 
 const days = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"] as const;
 const dayMs = 86_400_000;
 
-export const windowSchema = z.strictObject({
+export const windowSchema = lazyStrictObject(() => ({
   /** Days on which it begins; every day by default. */
   days: z
     .array(z.enum(days))
@@ -19,7 +20,7 @@ export const windowSchema = z.strictObject({
     .max(7 * 24 * 60),
   /** A place of the time zone database: its changes to and from summer time are followed. */
   tz: z.string().max(64).refine(isTimeZone, "is no time zone, as Europe/Berlin or UTC").default("UTC"),
-});
+}));
 
 export type MaintenanceWindow = z.output<typeof windowSchema>;
 

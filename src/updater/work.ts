@@ -1,20 +1,14 @@
 /** One transaction at work: the installation, the machine, the strategy and the journal that its steps share. */
 import { SlipwayError } from "../model/errors.ts";
 import { openJournal, type Journal } from "./journal.ts";
-import { inplaceStrategy } from "./inplace-strategy.ts";
 import type { Machine } from "./machine.ts";
-import { containerStrategy } from "./container-strategy.ts";
-import { manualStrategy } from "./manual-strategy.ts";
-import { packageStrategy } from "./package-strategy.ts";
 import type { ReleaseSource } from "./release-source.ts";
 import { type Service, serviceOf } from "./service.ts";
 import type { SettledInstallation } from "./settle.ts";
 import type { StateDirectory } from "./state-directory.ts";
-import type { Strategy, StrategyContext } from "./strategy.ts";
+import type { Strategy } from "./strategy.ts";
 import type { Transaction } from "./transaction.ts";
 import { trialFile } from "./trial-file.ts";
-import { trustedSource } from "./tuf-source.ts";
-import { versionsStrategy } from "./versions-strategy.ts";
 
 export type Work = {
   readonly installation: SettledInstallation;
@@ -29,20 +23,10 @@ export type Work = {
   readonly signal: AbortSignal;
 };
 
-const strategies = {
-  versions: versionsStrategy,
-  inplace: inplaceStrategy,
-  package: packageStrategy,
-  container: containerStrategy,
-  manual: manualStrategy,
-} as const;
-
-export function strategyOf(context: StrategyContext): Strategy {
-  return strategies[context.installation.strategy](context);
-}
-
-export function startWork(options: StrategyContext & { readonly transaction: Transaction; readonly signal: AbortSignal }): Work {
-  const { installation, machine, directory, transaction, signal } = options;
+export function startWork(
+  options: Pick<Work, "installation" | "machine" | "directory" | "strategy" | "source" | "signal"> & { readonly transaction: Transaction },
+): Work {
+  const { installation, machine, directory, strategy, source, transaction, signal } = options;
   const trial = trialFile(directory, installation);
   const journal = openJournal({
     path: directory.transaction,
@@ -57,8 +41,8 @@ export function startWork(options: StrategyContext & { readonly transaction: Tra
     machine,
     directory,
     signal,
-    strategy: strategyOf(options),
-    source: trustedSource(installation, machine),
+    strategy,
+    source,
     service: serviceOf(installation, machine, directory),
     journal,
     absorb: () => trial.absorb(journal),

@@ -56,7 +56,7 @@ test("J6 J7 Go programs are cross-built for linux and darwin, both architectures
     const [os, arch] = target.split("/") as [string, string];
     const unpacked = join(folder, `${os}-${arch}`);
     await mkdir(unpacked);
-    await requireCommand(["tar", "-xzf", join(folder, `dist/0.1.0/acme-v0.1.0-${os}-${arch}.tar.gz`), "-C", unpacked], { timeoutMs: 60_000 });
+    await requireCommand(["tar", "-xzf", join(folder, `dist/0.1.0/acme-v0.1.0-${os}-${arch}.tar.gz`), "-C", unpacked], { timeoutMs: 120_000 });
     for (const name of ["acme", "acmed"]) {
       const bytes = await readFile(join(unpacked, name));
       const nature = natureOf(bytes.subarray(0, natureSizeBytes));
@@ -66,5 +66,5 @@ test("J6 J7 Go programs are cross-built for linux and darwin, both architectures
     }
   }
   const here = join(folder, `linux-${process.arch === "arm64" ? "arm64" : "amd64"}/acmed`);
-  assert.equal(await requireCommand([here], { timeoutMs: 10_000 }), "v0.1.0\n");
+  assert.equal(await requireCommand([here], { timeoutMs: 120_000 }), "v0.1.0\n");
 });

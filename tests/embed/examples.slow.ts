@@ -32,7 +32,7 @@ const env = (): Record<string, string> => ({
 const call =
   (...argv: readonly string[]): Run =>
   (site) =>
-    runCommand([...argv, site.file], { timeoutMs: 60_000, env: env() });
+    runCommand([...argv, site.file], { timeoutMs: 120_000, env: env() });
 
 /** 1.4.2 runs, 1.5.0 is good, 1.6.0 crashes, 1.7.0 has no signature. */
 async function prove(t: TestContext, run: Run): Promise<void> {
@@ -82,7 +82,7 @@ test("K9 the Python example over the agent's Unix socket upgrades, reports a rol
     const { observe: _observe, ...machine } = thisMachine(() => undefined);
     const agent = await serveAgent({ installation: await site.installation(), machine, onFailure: () => undefined });
     try {
-      return await runCommand(["python3", join(examples, "python/agent.py"), join(site.updates, "agent.sock")], { timeoutMs: 60_000 });
+      return await runCommand(["python3", join(examples, "python/agent.py"), join(site.updates, "agent.sock")], { timeoutMs: 120_000 });
     } finally {
       await agent.stop();
     }
@@ -96,7 +96,7 @@ test("J9 the packed npm package is installed, imported by an embedding program w
   const tarball = await packNpm(join(folder, "packed"));
   await mkdir(join(modules, "slipway"), { recursive: true });
   // What npm would do, without a network: the package as packed, and its dependencies beside it.
-  await requireCommand(["tar", "-xzf", tarball, "-C", join(modules, "slipway"), "--strip-components=1"], { timeoutMs: 60_000 });
+  await requireCommand(["tar", "-xzf", tarball, "-C", join(modules, "slipway"), "--strip-components=1"], { timeoutMs: 120_000 });
   for (const name of await readdir(join(root, "node_modules")))
     if (!name.startsWith(".") && name !== "slipway") await symlink(join(root, "node_modules", name), join(modules, name));
   const packed = await readdir(join(modules, "slipway"), { recursive: true });
@@ -106,7 +106,7 @@ test("J9 the packed npm package is installed, imported by an embedding program w
     "Node takes no TypeScript from node_modules",
   );
   const program = join(folder, "consumer/upgrade.mjs");
-  await requireCommand(["cp", join(examples, "node/upgrade.mjs"), program], { timeoutMs: 10_000 });
+  await requireCommand(["cp", join(examples, "node/upgrade.mjs"), program], { timeoutMs: 120_000 });
   await prove(t, call(process.execPath, program));
   await writeFile(
     join(folder, "consumer/typed.mts"),
@@ -143,6 +143,6 @@ export { parseVersion, seen, verifyRelease, version, writeDeb };
     { cwd: join(folder, "consumer"), timeoutMs: 120_000 },
   );
   assert.equal(types.exitCode, 0, types.stdout);
-  const said = await runCommand([process.execPath, join(modules, "slipway/bin/slipway"), "--version"], { timeoutMs: 30_000 });
+  const said = await runCommand([process.execPath, join(modules, "slipway/bin/slipway"), "--version"], { timeoutMs: 120_000 });
   assert.match(said.stdout, /^\d+\.\d+\.\d+/, said.stderr);
 });

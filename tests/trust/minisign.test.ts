@@ -1,9 +1,10 @@
 /** minisign keys and signatures, in both directions with the real minisign. */
 import assert from "node:assert/strict";
+import { sign } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { signMinisign, verifyMinisign } from "../../src/trust/minisign.ts";
+import { minisignDigest, signMinisign, verifyMinisign } from "../../src/trust/minisign.ts";
 import {
   formatMinisignPublicKey,
   formatMinisignSecretKey,
@@ -130,6 +131,15 @@ test("other data, a flipped bit in either signature, or signatures of two files 
   assert.equal(detailOf(verify(withLine(3, other[3] ?? ""))), "minisig_bad");
 });
 
+test("a trusted comment with an escape sequence is minisig_bad although both signatures hold: it could hide text on a terminal", () => {
+  const comment = "\u001b[2Kproduct:acme version:1.5.0";
+  const first = sign(null, minisignDigest(data), key.privateKey);
+  const head = Buffer.from(lines[1] ?? "", "base64").subarray(0, 10);
+  const global = sign(null, Buffer.concat([first, Buffer.from(comment)]), key.privateKey);
+  const text = [lines[0] ?? "", Buffer.concat([head, first]).toString("base64"), `trusted comment: ${comment}`, global.toString("base64"), ""].join("\n");
+  assert.equal(detailOf(verify(text)), "minisig_bad");
+});
+
 test("during a key rotation either trusted key is enough", () => {
   assert.equal(verify(signature, { keys: [stranger, key] }).kind, "good");
 });
@@ -157,7 +167,9 @@ for (const [title, text] of malformed) {
 
 test("bytes that are no UTF-8, and a file of a megabyte, are minisig_bad", () => {
   assert.equal(detailOf(verify(Buffer.concat([Buffer.from("untrusted comment: "), Buffer.from([0xff]), Buffer.from(signature)]))), "minisig_bad");
-  assert.equal(detailOf(verify(Buffer.alloc(1024 * 1024, 0x61))), "minisig_bad");
+  const huge = verify(Buffer.alloc(1024 * 1024, 0x61));
+  assert.equal(detailOf(huge), "minisig_bad");
+  assert.match(huge.kind === "bad" ? huge.message : "", /1048576 bytes; the limit is/);
 });
 
 test("a locked key without or with the wrong passphrase is key_locked; the right one opens it", async () => {

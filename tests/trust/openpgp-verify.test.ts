@@ -182,6 +182,53 @@ test("attack 8: gpg exits 0 for the SHA-1 signature that gpg itself made, we ref
   assert.equal(await detailOf(signature, { keyring, now: new Date() }), "gpg_weak_hash");
 });
 
+/** A key whose one signing subkey made `signature`, in January; what became of the subkey is up to `change`. */
+async function signedBySubkey(change: { readonly lifetimeSeconds?: number; readonly isRevoked?: boolean }) {
+  const subkey = { sign: true, ...(change.lifetimeSeconds === undefined ? {} : { keyExpirationTime: change.lifetimeSeconds }) };
+  const { privateKey } = await openpgp.generateKey({
+    type: "ecc",
+    curve: "ed25519Legacy",
+    userIDs: [{ name: "Acme", email: "sub@acme.example" }],
+    subkeys: [subkey],
+    date: created,
+    format: "object",
+  });
+  const [signing] = privateKey.subkeys;
+  const { keyPacket } = privateKey;
+  assert.ok(signing !== undefined && keyPacket instanceof openpgp.SecretKeyPacket);
+  const message = await openpgp.createMessage({ binary: data });
+  const signature = await openpgp.sign({ message, signingKeys: privateKey, detached: true, date: new Date("2026-01-15T00:00:00Z"), format: "binary" });
+  if (change.isRevoked === true)
+    privateKey.subkeys[0] = await signing.revoke(
+      keyPacket,
+      { flag: openpgp.enums.reasonForRevocation.keyCompromised, string: "stolen" },
+      new Date("2026-02-01T00:00:00Z"),
+    );
+  return { signature, keyring: privateKey.toPublic().armor() };
+}
+
+test("attack 7, 8: a signature by a signing subkey that was revoked, or has expired since, is refused although the primary key is good", async () => {
+  const good = await signedBySubkey({});
+  assert.equal(await detailOf(good.signature, good), "good");
+  const revoked = await signedBySubkey({ isRevoked: true });
+  assert.equal(await detailOf(revoked.signature, revoked), "gpg_revoked");
+  const expired = await signedBySubkey({ lifetimeSeconds: 30 * 24 * 3600 });
+  assert.equal(await detailOf(expired.signature, expired), "gpg_expired");
+});
+
+test("attack 8: a signing subkey that is bound with SHA-1 is gpg_weak_hash", async (t) => {
+  if (!needClient(t, "gpg")) return;
+  const folder = await gpgFolder(t);
+  await gpgKey(folder, { userId: "bound@acme.example", algorithm: "rsa2048" });
+  const listed = await folder.gpg(["--with-colons", "--list-keys"]);
+  const fingerprint = /^fpr:+([0-9A-F]{40}):/m.exec(listed.stdout)?.[1] ?? "";
+  const added = await folder.gpg(["--allow-weak-key-signatures", "--cert-digest-algo", "SHA1", "--quick-add-key", fingerprint, "rsa2048", "sign", "never"]);
+  assert.equal(added.exitCode, 0, added.stderr);
+  const signature = await gpgSignature(folder, ["--digest-algo", "SHA256"]);
+  const keyring = (await folder.gpg(["--armor", "--export", fingerprint])).stdout.replace(/^\[GNUPG:\].*\n/gm, "");
+  assert.equal(await detailOf(signature, { keyring, now: new Date() }), "gpg_weak_hash");
+});
+
 test("a key that vouches for itself with SHA-1 is gpg_weak_hash", async (t) => {
   if (!needClient(t, "gpg")) return;
   const folder = await gpgFolder(t);
@@ -225,7 +272,9 @@ test("a signature that has expired by itself is gpg_expired", async () => {
 
 test("a text-mode signature is gpg_bad: it would cover the file with any line ends", async () => {
   const signature = await crookedSignature({ key: acme.key.privateKey, data, date: new Date(released * 1000), type: 1 });
-  assert.equal(await detailOf(signature), "gpg_bad");
+  const verdict = await verdictOn(signature);
+  assert.ok(verdict.kind === "bad" && verdict.detail === "gpg_bad");
+  assert.match(verdict.message, /of type 1, not one over a binary file/);
 });
 
 test("two signatures: a stranger's beside ours is passed over, a bad one of ours is not, a stranger's alone is gpg_wrong_key", async () => {

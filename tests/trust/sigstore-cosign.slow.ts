@@ -33,7 +33,7 @@ test("K8 cosign 3 accepts a bundle that we signed, and refuses it for another ta
         `--certificate-oidc-issuer=${actionsIssuer}`,
         "toy",
       ],
-      { cwd: folder, env: { ...cleanEnvironment(), HOME: folder }, timeoutMs: 60_000 },
+      { cwd: folder, env: { ...cleanEnvironment(), HOME: folder }, timeoutMs: 120_000 },
     );
   // cosign 2 wants --new-bundle-format here and refuses without it.
   const good = await verify(identity);

@@ -166,6 +166,8 @@ describe("Sigstore bundles", () => {
     const twice = changed((bundle) => void bundle.verificationMaterial.tlogEntries.push(...bundle.verificationMaterial.tlogEntries));
     await refused(verify(twice, { source: { logThreshold: 2 } }), "bundle_untrusted");
     await refused(verify(twice), "bundle_untrusted");
+    const nine = changed(({ verificationMaterial: { tlogEntries } }) => void tlogEntries.push(...Array.from({ length: 8 }, () => tlogEntries).flat()));
+    await refused(verify(nine), "bundle_malformed");
     await refused(verify(good, { source: { logThreshold: 2 } }), "bundle_untrusted");
   });
 
@@ -196,6 +198,25 @@ describe("Sigstore bundles", () => {
     const root = JSON.parse(instance.trustedRoot.toString("utf8")) as { tlogs: { publicKey: { validFor?: unknown } }[] };
     for (const log of root.tlogs) delete log.publicKey.validFor;
     await assert.rejects(createSigstorePolicy({ ...source(), trustedRoot: Buffer.from(JSON.stringify(root)) }), { code: "policy_invalid" });
+  });
+
+  test("nor is a root whose authority does not say it, one of another media type, and one beyond the limit", async () => {
+    type Root = { mediaType: string; certificateAuthorities: { validFor?: unknown }[] };
+    const rootWith = (change: (root: Root) => void): Buffer => {
+      const root = JSON.parse(instance.trustedRoot.toString("utf8")) as Root;
+      change(root);
+      return Buffer.from(JSON.stringify(root));
+    };
+    for (const [trustedRoot, words] of [
+      [rootWith((root) => root.certificateAuthorities.forEach((authority) => delete authority.validFor)), /no start of validity/],
+      [rootWith((root) => void (root.mediaType = "application/vnd.dev.sigstore.trustedroot+json;version=9.1")), /media type/],
+      [rootWith((root) => void (root.mediaType = "")), /media type/],
+      [Buffer.concat([instance.trustedRoot, Buffer.alloc(1024 * 1024, " ")]), /the limit is/],
+    ] as const)
+      await assert.rejects(
+        createSigstorePolicy({ ...source(), trustedRoot }),
+        (error: Error & { code?: string }) => error.code === "policy_invalid" && words.test(error.message),
+      );
   });
 
   test("a bundle with any one character changed is never accepted for other bytes and never throws", async () => {

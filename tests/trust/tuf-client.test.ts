@@ -239,3 +239,19 @@ test("keys: PEM with and without a passphrase; the id is that of securesystemsli
   assert.equal(canonicalJson({ b: [1, true, null], a: 'x"\\\n', é: -3 }), '{"a":"x\\"\\\\\n","b":[1,true,null],"é":-3}');
   refuses("format_invalid", () => canonicalJson({ a: 1.5 }));
 });
+
+test("attack 25: two signatures of one key, and metadata longer than its kind may be, are metadata_invalid", () => {
+  const { firstRoot } = vendor();
+  const twice = JSON.parse(Buffer.from(firstRoot).toString("utf8")) as { signatures: unknown[] };
+  twice.signatures.push(twice.signatures[0]);
+  refuses("metadata_invalid", () => readTufFile("root", Buffer.from(JSON.stringify(twice))));
+  refuses("metadata_invalid", () => readTufFile("root", Buffer.concat([firstRoot, Buffer.alloc(tufLimits.root, " ")])));
+});
+
+test("attack 23: the same timestamp shown again after its end, and a snapshot after its end, are metadata_expired", () => {
+  const tuf = vendor();
+  const trust = refreshed(tuf);
+  refuses("metadata_expired", () => acceptTimestamp(trust, fileOf(tuf, "timestamp.json"), { now: later(2) }));
+  const kept = acceptTimestamp(trustRoot(tuf.firstRoot), fileOf(tuf, "timestamp.json"), { now: later(8), isKept: true });
+  refuses("metadata_expired", () => acceptSnapshot(kept, fileOf(tuf, `${tuf.versions.snapshot}.snapshot.json`), { now: later(8) }));
+});

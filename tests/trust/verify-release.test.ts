@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { before, test } from "node:test";
 import { digestFromHex } from "../../src/model/digest.ts";
-import type { Manifest } from "../../src/model/manifest.ts";
+import { type Manifest, manifestSizeLimit } from "../../src/model/manifest.ts";
 import { parseVersion, type Version } from "../../src/model/version.ts";
 import { digestOf, formatChecksums } from "../../src/trust/checksums.ts";
 import { createTrustPolicy, type TrustPolicy } from "../../src/trust/keyring.ts";
@@ -215,6 +215,7 @@ test("release.json that the sums do not list, that differs, or that is no manife
     }),
     "sums_entry_missing",
   );
+  await refuses(await release({ manifest: JSON.stringify(manifestOf()) + " ".repeat(manifestSizeLimit) }), "size_mismatch"); // signed, and longer than is read
   for (const manifest of ["", "{", "[]", '{"schema":2}', JSON.stringify({ ...manifestOf(), sequence: -1 })]) {
     await refuses(await release({ manifest }), "release_json_mismatch");
   }

@@ -3,8 +3,10 @@ import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import type { ServerResponse } from "node:http";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { gunzipSync, gzipSync } from "node:zlib";
 import * as openpgp from "openpgp";
@@ -44,6 +46,16 @@ async function refusedInstall(site: Site, code: string, detail?: string, machine
   const error = await failure((await site.updater(machine)).install({ signal }), code, detail);
   await requireUntouched(site);
   return error;
+}
+
+/** The connection ends once the updater has written `size` bytes of the part: what had arrived when it ends is not left to time. */
+async function cutWhenWritten(site: Site, response: ServerResponse, size: number): Promise<void> {
+  for (const deadline = Date.now() + 60_000; Date.now() < deadline; await sleep(5)) {
+    const [id = ""] = await readdir(join(site.updates, "staging")).catch(() => []);
+    const part = await stat(join(site.updates, "staging", id, "artifact.part")).catch(() => undefined);
+    if ((part?.size ?? 0) >= size) break;
+  }
+  response.destroy();
 }
 
 const flip = (bytes: Buffer, at: number): Buffer => {
@@ -357,7 +369,7 @@ test("35 a connection that ends early is retried and continued where it ended", 
       "content-length": bytes.length - from,
       "content-range": `bytes ${from}-${bytes.length - 1}/${bytes.length}`,
     });
-    response.write(bytes.subarray(from, from + 200), () => setTimeout(() => response.destroy(), 30));
+    response.write(bytes.subarray(from, from + 200), () => void cutWhenWritten(site, response, from + 200));
     return true;
   };
   await (await site.updater()).install({ signal });
@@ -377,7 +389,7 @@ test("38 a part that was damaged on disk costs one fresh download, and is not te
     if (file !== archiveName("1.5.0") || isCut) return false;
     isCut = true;
     response.writeHead(200, { etag: `"${createHash("sha256").update(bytes).digest("hex").slice(0, 16)}"`, "content-length": bytes.length });
-    response.write(bytes.subarray(0, 300), () => setTimeout(() => response.destroy(), 30));
+    response.write(bytes.subarray(0, 300), () => void cutWhenWritten(site, response, 300));
     return true;
   };
   const damage = async (): Promise<void> => {
@@ -402,7 +414,7 @@ test("39 a source that has fewer bytes than the part (416) leads to a download f
     step += 1;
     if (step === 1) {
       response.writeHead(200, { etag: '"a"', "content-length": bytes.length });
-      response.write(bytes.subarray(0, 300), () => setTimeout(() => response.destroy(), 30));
+      response.write(bytes.subarray(0, 300), () => void cutWhenWritten(site, response, 300));
     } else response.writeHead(416, { "content-range": "bytes */100" }).end();
     return true;
   };

@@ -5,20 +5,16 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { Client } from "pg";
 import { requireCommand } from "../../src/io/command.ts";
-import { postgresPrograms, startPostgres } from "../support/postgres.ts";
+import { postgresPrograms } from "../support/postgres.ts";
+import { needPostgres } from "../support/stores.ts";
 import { failure, makeSite, noSignal, startVendor, toyFiles } from "./support.ts";
 
 const signal = noSignal;
 
 test("K6 K7 C16 a database is dumped before an upgrade, and back with schema and rows after a rollback, a failed upgrade, and a restore by hand", async (t) => {
+  const url = await needPostgres(t);
   const programs = await postgresPrograms();
-  if (programs === undefined) {
-    t.skip("no PostgreSQL is installed");
-    return;
-  }
-  const postgres = await startPostgres(programs);
-  t.after(() => postgres.stop());
-  const url = await postgres.createDatabase();
+  if (url === undefined || programs === undefined) return;
   const query = async (text: string): Promise<readonly Record<string, unknown>[]> => {
     const client = new Client({ connectionString: url });
     await client.connect();
@@ -71,8 +67,8 @@ test("K6 K7 C16 a database is dumped before an upgrade, and back with schema and
   const file = join(site.folder, "by-hand.rbk");
   await (await site.updater()).backup({ output: file });
   await mkdir(join(site.folder, "look"));
-  await requireCommand(["tar", "-xf", file, "-C", join(site.folder, "look")], { timeoutMs: 30_000 });
-  const listing = await requireCommand([tool("pg_restore"), "--list", join(site.folder, "look/data/database")], { timeoutMs: 30_000 });
+  await requireCommand(["tar", "-xf", file, "-C", join(site.folder, "look")], { timeoutMs: 120_000 });
+  const listing = await requireCommand([tool("pg_restore"), "--list", join(site.folder, "look/data/database")], { timeoutMs: 120_000 });
   assert.match(listing, /TABLE DATA public jobs/);
   await query("delete from jobs where id > 100");
   await (await site.updater()).restore({ path: file });

@@ -15,7 +15,7 @@ import { withRegistryLogin } from "../../src/updater/registry-login.ts";
 import { stateDirectoryOf } from "../../src/updater/state-directory.ts";
 import { issuePair, type RunningServer, startServer } from "../server/running-server.ts";
 import { needClient, needRoot } from "../support/clients.ts";
-import { startOuterEngines } from "../support/engine-root.ts";
+import { servePodman, startOuterEngines } from "../support/engine-root.ts";
 import {
   type ContainerSite,
   imageRelease,
@@ -28,6 +28,7 @@ import {
   writeLoadableFile,
 } from "./container-site.ts";
 import { failure, noSignal, pair, startVendor, type TestRelease } from "./support.ts";
+import { serveRegistry } from "./vendor-registry.ts";
 
 async function field(t: TestContext) {
   if (!needClient(t, "mmdebstrap", "unshare", "nsenter", "busybox") || !needRoot(t, "a container engine")) return undefined;
@@ -90,10 +91,10 @@ test("K8 C12 docker pulls from the vendor's own server with the installation's p
 /** What docs/upgrade.md tells an operator to type: compose with both files changes nothing, and a drill runs the old image beside the live one. */
 async function proveByHand(site: ContainerSite): Promise<void> {
   const env = { ...cleanEnvironment(), HOME: site.folder, PATH: site.path };
-  const running = async (): Promise<string> => (await runCommand(["docker", "ps", "--quiet", "--no-trunc"], { env, timeoutMs: 60_000 })).stdout;
+  const running = async (): Promise<string> => (await runCommand(["docker", "ps", "--quiet", "--no-trunc"], { env, timeoutMs: 120_000 })).stdout;
   const before = await running();
   const files = ["compose.yaml", "compose.slipway.yaml"].flatMap((name) => ["--file", join(site.folder, name)]);
-  const up = await runCommand(["docker", "compose", ...files, "up", "--detach"], { env, timeoutMs: 60_000 });
+  const up = await runCommand(["docker", "compose", ...files, "up", "--detach"], { env, timeoutMs: 120_000 });
   assert.equal(up.exitCode, 0, up.stderr);
   assert.equal(await running(), before);
   const volumes = ["--volume", "{section:data}:/site/data", "--volume", "{folder}:/site/run"];
@@ -104,7 +105,7 @@ async function proveByHand(site: ContainerSite): Promise<void> {
   await writeFile(site.file, `${text}drill: ${JSON.stringify({ service, health: { checks, consecutive: 1, bake_seconds: 0, interval_seconds: 0.1 } })}\n`);
   const report = await (await updaterOf(site)).drill({ signal: noSignal });
   assert.deepEqual([report.result, report.to], ["PASS", "1.4.2"]);
-  await runCommand(["docker", "rm", "--force", "toy-drill"], { env, timeoutMs: 60_000 });
+  await runCommand(["docker", "rm", "--force", "toy-drill"], { env, timeoutMs: 120_000 });
   assert.equal(await running(), before, "the live container was not touched");
   await requireWhole(site, "good", "after a drill");
 }
@@ -130,7 +131,7 @@ test("podman loads and pulls the verified image under the signed digest, and sys
     const limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"];
     const ran = await runCommand(["podman", "run", "--rm", "--pull=never", "--network=none", ...limits, pinned, "sh", "-c", "echo runs $VERSION"], {
       env,
-      timeoutMs: 60_000,
+      timeoutMs: 120_000,
     });
     assert.equal(ran.stdout, "runs 1.5.0\n", ran.stderr);
   };
@@ -153,7 +154,7 @@ test("podman loads and pulls the verified image under the signed digest, and sys
   assert.equal(generated.exitCode, 0, generated.stderr);
   assert.ok((await readFile(join(out, "toy.service"), "utf8")).includes(pinned));
 
-  await runCommand(["podman", "rmi", "--force", image.id], { env, timeoutMs: 60_000 });
+  await runCommand(["podman", "rmi", "--force", image.id], { env, timeoutMs: 120_000 });
   assert.equal(await engine.idOf(image.id), undefined);
   const access = await issuePair(server, "northwind", "toy");
   await publishRelease(server, "1.5.0", await vendor.release("1.5.0", imageRelease("1.5.0", image)));
@@ -169,4 +170,33 @@ test("podman loads and pulls the verified image under the signed digest, and sys
   await engine.keep(reference, kept);
   await engine.drop(reference);
   await requirePinned();
+});
+
+test("podman compose (podman 5, Docker's compose behind its socket): pulled by the signed digest, pinned, upgraded, rolled back by itself and by hand", async (t) => {
+  const here = await field(t);
+  if (here === undefined) return;
+  const { folder, inside } = here;
+  await servePodman(inside);
+  const vendor = await startVendor(t);
+  const registry = serveRegistry(vendor);
+  const site = await makeContainerSite(vendor, { engine: folder, engineName: "podman", pull: "registry" });
+  t.after(() => rm(site.folder, { recursive: true, force: true }));
+  for (const [version, kind] of [
+    ["1.4.2", "good"],
+    ["1.5.0", "good"],
+    ["1.6.0", "crashes"],
+  ] as const) {
+    const image = await runnableImage(version, kind);
+    await registry.add(image.bytes);
+    await vendor.release(version, imageRelease(version, image));
+    const install = (await updaterOf(site)).install({ signal: noSignal });
+    if (kind === "crashes") await failure(install, "health_failed", "rolled_back");
+    else await install;
+    await requireWhole(site, "good", version);
+  }
+  assert.equal(await site.running(), "1.5.0");
+  await (await updaterOf(site)).rollback({ signal: noSignal });
+  assert.equal(await site.running(), "1.4.2");
+  assert.equal((await (await updaterOf(site)).verifyInstalled({ signal: noSignal })).result, "PASS");
+  await removeSite(site, "podman");
 });

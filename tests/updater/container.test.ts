@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import type { Manifest } from "../../src/model/manifest.ts";
 import { parseVersion } from "../../src/model/version.ts";
 import { containerEngine } from "../../src/updater/container-engine.ts";
 import { pullImage } from "../../src/updater/image-pull.ts";
@@ -209,6 +210,23 @@ test("killed while the engine pulls: the login that was left is removed by the n
   await (await updaterOf(site)).resume({ signal: noSignal });
   assert.equal(await site.running(), "1.5.0");
   await requireWhole(site, "good", "killed in the pull");
+});
+
+test("53 room for the archive is demanded where the archive comes, before anything is stopped, and not where the engine pulls", async (t) => {
+  const { vendor, site, image } = await registryField(t, "archive");
+  const options = imageRelease("1.5.0", image);
+  // More than any disk of these tests has, and nothing that anybody would fetch.
+  const huge = (manifest: Manifest): Manifest => ({ ...manifest, artifacts: manifest.artifacts.map((one) => ({ ...one, size: 2 ** 52 })) });
+  await vendor.release("1.5.0", { ...options, changeManifest: huge });
+  await failure((await updaterOf(site)).install({ signal: noSignal }), "disk_full");
+  assert.equal(await site.running(), "1.4.2");
+  assert.ok(
+    vendor.requests.every((request) => !request.endsWith("-oci.tar")),
+    "nothing was fetched",
+  );
+  await writeFile(site.file, (await readFile(site.file, "utf8")).replace("pull: archive", "pull: auto"));
+  await (await updaterOf(site)).install({ signal: noSignal });
+  assert.equal(await site.running(), "1.5.0");
 });
 
 test("pull: archive asks no registry", async (t) => {

@@ -71,7 +71,8 @@ export async function runKilled(
 ): Promise<{ readonly isKilled: boolean; readonly exitCode: number | null; readonly stdout: string; readonly stderr: string }> {
   const env = straceEnvironment();
   // Half of a run is compiling. Not under strace: the cache makes folders of its own, and those calls would be counted.
-  const result = await runCommand(argv, { timeoutMs: 60_000, env: argv[0] === "strace" ? env : { ...env, ...compiled } });
+  const result = await runCommand(argv, { timeoutMs: 120_000, env: argv[0] === "strace" ? env : { ...env, ...compiled } });
+  assert.ok(!result.isTimedOut, `no end after two minutes: ${argv.join(" ")}\n${result.stderr}`); // or our own limit would pass for the kill
   const isKilled = result.signal === "SIGKILL" || result.exitCode === 137;
   return { isKilled, exitCode: result.exitCode, stdout: result.stdout, stderr: result.stderr };
 }

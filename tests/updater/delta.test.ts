@@ -121,7 +121,7 @@ const hostile: readonly (readonly [string, (bytes: Buffer) => Buffer])[] = [
   [
     "a size bomb",
     () => {
-      const streams = [Buffer.from([0, 255, 255, 255, 255, 15, 0]), Buffer.alloc(0), Buffer.alloc(200_000_000)].map((stream) => zstdCompressSync(stream));
+      const streams = [Buffer.from([0, 0, 0, 255, 255, 255, 255, 15, 0]), Buffer.alloc(0), Buffer.alloc(200_000_000)].map((stream) => zstdCompressSync(stream));
       const header = Buffer.alloc(32);
       for (const [index, size] of [200_000, ...streams.map(({ length }) => length)].entries()) header.writeBigUInt64LE(BigInt(size), index * 8);
       return Buffer.concat([deltaMagic, header, ...streams]);

@@ -49,7 +49,7 @@ for (const guard of ["--systemd", "--systemd --shell"]) {
         await installUntil("trial");
         await until(`${triesLeft} tries left`, async () => (await journal()).trial?.triesLeft === triesLeft);
         await root.reset();
-        await until("the old version is healthy", async () => (await journal()).phase === "failed" && (await running()) === "1.4.2", 60);
+        await until("the old version is healthy", async () => (await journal()).phase === "failed" && (await running()) === "1.4.2");
         assert.equal((await journal()).rolledBack, true);
       }
     });
@@ -62,6 +62,7 @@ test("the shell guard without any slipway: it counts every start, leads back whe
     await root.require("mv /etc/systemd/system/toy-rollback.service /root/ && systemctl daemon-reload");
     await installUntil("trial");
     await root.require("systemctl kill -s KILL upgrade.service");
+    await root.require("systemctl start --no-block toy.service"); // the updater may have been killed before its own start
     await until("the guard leads back", async () => (await running()) === "1.4.2");
     assert.equal(await root.require("readlink /opt/toy/current"), "versions/1.4.2");
     assert.deepEqual([(await journal()).step, await root.require("grep TRIES /var/lib/toy/updates/guard/trial.env")], ["trial", "TRIES_LEFT=0"]);
@@ -90,10 +91,10 @@ for (const behaviour of ["good", "crashes"] as const) {
         const { phase, step } = await journal();
         await root.reset();
         seen.push(`${phase} ${step ?? ""}`);
-        await until("a service answers after the boot", async () => (await running()) !== "", 60);
+        await until("a service answers after the boot", async () => (await running()) !== "");
         const resumed = await slipway("upgrade resume");
         assert.ok([0, 3, 40, 43].includes(resumed.code ?? -1), resumed.text);
-        await until("what runs is old or new", async () => [before, behaviour === "good" ? version : before].includes(await running()), 60);
+        await until("what runs is old or new", async () => [before, behaviour === "good" ? version : before].includes(await running()));
         assert.equal(await root.require("readlink /opt/toy/current"), `versions/${await running()}`);
         assert.match((await journal()).phase, /^(applied|failed)$/);
       }

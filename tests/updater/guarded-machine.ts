@@ -54,8 +54,8 @@ export type GuardedMachine = {
     readonly rolledBack: boolean;
     readonly trial?: { readonly triesLeft: number };
   }>;
-  /** Waits until `is` holds, at most `seconds`. */
-  readonly until: (what: string, is: () => Promise<boolean>, seconds?: number) => Promise<void>;
+  /** Waits until `is` holds, at most two minutes. */
+  readonly until: (what: string, is: () => Promise<boolean>) => Promise<void>;
 };
 
 const updates = "/var/lib/toy/updates";
@@ -93,12 +93,12 @@ health:
       const { exitCode, stdout, stderr } = await root.run(`/slipway/bin/slipway ${words} --installation /etc/toy.yaml --json`);
       return { code: exitCode, text: `${stdout}\n${stderr}` };
     };
-    const until: GuardedMachine["until"] = async (what, is, seconds = 120) => {
-      const deadline = Date.now() + seconds * 1000;
+    const until: GuardedMachine["until"] = async (what, is) => {
+      const deadline = Date.now() + 120_000;
       while (!(await is())) {
         if (Date.now() > deadline) {
           const log = await root.run(`journalctl -u 'toy*' --no-pager | tail -40; cat ${updates}/transaction.json; systemctl status 'toy*' --no-pager`);
-          assert.fail(`${what}: not within ${seconds} s\n${log.stdout}`);
+          assert.fail(`${what}: not within two minutes\n${log.stdout}`);
         }
         await sleep(200);
       }

@@ -22,6 +22,7 @@ test("manual: the release is verified and lies ready, the commands are named, no
   const status = await (await site.updater()).status();
   assert.ok(status.journal.kind === "known" && status.journal.transaction.phase === "verified");
   // Waiting uses up nothing.
+  await failure((await site.updater()).rollback({ signal: noSignal }), "conflict"); // which gives up nothing that is staged
   for (let turn = 0; turn < 5; turn += 1) assert.equal((await (await site.updater()).resume({ signal: noSignal })).kind, "staged");
   await writeFile(join(site.folder, "run/version"), "1.5.0\n");
   const done = await (await site.updater()).resume({ signal: noSignal });

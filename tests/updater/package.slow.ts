@@ -2,11 +2,13 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { requireCommand } from "../../src/io/command.ts";
+import { parseVersion } from "../../src/model/version.ts";
 import { needClient } from "../support/clients.ts";
-import { writeTestDeb } from "../support/test-packages.ts";
+import { writeTestDeb, writeTestRpm } from "../support/test-packages.ts";
 import { configuration, cutAndResume, dpkgStatus, errorOf, releasePackages, toyPackage, withDpkgField, withRpmField } from "./packaged-machine.ts";
 
 test("55 package: a version that crashes and one whose postinst fails are rolled back to the previous package", async (t) => {
@@ -67,7 +69,8 @@ for (const [kind, withField] of [
       assert.deepEqual([good.code, good.last["result"], good.last["list"]], [0, "PASS", "package manager"], good.text);
       const problems = (seen: typeof good): unknown =>
         (seen.last["findings"] as { path: string; problem: string }[]).map(({ path, problem }) => `${problem} ${path}`);
-      assert.deepEqual(problems(good), ["config /etc/toy/toy.conf"]);
+      const leftOut = kind === "dpkg" ? ["excluded /usr/share/doc/toy", "excluded /usr/share/doc/toy/README"] : []; // by its path-exclude
+      assert.deepEqual(problems(good), ["config /etc/toy/toy.conf", ...leftOut]);
       await machine.shell("echo '# somebody' >> /usr/bin/toy");
       const changed = await machine.slipway("verify installed");
       assert.deepEqual([changed.code, changed.last["result"]], [20, "FAIL"], changed.text);
@@ -106,5 +109,44 @@ test("48 76 package: dnf and rpm: upgrade, the operator's configuration stays, c
     const bad = await machine.upgrade("install");
     assert.deepEqual([bad.code, errorOf(bad.last).code], [40, "health_failed"], bad.text);
     assert.deepEqual([await machine.running(), await rpmStatus()], ["1.5.0", changed("1.5.0")]);
+  });
+});
+
+test("76 package: what dnf cannot bring is refused before the service stops, also where a file is another package's; what its repositories have comes along", async (t) => {
+  if (!needClient(t, "createrepo_c")) return;
+  await withRpmField(t, async ({ machine, vendor, root }) => {
+    const needs = { ...toyPackage("1.5.0"), depends: ["toy-engine"] };
+    const name = "toy-1.5.0-1.x86_64.rpm";
+    await vendor.release("1.5.0", { packages: { [name]: { kind: "rpm", bytes: await writeTestRpm(needs) } } });
+    const refused = async (words: RegExp): Promise<void> => {
+      const seen = await machine.upgrade("install");
+      assert.equal(seen.code, 43, seen.text);
+      assert.match(seen.text, words);
+      assert.doesNotMatch(seen.text, /"step":"stop"/);
+      assert.equal(await machine.running(), "1.4.2");
+    };
+    await refused(/dnf would not install .*toy-engine/);
+    const engine = {
+      name: "toy-engine",
+      version: parseVersion("1.0.0"),
+      files: [{ path: "/usr/bin/toy-engine", mode: 0o755, bytes: Buffer.from("#!/bin/sh\n") }],
+    };
+    await mkdir(join(root, "srv/repository"));
+    await writeFile(join(root, "srv/repository/toy-engine-1.0.0-1.x86_64.rpm"), await writeTestRpm(engine));
+    await requireCommand(["createrepo_c", "--quiet", join(root, "srv/repository")], { timeoutMs: 60_000 });
+    await mkdir(join(root, "etc/yum.repos.d"), { recursive: true });
+    await writeFile(join(root, "etc/yum.repos.d/engine.repo"), "[engine]\nname=engine\nbaseurl=file:///srv/repository\ngpgcheck=0\n");
+
+    const rival = { ...engine, name: "rival", files: [{ path: "/etc/toy/toy.conf", mode: 0o644, bytes: Buffer.from("# rival\n") }] };
+    await writeFile(join(root, "rival.rpm"), await writeTestRpm(rival));
+    const blocked = await machine.shell("rpm --nosignature --force --justdb -i /rival.rpm");
+    assert.equal(blocked.exitCode, 0, blocked.stderr);
+    await refused(/would not install .*conflicts with file from package rival/);
+    await machine.shell("rpm --justdb -e rival");
+
+    const done = await machine.upgrade("install");
+    assert.equal(done.code, 0, done.text);
+    assert.equal((await machine.shell("rpm -q toy toy-engine")).stdout.trim(), "toy-1.5.0-1.x86_64\ntoy-engine-1.0.0-1.x86_64");
+    assert.equal(await machine.running(), "1.5.0");
   });
 });

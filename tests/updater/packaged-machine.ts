@@ -15,7 +15,7 @@ import { withAptRoot } from "../support/apt-root.ts";
 import { needClient, needRoot } from "../support/clients.ts";
 import { debianBase } from "../support/debian-base.ts";
 import { type TestPackage, writeTestDeb, writeTestRpm } from "../support/test-packages.ts";
-import { pair, startVendor, type Vendor } from "./support.ts";
+import { pair, type ReleaseOptions, startVendor, type Vendor } from "./support.ts";
 
 const checkout = resolve(import.meta.dirname, "../..");
 const enter = `mount --bind "$0" "$0"; mkdir -p "$0/slipway"; mount --bind -o ro "$1" "$0/slipway"; mount -t proc proc "$0/proc"; chroot "$0" sh -c "$2"; exit $?`;
@@ -84,15 +84,22 @@ export function toyPackage(version: string, kind: "good" | "crashes" | "fails" =
     files: [
       { path: "/etc/toy/toy.conf", mode: 0o644, bytes: Buffer.from(`# ${version}\nport = 8080\n`), config: "noreplace" },
       { path: "/usr/bin/toy", mode: 0o755, bytes: Buffer.from(`#!/bin/sh\n${program}\n`) },
+      { path: "/usr/share/doc/toy/README", mode: 0o644, bytes: Buffer.from("Toy\n") }, // which dpkg leaves out in these roots
     ],
     scripts: { preinstall: cutHere(`preinst-${version}`), postinstall: last },
   };
 }
 
 /** Publishes a version with its deb and rpm. */
-export async function releasePackages(vendor: Vendor, version: string, kind: "good" | "crashes" | "fails" = "good"): Promise<void> {
+export async function releasePackages(
+  vendor: Vendor,
+  version: string,
+  kind: "good" | "crashes" | "fails" = "good",
+  changeManifest?: ReleaseOptions["changeManifest"],
+): Promise<void> {
   const one = toyPackage(version, kind);
   await vendor.release(version, {
+    ...(changeManifest === undefined ? {} : { changeManifest }),
     packages: {
       [`toy_${version}_amd64.deb`]: { kind: "deb", bytes: await writeTestDeb(one) },
       [`toy-${version}-1.x86_64.rpm`]: { kind: "rpm", bytes: await writeTestRpm(one) },
@@ -148,7 +155,7 @@ export async function cutAndResume(t: TestContext, script: "preinst" | "postinst
 const rpmBase = (): Promise<string> => debianBase({ suite: "bookworm", packages: ["rpm", "dnf"], leftOut: [], removed: [] });
 
 /** The operator installed 1.4.2 with rpm and changed its configuration. */
-export async function withRpmField(t: TestContext, fn: (field: PackagedField) => Promise<void>): Promise<void> {
+export async function withRpmField(t: TestContext, fn: (field: PackagedField) => Promise<void>, lines?: string): Promise<void> {
   if (!needClient(t, "unshare", "mmdebstrap")) return;
   if (!needRoot(t, "a private root for rpm")) return;
   const folder = await mkdtemp(join(tmpdir(), "slipway-rpm-machine-"));
@@ -157,7 +164,7 @@ export async function withRpmField(t: TestContext, fn: (field: PackagedField) =>
     await requireCommand(["cp", "-a", await rpmBase(), root], { timeoutMs: 120_000 });
     const vendor = await startVendor(t);
     await releasePackages(vendor, "1.4.2");
-    const machine = await packagedMachine(root, vendor);
+    const machine = await packagedMachine(root, vendor, lines);
     const shellPackage = { name: "toybase", version: parseVersion("1.0.0"), files: [], links: [{ path: "/bin/sh", target: "dash" }] };
     await writeFile(join(root, "base.rpm"), await writeTestRpm(shellPackage));
     await writeFile(join(root, "old.rpm"), await writeTestRpm(toyPackage("1.4.2")));

@@ -173,6 +173,8 @@ test("a section container that says two things, half of one, or what does not go
     [{ ...compose, quadlet: "/etc/containers/systemd/toy.container" }],
     [{ quadlet: "/etc/containers/systemd/toy.service" }],
     [{ quadlet: "toy.container", engine: "docker" }],
+    [{ quadlet: "/home/toy/.config/containers/systemd/toy.container" }],
+    [{ quadlet: "/etc/containers/systemd/users/1000/toy.container" }],
     [{ ...compose, pull: "always" }],
     [{ ...compose, pull: "registry" }, { sigstore }],
   ])

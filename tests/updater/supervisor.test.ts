@@ -32,14 +32,10 @@ async function field(t: TestContext): Promise<Field> {
   const vendor = await startVendor(t);
   const health = (folder: string): string =>
     `health: { deadline_seconds: 3, interval_seconds: 0.1, consecutive: 2, bake_seconds: 0.3, tries: 2, checks: [{ command: { argv: [cat, ${folder}/run/version], version: "[0-9].*" } }] }`;
-  const site = await makeSite(
-    vendor,
-    {
-      service: "service: { stop: ['true'], start: ['true'] }",
-      health: "health: { checks: [{ command: { argv: ['echo', '1.4.2'], version: '.*' } }], bake_seconds: 0, consecutive: 1 }",
-    },
-    t,
-  );
+  const site = await makeSite(vendor, {
+    service: "service: { stop: ['true'], start: ['true'] }",
+    health: "health: { checks: [{ command: { argv: ['echo', '1.4.2'], version: '.*' } }], bake_seconds: 0, consecutive: 1 }",
+  });
   await vendor.release("1.4.2", { files: daemon("1.4.2", site.folder) });
   await (await site.updater()).install({ signal: noSignal });
   const text = await readFile(site.file, "utf8");
@@ -51,11 +47,12 @@ async function field(t: TestContext): Promise<Field> {
       child.kill("SIGTERM");
       await once(child, "exit");
     }
+    await rm(site.folder, { recursive: true, force: true }); // not before: a supervisor writes to its end
   });
   const until: Field["until"] = async (what, is) => {
-    const deadline = Date.now() + 30_000;
+    const deadline = Date.now() + 120_000;
     while (!(await is())) {
-      if (Date.now() > deadline) assert.fail(`${what}: not within 30 s; the journal: ${await readFile(join(site.updates, "transaction.json"), "utf8")}`);
+      if (Date.now() > deadline) assert.fail(`${what}: not within two minutes; the journal: ${await readFile(join(site.updates, "transaction.json"), "utf8")}`);
       await sleep(50);
     }
   };

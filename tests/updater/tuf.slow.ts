@@ -47,7 +47,8 @@ test("a refresh that is killed at any durable call goes on from the old set or t
       tuf.delegate();
       tuf.list();
       const argv = withFault(durableCalls, `signal=SIGKILL:when=${nth}`, [process.execPath, driver, site.file]);
-      const { signal: killed, exitCode } = await runCommand(argv, { timeoutMs: 60_000, env: straceEnvironment() });
+      const { signal: killed, exitCode, isTimedOut } = await runCommand(argv, { timeoutMs: 120_000, env: straceEnvironment() });
+      assert.ok(!isTimedOut, `call ${nth}: no end after two minutes`);
       const isKilled = killed === "SIGKILL" || exitCode === 137;
       if (!isKilled) {
         assert.equal(exitCode, 0);

@@ -92,10 +92,10 @@ fn upgrade(installation: &str) -> io::Result<i32> {
 }
 
 fn main() {
-    let Some(installation) = env::args().nth(1) else {
+    let installation = env::args().nth(1).unwrap_or_else(|| {
         eprintln!("usage: upgrade INSTALLATION-FILE");
-        exit(2);
-    };
+        exit(2)
+    });
     match upgrade(&installation) {
         Ok(code) => exit(code),
         Err(error) => {
