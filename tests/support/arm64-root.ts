@@ -38,7 +38,7 @@ export async function withArm64Root(t: TestContext, fn: (root: Arm64Root) => Pro
 }
 
 /** Runs `fn` while this kernel runs programs for arm64; what was not known to it before is not known afterwards. */
-async function withArm64Programs(fn: () => Promise<void>): Promise<void> {
+export async function withArm64Programs(fn: () => Promise<void>): Promise<void> {
   const isMounted = existsSync(join(binfmt, "register"));
   if (!isMounted) await requireCommand(["mount", "-t", "binfmt_misc", "binfmt_misc", binfmt], { timeoutMs });
   const isKnown = process.arch === "arm64" || existsSync(join(binfmt, entryName));
@@ -51,7 +51,8 @@ async function withArm64Programs(fn: () => Promise<void>): Promise<void> {
   }
 }
 
-const arm64Base = (): Promise<string> =>
+/** Shared: not to be written to. `qemu-aarch64-static -L` finds the C library in it. */
+export const arm64Base = (): Promise<string> =>
   debianBase({
     suite: "bookworm",
     packages: ["rpm", "passwd"],

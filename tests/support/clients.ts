@@ -48,7 +48,11 @@ export const slowDebianPackages: readonly string[] = [
   "golang-go", // cross-builds a product for every target
   "gcc", // a real program for them to look at
   "libc6-dev",
-  "qemu-user-static", // packages for arm64, run where they belong
+  "rustc", // compiles the Rust example
+  "qemu-user-static", // packages and executables for arm64, run where they belong
+  "python3-pip", // fetches the C++ library for musl
+  "zsh", // complete our words
+  "fish",
   "e2fsprogs", // disks of their own, whose power fails under the updater
   "xfsprogs",
 ];

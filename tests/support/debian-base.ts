@@ -17,7 +17,10 @@ export type DebianBase = {
   readonly removed?: readonly string[];
 };
 
-const timeoutMs = 230_000;
+/** A minute or two where nothing else runs; the tests of a loaded machine wait for it side by side. */
+const timeoutMs = 600_000;
+/** mmdebstrap mounts /proc and /sys into the folder: when it ends, be it by our limit or because we were killed, so do its mounts and what it started. */
+const alone = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"];
 const documentation = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
 
 /** The shared folder: to be copied, or mounted below an overlay, never to be written to. Takes 20 s to 2 minutes the first time. */
@@ -36,7 +39,7 @@ export async function debianBase(base: DebianBase): Promise<string> {
   ];
   const mirror = await debianMirror();
   return cachedFolder([...argv, mirror].join("\n"), async (folder) => {
-    await requireCommand([...argv, folder, mirror], { timeoutMs });
+    await requireCommand([...alone, ...argv, folder, mirror], { timeoutMs });
     for (const path of removed) await rm(join(folder, path), { recursive: true, force: true });
   });
 }

@@ -33,11 +33,26 @@ fi
 exec chroot "$root" "$@"`;
 
 const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", LANG: "C.UTF-8" };
-const isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "sh", "-c", enter, "sh"];
+const isolated = [
+  "setpriv",
+  "--pdeathsig",
+  "KILL",
+  "unshare",
+  "--mount",
+  "--pid",
+  "--fork",
+  "--kill-child",
+  "--propagation",
+  "private",
+  "sh",
+  "-c",
+  enter,
+  "sh",
+];
 
 /** Runs a shell script in the root, on this machine's network. When it ends, so do all processes that it started and all mounts. */
 export function runInEngineRoot(root: string, script: string, input = ""): Promise<CommandResult> {
-  return runCommand([...isolated, root, "", "sh", "-c", script], { env, timeoutMs: 120_000, input });
+  return runCommand([...isolated, root, "", "sh", "-c", script], { env, timeoutMs: 300_000, input });
 }
 
 /** For a script in the root: waits until a command succeeds. */
@@ -91,5 +106,13 @@ export async function startOuterEngines(t: Pick<TestContext, "after">, folder: s
   await mkdir(join(folder, "bin"), { recursive: true });
   for (const [name, call] of Object.entries({ docker: "/usr/bin/docker", podman: `/usr/bin/podman ${podmanOptions}` }))
     await writeFile(join(folder, "bin", name), `#!/bin/sh\nexec ${into.join(" ")} ${call} "$@"\n`, { mode: 0o755 });
-  return (argv) => runCommand([...into, ...argv], { env, timeoutMs: 120_000 });
+  return (argv) => runCommand([...into, ...argv], { env, timeoutMs: 300_000 });
+}
+
+/** podman's socket, which `podman compose` speaks through; ends with the engines. `inside` comes from startOuterEngines. */
+export async function servePodman(inside: (argv: readonly string[]) => Promise<CommandResult>): Promise<void> {
+  const socket = "/run/podman/podman.sock";
+  const serve = `command podman ${podmanOptions} system service --time=0 unix://${socket} >/run/podman-service.log 2>&1 </dev/null &`;
+  const result = await inside(["sh", "-c", `mkdir -p /run/podman\n${serve}\n${waitFor(`test -S ${socket}`, "/run/podman-service.log")}`]);
+  if (result.exitCode !== 0) throw new Error(`podman's socket: ${result.stderr}`);
 }

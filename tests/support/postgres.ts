@@ -12,6 +12,9 @@ import { requireCommand } from "../../src/io/command.ts";
 export type Postgres = {
   /** A fresh, empty database in the cluster. */
   createDatabase(): Promise<string>;
+  /** Kills it as a crash would; `start` brings it back with what was committed. */
+  crash(): Promise<void>;
+  start(): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -49,10 +52,13 @@ export async function startPostgres(programs: string): Promise<Postgres> {
   });
   const settings = [`unix_socket_directories=${folder}`, "listen_addresses=", "fsync=off", "max_connections=60"];
   const [program = "setpriv", ...args] = [...wrapper, join(programs, "postgres"), "-D", cluster, ...settings.flatMap((setting) => ["-c", setting])];
-  const server = spawn(program, args, { cwd: folder, stdio: ["ignore", "ignore", "pipe"] });
   const lines: string[] = [];
-  server.stderr.on("data", (piece: Buffer) => lines.push(piece.toString("utf8")));
-  const ended = once(server, "exit");
+  const launch = () => {
+    const child = spawn(program, args, { cwd: folder, stdio: ["ignore", "ignore", "pipe"] });
+    child.stderr.on("data", (piece: Buffer) => lines.push(piece.toString("utf8")));
+    return { child, ended: once(child, "exit") };
+  };
+  let server = launch();
 
   const urlOf = (database: string): string => `postgresql://slipway@localhost/${database}?host=${encodeURIComponent(folder)}`;
   async function run(statement: string): Promise<void> {
@@ -64,25 +70,30 @@ export async function startPostgres(programs: string): Promise<Postgres> {
       await client.end();
     }
   }
+  async function crash(): Promise<void> {
+    server.child.kill("SIGQUIT");
+    await server.ended;
+  }
   async function stop(): Promise<void> {
-    server.kill("SIGQUIT");
-    await ended;
+    await crash();
     await rm(folder, { recursive: true, force: true });
   }
-
-  const deadline = Date.now() + 60_000;
-  for (;;) {
-    try {
-      await run("select 1");
-      break;
-    } catch (error) {
-      if (server.exitCode !== null || Date.now() > deadline) {
-        await stop();
-        throw new Error(`PostgreSQL did not start: ${lines.join("")}`, { cause: error });
+  async function answering(): Promise<void> {
+    const deadline = Date.now() + 60_000;
+    for (;;) {
+      try {
+        await run("select 1");
+        return;
+      } catch (error) {
+        if (server.child.exitCode !== null || Date.now() > deadline) {
+          await stop();
+          throw new Error(`PostgreSQL did not start: ${lines.join("")}`, { cause: error });
+        }
+        await sleep(50);
       }
-      await sleep(50);
     }
   }
+  await answering();
 
   let count = 0;
   return {
@@ -90,6 +101,11 @@ export async function startPostgres(programs: string): Promise<Postgres> {
       count += 1;
       await run(`create database test_${count}`);
       return urlOf(`test_${count}`);
+    },
+    crash,
+    start: async () => {
+      server = launch();
+      await answering();
     },
     stop,
   };

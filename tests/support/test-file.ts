@@ -1,6 +1,11 @@
-/** Runs one test file as a process of its own, with a temporary folder of its own, and ends it when it takes too long. */
-import { spawn } from "node:child_process";
-import { chmod, mkdir, readdir, rm } from "node:fs/promises";
+/**
+ * Runs one test file as a process of its own, with a temporary folder of its own, and ends it when it takes too long.
+ *
+ * Where root may, the file has its mounts for itself, too (mount_namespaces(7)): what it mounts and forgets is no matter for this machine, and what
+ * it started and left, in whatever process group, is found by that name space and ended.
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { chmod, mkdir, readdir, readFile, readlink, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
@@ -17,11 +22,22 @@ export type TestFileOptions = {
   readonly isStderrShown: boolean;
 };
 
-/** `failure`: what went wrong beside the tests that failed. `leftovers`: what lay in the temporary folder at the end. */
+/** `failure`: what went wrong beside the tests that failed. `leftovers`: what lay in the temporary folder or still ran at the end. */
 export type TestFileEnd = { readonly ms: number; readonly failure?: string | undefined; readonly leftovers: readonly string[] };
 
 const reporter = join(import.meta.dirname, "test-events.ts");
 const keptStderr = 4_000;
+const withOwnMounts = ["unshare", "--mount", "--propagation", "private"] as const;
+
+let isProbed: boolean | undefined;
+/** False for other users, on other systems, and in containers that may not. */
+function canOwnMounts(): boolean {
+  const [program, ...words] = withOwnMounts;
+  isProbed ??= process.getuid?.() === 0 && spawnSync(program, [...words, "true"]).status === 0;
+  return isProbed;
+}
+
+const mountSpaceOf = (pid: number | string): Promise<string | undefined> => readlink(`/proc/${pid}/ns/mnt`).catch(() => undefined);
 
 /** Never rejects for a file that fails. */
 export async function runTestFile(options: TestFileOptions): Promise<TestFileEnd> {
@@ -29,8 +45,9 @@ export async function runTestFile(options: TestFileOptions): Promise<TestFileEnd
   await mkdir(folder);
   await chmod(folder, 0o1777); // some tests become another user
   const from = performance.now();
-  const argv = ["--disable-warning=ExperimentalWarning", `--test-reporter=${reporter}`, "--test-reporter-destination=stdout", path];
-  const child = spawn(process.execPath, argv, { env: { ...process.env, TMPDIR: folder }, stdio: ["ignore", "ignore", "pipe", "pipe"], detached: true });
+  const node = [process.execPath, "--disable-warning=ExperimentalWarning", `--test-reporter=${reporter}`, "--test-reporter-destination=stdout", path];
+  const [program = "", ...argv] = canOwnMounts() ? [...withOwnMounts, ...node] : node;
+  const child = spawn(program, argv, { env: { ...process.env, TMPDIR: folder }, stdio: ["ignore", "ignore", "pipe", "pipe"], detached: true });
   let stderr = "";
   child.stderr?.on("data", (piece: Buffer) => {
     stderr = (stderr + piece.toString("utf8")).slice(-keptStderr);
@@ -38,6 +55,7 @@ export async function runTestFile(options: TestFileOptions): Promise<TestFileEnd
   });
   const open = new Set<string>();
   let hasFailed = false;
+  const mountSpace = canOwnMounts() ? mountSpaceBegun(child) : undefined;
   const lines = createInterface({ input: child.stdio[3] as Readable });
   lines.on("line", (line) => {
     const outcome = JSON.parse(line) as TestOutcome;
@@ -66,10 +84,43 @@ export async function runTestFile(options: TestFileOptions): Promise<TestFileEnd
   // A grandchild may hold the pipe open; what the file itself wrote comes within a moment.
   await Promise.race([isRead, sleep(500)]);
   endGroup(); // what it started and left
-  const leftovers = await readdir(folder);
+  const leftovers = [...(await endProcessesOf(await mountSpace)), ...(await readdir(folder))];
   await rm(folder, { recursive: true, force: true, maxRetries: 3 }).catch((error: Error) => leftovers.push(error.message));
   const text = failureText({ isTooLong, limitMs, open, exitCode, hasFailed, stderr });
   return { ms: performance.now() - from, leftovers, ...(signal.aborted || text === undefined ? {} : { failure: text }) };
+}
+
+/** The mount name space that a child makes for itself in its first moments; undefined where it ended before. */
+async function mountSpaceBegun(child: ChildProcess): Promise<string | undefined> {
+  const ours = await mountSpaceOf("self");
+  while (child.exitCode === null && child.signalCode === null) {
+    const space = await mountSpaceOf(child.pid ?? 0);
+    if (space !== ours) return space;
+    await sleep(2);
+  }
+  return undefined;
+}
+
+/** Ends what is in a mount name space, and returns the programs' names. */
+async function endProcessesOf(space: string | undefined): Promise<readonly string[]> {
+  if (space === undefined) return [];
+  const names: string[] = [];
+  for (let round = 0; round < 100; round += 1) {
+    const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+    const spaces = await Promise.all(pids.map(mountSpaceOf));
+    const left = pids.filter((_, index) => spaces[index] === space);
+    if (left.length === 0) break;
+    for (const pid of left) {
+      if (round === 0) names.push(`process ${(await readFile(`/proc/${pid}/comm`, "utf8").catch(() => pid)).trim()}`);
+      try {
+        process.kill(Number(pid), "SIGKILL");
+      } catch {
+        // it is gone already
+      }
+    }
+    await sleep(20);
+  }
+  return names;
 }
 
 function failureText(end: {

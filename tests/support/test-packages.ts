@@ -22,6 +22,8 @@ export type TestPackage = {
   readonly files: readonly { readonly path: string; readonly mode: number; readonly bytes: Uint8Array; readonly config?: "noreplace" }[];
   readonly links?: readonly { readonly path: string; readonly target: string }[];
   readonly scripts?: PackageSpec["scripts"];
+  /** Names of packages. */
+  readonly depends?: readonly string[];
 };
 
 /** A package whose one program prints `<name> <version>`. */
@@ -86,7 +88,7 @@ function specOf(one: TestPackage): PackageSpec {
     maintainer: "Test Release <release@test.example>",
     license: "Apache-2.0",
     section: "admin",
-    dependencies: {},
+    dependencies: one.depends === undefined ? {} : { depends: one.depends.map((name) => [{ name }]) },
     scripts: one.scripts ?? {},
     entries: entries.sort((left, right) => Buffer.compare(Buffer.from(left.path), Buffer.from(right.path))),
     compression: { codec: "gzip", level: 6 },
