@@ -90,14 +90,17 @@ export async function switchOver(work: Work): Promise<void> {
   }
   const timings = { ...transaction.timings, stoppedAt: transaction.timings.stoppedAt ?? nowMs(work) };
   await orRunOldAgain(work, async () => {
+    let isStopped = false;
     try {
       if (transaction.from.version !== undefined || reality !== "old") await service.stop();
+      isStopped = true;
       await strategy.switchForward(transaction);
     } catch (error) {
       const failure = asSlipwayError(error);
-      // Another package manager came in between: nothing was switched, so the old version starts again and this is tried later.
-      const isBusy = failure.code === "lock_held" && (await strategy.reality(transaction)) === "old";
-      await journal.advance({ step: "rollback", rollbackReason: isBusy ? "busy" : "trial", lastError: recordError(failure, nowMs(work)), timings });
+      // Nothing was switched, and the new version is as good as before: the old one starts again, and this is tried later.
+      const untried = !isStopped ? "stop" : failure.code === "lock_held" ? "busy" : undefined; // busy: another package manager came in between
+      const isOld = untried !== undefined && (await strategy.reality(transaction)) === "old";
+      await journal.advance({ step: "rollback", rollbackReason: isOld ? untried : "trial", lastError: recordError(failure, nowMs(work)), timings });
       return;
     }
     await journal.advance({ step: "trial", timings });

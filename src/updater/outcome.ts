@@ -74,6 +74,7 @@ export function resultOf(transaction: Transaction): InstallResult {
   if (rolledBack && transaction.rollbackReason === "approval")
     throw new SlipwayError("needs_confirmation", `${why}; ${from.version ?? "nothing"} runs as before`);
   if (rolledBack && transaction.rollbackReason === "busy") throw new SlipwayError("lock_held", `${why}; ${from.version ?? "nothing"} runs as before`);
+  if (rolledBack && transaction.rollbackReason === "stop") throw new SlipwayError("hook_failed", `${why}; ${from.version ?? "nothing"} runs as before`);
   if (rolledBack) {
     const back = from.version === undefined ? "it was taken away again; nothing was installed before" : `rolled back to ${from.version}, which is healthy`;
     const hint = from.version === undefined ? "`slipway upgrade history` keeps the report" : errorTable.health_failed.hint;

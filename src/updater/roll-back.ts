@@ -60,7 +60,7 @@ export async function rollBack(work: Work): Promise<void> {
 }
 
 /** Nothing was switched: the new version is as good as before. */
-const isUntried = ({ rollbackReason }: Transaction): boolean => rollbackReason === "approval" || rollbackReason === "busy";
+const isUntried = ({ rollbackReason }: Transaction): boolean => rollbackReason === "approval" || rollbackReason === "busy" || rollbackReason === "stop";
 
 /** The version that failed is not offered again; after an operator's rollback the previous version is what is installed. */
 function afterRollback(state: InstalledState, transaction: Transaction, now: number): InstalledState {

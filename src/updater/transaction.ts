@@ -112,7 +112,7 @@ export const transactionSchema = lazyLooseObject(() => ({
   rolledBack: z.boolean(),
   rollbackFailed: z.boolean(),
   /** Why a rollback runs: the trial failed, an operator asked for it, the approval ended or another package manager was at work before anything was switched. */
-  rollbackReason: z.enum(["trial", "operator", "approval", "busy"]).optional(),
+  rollbackReason: z.enum(["trial", "operator", "approval", "busy", "stop"]).optional(),
   /** The operator said that files which a package owns may be replaced. */
   isUnlinked: z.boolean().optional(),
   /** Rollback: put the backed up state back as well? `true` and `false` of an older journal mean always and never. */

@@ -201,6 +201,19 @@ test("52 the journal fails between stop and start: the old version runs on, its 
   assert.equal(((await readJson(journal)) as Transaction).trial?.triesLeft, 2, "one start of the new version");
 });
 
+test("a service that cannot be stopped goes on as the old version, and the release is as good as before", async (t) => {
+  const { site } = await field(t);
+  const text = await readFile(site.file, "utf8");
+  await writeFile(site.file, text.replace("stop: [rm,", "stop: [/nowhere/rm,"));
+  const error = await failure((await site.updater()).install({ signal }), "hook_failed");
+  assert.match(error.message, /1\.4\.2 runs as before/);
+  assert.deepEqual([await site.live(), await site.running()], ["1.4.2", "1.4.2"]);
+  assert.deepEqual((await (await site.updater()).status()).blocked, []);
+  await writeFile(site.file, text);
+  await (await site.updater()).install({ signal });
+  assert.equal(await site.running(), "1.5.0");
+});
+
 test("51 a service that asks before its start is not held up by the updater that starts it", async (t) => {
   const { site } = await field(t, { strategy: "inplace" });
   const lock = await acquireLock(site.updates, "install", { waitMs: 0 });
