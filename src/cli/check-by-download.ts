@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import { systemClock } from "../io/clock.ts";
 import { type Digest, digestFromHex, digestHex } from "../model/digest.ts";
-import { SlipwayError } from "../model/errors.ts";
+import { asSlipwayError, SlipwayError } from "../model/errors.ts";
 import { manifestName, manifestSizeLimit } from "../model/manifest.ts";
 import { parseVersion } from "../model/version.ts";
 import type { artifactSchema, WireRelease } from "../server/wire.ts";
@@ -35,7 +35,7 @@ type Downloaded = { readonly digest: Digest; readonly size: number; readonly byt
 
 /**
  * Throws `release_incomplete` for a draft without sums or with a file that they do not list, `sums_invalid` where bytes differ from the sums,
- * `upgrade_verification_failed` where a registered release key did not sign. Nothing is changed.
+ * `data_damaged` where the server's disk lost or changed some, `upgrade_verification_failed` where a registered release key did not sign. Nothing is changed.
  */
 export async function checkByDownload(
   api: ApiClient,
@@ -103,7 +103,13 @@ async function downloadOne(api: ApiClient, wanted: Wanted): Promise<Downloaded> 
   const hash = createHash("sha256");
   const pieces: Uint8Array[] = [];
   let size = 0;
-  for await (const piece of await api.download(wanted.path)) {
+  const body = await api.download(wanted.path).catch((error: unknown) => {
+    const failure = asSlipwayError(error);
+    throw failure.code === "data_damaged"
+      ? new SlipwayError("data_damaged", `the server's copy of ${wanted.artifact.name} is damaged`, { cause: error })
+      : failure;
+  });
+  for await (const piece of body) {
     hash.update(piece);
     size += piece.length;
     if (size > wanted.artifact.size) throw new SlipwayError("sums_invalid", `${wanted.artifact.name} is longer than its ${wanted.artifact.size} bytes`);

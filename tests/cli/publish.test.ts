@@ -132,7 +132,7 @@ test("a draft with a blob that rotted on the server's disk is not published", as
   bytes[0] = (bytes[0] ?? 0) ^ 1;
   await writeFile(blob, bytes);
   const failure = await errorOf(["release", "publish", "v1.0.0", "--product", "rotten"]);
-  assert.deepEqual([failure.exitCode, failure.code], [20, "sums_invalid"]);
+  assert.deepEqual([failure.exitCode, failure.code], [20, "data_damaged"]);
   assert.match(failure.message, new RegExp(name));
   assert.equal((await running.admin("GET", "/products/rotten/releases/1.0.0")).body["state"], "draft");
 });
