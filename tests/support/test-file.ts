@@ -5,7 +5,7 @@
  * it started and left, in whatever process group, is found by that name space and ended.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { chmod, mkdir, readdir, readFile, readlink, rm } from "node:fs/promises";
+import { chmod, type FileHandle, mkdir, open, readdir, readFile, readlink, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
@@ -53,14 +53,14 @@ export async function runTestFile(options: TestFileOptions): Promise<TestFileEnd
     stderr = (stderr + piece.toString("utf8")).slice(-keptStderr);
     if (options.isStderrShown) process.stderr.write(piece);
   });
-  const open = new Set<string>();
+  const underWay = new Set<string>();
   let hasFailed = false;
   const mountSpace = canOwnMounts() ? mountSpaceBegun(child) : undefined;
   const lines = createInterface({ input: child.stdio[3] as Readable });
   lines.on("line", (line) => {
     const outcome = JSON.parse(line) as TestOutcome;
-    if (outcome.kind === "started") open.add(outcome.name);
-    else open.delete(outcome.name);
+    if (outcome.kind === "started") underWay.add(outcome.name);
+    else underWay.delete(outcome.name);
     hasFailed ||= outcome.kind === "failed";
     onOutcome(outcome);
   });
@@ -84,18 +84,25 @@ export async function runTestFile(options: TestFileOptions): Promise<TestFileEnd
   // A grandchild may hold the pipe open; what the file itself wrote comes within a moment.
   await Promise.race([isRead, sleep(500)]);
   endGroup(); // what it started and left
-  const leftovers = [...(await endProcessesOf(await mountSpace)), ...(await readdir(folder))];
+  const space = await mountSpace;
+  const leftovers = [...(await endProcessesOf(space?.name)), ...(await readdir(folder))];
+  await space?.handle.close();
   await rm(folder, { recursive: true, force: true, maxRetries: 3 }).catch((error: Error) => leftovers.push(error.message));
-  const text = failureText({ isTooLong, limitMs, open, exitCode, hasFailed, stderr });
+  const text = failureText({ isTooLong, limitMs, underWay, exitCode, hasFailed, stderr });
   return { ms: performance.now() - from, leftovers, ...(signal.aborted || text === undefined ? {} : { failure: text }) };
 }
 
-/** The mount name space that a child makes for itself in its first moments; undefined where it ended before. */
-async function mountSpaceBegun(child: ChildProcess): Promise<string | undefined> {
+/**
+ * The mount name space that a child makes for itself in its first moments; undefined where it ended before. As long as the handle is open the kernel
+ * gives its name to no other one, whose processes would be taken for this file's.
+ */
+async function mountSpaceBegun(child: ChildProcess): Promise<{ readonly name: string; readonly handle: FileHandle } | undefined> {
   const ours = await mountSpaceOf("self");
   while (child.exitCode === null && child.signalCode === null) {
-    const space = await mountSpaceOf(child.pid ?? 0);
-    if (space !== ours) return space;
+    const handle = await open(`/proc/${child.pid ?? 0}/ns/mnt`).catch(() => undefined);
+    const name = handle === undefined ? undefined : await readlink(`/proc/self/fd/${handle.fd}`);
+    if (handle !== undefined && name !== undefined && name !== ours) return { name, handle };
+    await handle?.close();
     await sleep(2);
   }
   return undefined;
@@ -126,12 +133,12 @@ async function endProcessesOf(space: string | undefined): Promise<readonly strin
 function failureText(end: {
   readonly isTooLong: boolean;
   readonly limitMs: number;
-  readonly open: ReadonlySet<string>;
+  readonly underWay: ReadonlySet<string>;
   readonly exitCode: number | null;
   readonly hasFailed: boolean;
   readonly stderr: string;
 }): string | undefined {
-  if (end.isTooLong) return `not over after ${end.limitMs / 1000} s; under way: ${[...end.open].join("; ") || "nothing that was named"}`;
+  if (end.isTooLong) return `not over after ${end.limitMs / 1000} s; under way: ${[...end.underWay].join("; ") || "nothing that was named"}`;
   if (end.exitCode === 0 || end.hasFailed) return undefined;
   return `ended with ${end.exitCode ?? "a signal"}\n${end.stderr.trimEnd()}`;
 }
