@@ -9,5 +9,6 @@ test("C6 C12 C13 hundreds of acts at random, a server killed twenty times: every
   const run = await runAtRandom(t, { seed, actsPerHand: 60, kills: 20 });
   t.diagnostic(JSON.stringify(run));
   const acts = Object.values(run.acts).reduce((sum, count) => sum + count, 0);
-  assert.ok(acts >= 200 && run.checks >= 20 && run.unknown >= 1, JSON.stringify(run));
+  // Of an act that a kill cut off nobody knows whether it counts; the next check finds out.
+  assert.ok(acts >= 100 && acts + run.unknown >= 200 && run.checks >= 20 && run.unknown >= 1, JSON.stringify(run));
 });
