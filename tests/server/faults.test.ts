@@ -41,16 +41,22 @@ test("a JSON body without an end is refused at 1 MiB, a manifest at 4 MiB, and t
     ["POST", "/api/v1/products", "application/json"],
     ["PUT", "/v2/coequal/manifests/1.9.0", "application/vnd.oci.image.manifest.v1+json"],
   ] as const) {
-    const { socket, answer } = opened(headOf(method, path, `Content-Type: ${type}`, "Transfer-Encoding: chunked"));
     const piece = `10000\r\n${" ".repeat(65_536)}\r\n`;
-    let sent = 0;
-    while (!socket.destroyed && answer() === "" && sent < 64 * 1024 * 1024) {
-      if (!socket.write(piece)) await Promise.race([once(socket, "drain"), once(socket, "close"), once(socket, "data")]).catch(() => undefined);
-      sent += 65_536;
-    }
-    assert.match(answer(), /^HTTP\/1\.1 413 /, path);
+    const sendWithoutEnd = async (): Promise<{ readonly text: string; readonly sent: number }> => {
+      const { socket, answer } = opened(headOf(method, path, `Content-Type: ${type}`, "Transfer-Encoding: chunked"));
+      let sent = 0;
+      while (!socket.destroyed && answer() === "" && sent < 64 * 1024 * 1024) {
+        if (!socket.write(piece)) await Promise.race([once(socket, "drain"), once(socket, "close"), once(socket, "data")]).catch(() => undefined);
+        sent += 65_536;
+      }
+      socket.destroy();
+      return { text: answer(), sent };
+    };
+    let { text, sent } = await sendWithoutEnd();
+    // A reset, which answers what is still being written, may overtake the answer (RFC 9112, 9.6).
+    for (let more = 0; more < 5 && text === ""; more += 1) ({ text, sent } = await sendWithoutEnd());
+    assert.match(text, /^HTTP\/1\.1 413 /, path);
     assert.ok(sent < 32 * 1024 * 1024, `${path}: refused after ${sent} bytes`);
-    socket.destroy();
   }
   assert.equal((await get(running, "/healthz")).status, 200);
 });
