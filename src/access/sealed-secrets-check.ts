@@ -5,7 +5,8 @@ import type { Store } from "../store/store.ts";
 import { secretContext, secretDigest } from "./access-keys.ts";
 
 export type SecretsCheck = {
-  readonly checked: number /** Key ids with a secret that does not open, or is not the one that is compared. */;
+  readonly checked: number;
+  /** Key ids with a secret that does not open, or is not the one that is compared. */
   readonly unopened: readonly string[];
 };
 

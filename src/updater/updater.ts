@@ -66,7 +66,11 @@ export function createUpdater(installation: Installation, machine: Machine): Upd
     plan: async (options) => (await now(originOf(options.file))).plan({ ...options, version: await meantVersion(installation, options) }),
     install: async (options) => (await now(originOf(options.file))).install({ ...options, version: await meantVersion(installation, options) }),
     resume: async (options) => {
-      if (options.isPatient === true) await untilLeftAlone(installation, machine, options.signal);
+      if (options.isPatient === true) {
+        // Loads what it goes on with: the upgrade that it waits beside may replace these very files. What is amiss now is seen again afterwards.
+        await now().catch(() => undefined);
+        await untilLeftAlone(installation, machine, options.signal);
+      }
       return (await now()).resume(options);
     },
     beforeStart: async () => (await now()).beforeStart(),
