@@ -58,7 +58,7 @@ function settleOnWindows(installation: Installation): SettledInstallation {
   if (strategy !== "auto" && strategy !== "manual") {
     throw new SlipwayError("system_unsupported", `strategy ${strategy} replaces a running product, which Windows does not let us do and undo safely`, {
       place,
-      hint: "use strategy: manual, which fetches and verifies, and prints the commands; docs/upgrade.md says what works on Windows",
+      hint: "use strategy: manual, which fetches and verifies, and prints the commands; docs/strategies.md says what works on Windows",
     });
   }
   return { ...installation, strategy: "manual", strategyReason: strategy === "manual" ? "the installation file says so" : "on Windows there is no other" };

@@ -41,7 +41,7 @@ export function versionsStrategy({ installation, machine }: StrategyContext): St
     if (!refPattern.test(target))
       throw new SlipwayError("state_dir_insecure", `${current} leads to ${target}, which is no folder of versions/`, {
         place: current,
-        hint: "make it a relative link as versions/1.4.2; docs/upgrade.md (What is there already) shows how",
+        hint: "make it a relative link as versions/1.4.2; docs/strategies.md (What is there already) shows how",
       });
     return target;
   };

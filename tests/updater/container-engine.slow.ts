@@ -88,7 +88,7 @@ test("K8 C12 docker pulls from the vendor's own server with the installation's p
   await removeSite(site);
 });
 
-/** What docs/upgrade.md tells an operator to type: compose with both files changes nothing, and a drill runs the old image beside the live one. */
+/** What docs/strategies.md tells an operator to type: compose with both files changes nothing, and a drill runs the old image beside the live one. */
 async function proveByHand(site: ContainerSite): Promise<void> {
   const env = { ...cleanEnvironment(), HOME: site.folder, PATH: site.path };
   const running = async (): Promise<string> => (await runCommand(["docker", "ps", "--quiet", "--no-trunc"], { env, timeoutMs: 120_000 })).stdout;
